@@ -1,0 +1,39 @@
+"""Stop idle Jupyter compute: kernel and terminal managers for Jupyter Server that cull exactly at the deadline.
+
+Importing this package imports nothing else; each name is fetched from its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .gateway import GatewayCullingKernelManager
+    from .kernels import CullingKernelManager
+    from .terminals import CullingTerminalManager
+
+_HOMES = {
+    "CullingKernelManager": "kernels",
+    "CullingTerminalManager": "terminals",
+    "GatewayCullingKernelManager": "gateway",
+}
+
+__all__ = ["CullingKernelManager", "CullingTerminalManager", "GatewayCullingKernelManager", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Tell Jupyter Server where our server extension lives."""
+    return [{"module": "culling_manager.extension"}]

@@ -1,0 +1,178 @@
+"""Following a local kernel's activity: what it says on IOPub, and what is asked of it.
+
+Upstream's own callback stays in charge of what a message means, so `last_activity` and `execution_state` are what they
+are without us. Only one case is short-cut: while a kernel is busy, a message that is not a status is activity whatever
+else it says, and need not be verified and parsed to know that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from jupyter_client.session import DELIM, Session
+from zmq.eventloop.zmqstream import ZMQStream
+
+#: How long a kernel that was never heard has to answer (seconds) before its silence counts.
+ASK_SECONDS = 1.0
+#: Share of one core above which a kernel that does not answer is taken to be working.
+WORKING_SHARE = 0.02
+
+
+@dataclass(slots=True, weakref_slot=True)
+class KernelActivity:
+    """What we know of a kernel besides upstream's own attributes. `version` counts changes."""
+
+    started_at: datetime | None = None
+    noted_at: datetime | None = None
+    busy_since: datetime | None = None
+    kept_until: datetime | None = None
+    settled: bool = True
+    gone: bool = False
+    restarting: int = 0
+    unanswered: bool = False
+    version: int = 0
+    streams: weakref.WeakSet[ZMQStream] = field(default_factory=weakref.WeakSet)
+    probes: set[bytes] = field(default_factory=set)
+
+    def note(self, at: datetime) -> None:
+        """Count something as use that upstream does not see (yet): a forwarded request, a restart, an answer."""
+        self.noted_at = at
+        self.version += 1
+
+    def heard(self, state: str | None) -> None:
+        """Follow the state after a message; one 'busy' shows that we hear the kernel, so its 'idle' is believable."""
+        self.unanswered = False
+        if state == "busy":
+            self.settled = True
+            if self.busy_since is None:
+                self.busy_since = datetime.now(timezone.utc)
+        else:
+            self.busy_since = None
+
+    def catch_waiting(self, now: datetime) -> None:
+        """Count requests that were accepted but are still on their way to the kernel."""
+        if any(stream.sending() for stream in self.streams if not stream.closed()):
+            self.note(now)
+
+
+def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
+    """Put the short cut in front of upstream's IOPub callback; False when its seam is not there."""
+    stream = getattr(kernel, "_activity_stream", None)
+    upstream = getattr(stream, "_recv_callback", None)
+    if stream is None or upstream is None:
+        return False
+
+    def record(frames: list[bytes]) -> None:
+        if kernel.execution_state == "busy" and not may_be_status(frames):
+            manager.last_kernel_activity = kernel.last_activity = datetime.now(timezone.utc)
+            return
+        if activity.probes and any(probe in b"".join(frames[:6]) for probe in activity.probes):
+            return
+        upstream(frames)
+        activity.heard(kernel.execution_state)
+
+    stream.on_recv(record)
+    return True
+
+
+def may_be_status(frames: list[bytes]) -> bool:
+    """Whether an IOPub message may be a status message; True in doubt. The header is only searched, not parsed."""
+    try:
+        return b"status" in frames[frames.index(DELIM) + 2]
+    except (ValueError, IndexError):
+        return True
+
+
+def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[str], bool]) -> None:
+    """Count each request that the server forwards on the kernel's shell channel at the moment it does so."""
+    connect = kernel.connect_shell
+
+    def sent(frames: list[Any], _status: Any) -> None:
+        if tracked(_message_type(frames)):
+            activity.unanswered = True
+            activity.note(datetime.now(timezone.utc))
+
+    def connect_shell(*args: Any, **kwargs: Any) -> Any:
+        stream = connect(*args, **kwargs)
+        if isinstance(stream, ZMQStream):
+            activity.streams.add(stream)
+            stream.on_send(sent)
+        return stream
+
+    kernel.connect_shell = connect_shell
+
+
+def _message_type(frames: list[Any]) -> str:
+    """The message type of a message being sent; '' when it cannot be told, which counts as a request."""
+    try:
+        parts = [bytes(frame) for frame in frames]
+        return str(json.loads(parts[parts.index(DELIM) + 2])["msg_type"])
+    except (ValueError, IndexError, KeyError, TypeError):
+        return ""
+
+
+async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
+    """Ask a kernel that was never heard whether it works: a sentence why it is in use, or None.
+
+    Its main thread answers on the shell channel only when it is free, its control thread always; a kernel that answers
+    on neither is at work if a request to it is unanswered or its process uses CPU.
+    """
+    before = _cpu_seconds(kernel)
+    shell, control = await _answers(kernel, activity)
+    if shell:
+        return None
+    if control:
+        return "its main thread is at work: only its control channel answers"
+    if activity.unanswered:
+        return "a request that was sent to it has not been answered"
+    used = _cpu_seconds(kernel) - before
+    if used > WORKING_SHARE * ASK_SECONDS:
+        return f"it does not answer, and its process used {used:.2f} s of CPU in {ASK_SECONDS:g} s"
+    return None
+
+
+async def _answers(kernel: Any, activity: KernelActivity) -> tuple[bool, bool]:
+    """Whether the kernel answers on (shell, control); waits `ASK_SECONDS` at most."""
+    session = Session(config=kernel.session.config, key=kernel.session.key)
+    probe = session.session.encode()
+    loop = asyncio.get_running_loop()
+    streams: list[Any] = []
+    replies: list[asyncio.Future[None]] = []
+    activity.probes.add(probe)
+    try:
+        for connect in (kernel.connect_shell, kernel.connect_control):
+            stream, reply = connect(), loop.create_future()
+            streams.append(stream)
+            replies.append(reply)
+            stream.on_recv(lambda _message, reply=reply: reply.done() or reply.set_result(None))
+            session.send(stream, "kernel_info_request")
+        await asyncio.wait(replies[:1], timeout=ASK_SECONDS)
+        return replies[0].done(), replies[1].done()
+    finally:
+        for stream in streams:
+            stream.close()
+        loop.call_later(5.0, activity.probes.discard, probe)
+
+
+def _cpu_seconds(kernel: Any) -> float:
+    """CPU time of the kernel's process and its children so far (seconds); 0 when it cannot be told."""
+    import psutil
+
+    pid = getattr(getattr(kernel, "provisioner", None), "pid", None)
+    if not pid:
+        return 0.0
+    total = 0.0
+    try:
+        process = psutil.Process(pid)
+        for each in [process, *process.children(recursive=True)]:
+            times = each.cpu_times()
+            total += times.user + times.system
+    except psutil.Error:
+        return total
+    return total

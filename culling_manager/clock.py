@@ -1,0 +1,58 @@
+"""Time: the only place that reads a clock, and the guard that notices when the clock lies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime, timezone
+from typing import Protocol
+
+#: Wall time and monotonic time may part by this much (seconds) between two readings before it counts as a jump.
+TOLERANCE_SECONDS = 1.0
+
+
+class Clock(Protocol):
+    """What the culler needs of time; tests pass their own."""
+
+    def now(self) -> datetime:
+        """Aware UTC wall time."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Aware UTC wall time."""
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        """Seconds that never go back (on Linux they stand still while the machine is suspended)."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+class JumpGuard:
+    """Compares wall time with monotonic time from reading to reading.
+
+    Suspend, NTP and a hand on the clock make the two part; slewing does not, it stays far under the tolerance.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[datetime, float] | None = None
+
+    def check(self, wall: datetime, mono: float) -> float:
+        """Give by how many seconds the wall clock jumped since the last check (negative: back), or 0."""
+        last, self._last = self._last, (wall, mono)
+        if last is None:
+            return 0.0
+        parted = (wall - last[0]).total_seconds() - (mono - last[1])
+        return parted if abs(parted) > TOLERANCE_SECONDS else 0.0

@@ -1,0 +1,295 @@
+"""The idle culler: the loop, and the one place where policy, clock and sources meet.
+
+It wakes when the next deadline has passed, at the latest every `cull_interval` seconds. A wake-up at which nothing can
+be due compares a few numbers and goes back to sleep. Timers are plain event loop timers, so that a server which stops
+leaves no task behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from datetime import datetime, timedelta
+from typing import Any
+
+from .clock import Clock, JumpGuard, SystemClock
+from .decisions import Decision
+from .errors import SettingError, Troubles
+from .policy import CullingPolicy
+from .records import Kind, KernelRecord, Outcome, Record, Result
+from .watch import NEVER, Source, Watch
+
+#: Shutdowns that may be under way at the same time.
+CONCURRENT_STOPS = 128
+#: A deadline has to be strictly in the past, so wake this much after it (seconds).
+JUST_AFTER = 0.0005
+
+
+class IdleCuller:
+    """Culls what is idle, exactly at its deadline.
+
+    One culler serves a whole server: `of` gives the one that a server's managers share, in whatever order they come.
+    """
+
+    def __init__(self, log: logging.Logger | logging.LoggerAdapter[Any] | None = None, clock: Clock | None = None) -> None:
+        self.log = log or logging.getLogger(__name__)
+        self.clock: Clock = clock or SystemClock()
+        self.policy = CullingPolicy()
+        self.troubles = Troubles()
+        self.outcomes: deque[Outcome] = deque(maxlen=50)
+        self.count = 0
+        self.jumped_at: datetime | None = None
+        self.watches: dict[Kind, Watch] = {}
+        self.slots = asyncio.Semaphore(CONCURRENT_STOPS)
+        self._guard = JumpGuard()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = NEVER
+        self._paused = 0
+        self._wanted: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, server: Any, log: Any = None) -> IdleCuller:
+        """Give the culler that belongs to `server` (a ServerApp); a new one of nobody's when `server` is None."""
+        if server is None:
+            return cls(log)
+        culler = getattr(server, "_idle_culler", None)
+        if culler is None:
+            culler = server._idle_culler = cls(log)
+        found: IdleCuller = culler
+        return found
+
+    # -- what it watches, and by which policy --------------------------------------------------
+
+    def attach(self, source: Source) -> None:
+        """Watch `source` from now on, under the policy that its settings are part of.
+
+        Raises
+        ------
+        SettingError
+            When its settings are not accepted; then nothing is attached.
+        """
+        known = self.watches.get(source.kind)
+        self.watches[source.kind] = Watch(source, self)
+        try:
+            self.update_policy()
+        except SettingError:
+            del self.watches[source.kind]
+            if known is not None:
+                self.watches[source.kind] = known
+            raise
+
+    def update_policy(self) -> None:
+        """Build the policy anew from every source's settings; a change takes effect at once."""
+        settings = dict(self._wanted)
+        intervals = []
+        for watch in self.watches.values():
+            found = dict(watch.source.settings())
+            intervals.append(found.pop("cull_interval"))
+            settings.update(found)
+        policy = CullingPolicy(cull_interval=min(intervals, default=10.0), **settings)
+        if policy != self.policy:
+            self.policy = policy
+            for watch in self.watches.values():
+                watch.forget_decisions()
+        self.wake_soon()
+
+    def change_settings(self, *, idle_timeout: float | None = None, keep_terminals: bool | None = None) -> None:
+        """Change settings at run time; `idle_timeout` in seconds, None leaves as it is. Bounds are the caller's to check."""
+        changes: dict[str, Any] = {"idle_timeout": idle_timeout, "keep_terminals": keep_terminals}
+        self._wanted.update({name: value for name, value in changes.items() if value is not None})
+        CullingPolicy(**self._wanted)
+        for watch in self.watches.values():
+            watch.source.apply(self._wanted)
+        self.update_policy()
+
+    # -- running -------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether it wakes up by itself."""
+        return self._timer is not None
+
+    @property
+    def next_wake_up(self) -> datetime | None:
+        """When it wakes up next, or None when it is not running."""
+        return self._timer_at if self.running else None
+
+    @property
+    def debugging(self) -> bool:
+        """Whether debug lines are wanted."""
+        return self.log.isEnabledFor(logging.DEBUG)
+
+    def start(self) -> None:
+        """Start waking up; needs a running event loop. A second start changes nothing."""
+        if self._timer is None and not self._paused:
+            self.count = 0
+            self.log.info("Culling: %s", self.describe())
+            self._wake()
+
+    def stop(self) -> None:
+        """Stop waking up; what is being shut down goes on."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._timer_at = None, NEVER
+
+    async def pause(self) -> None:
+        """Stop, and wait until nothing is being shut down any more."""
+        self._paused += 1
+        self.stop()
+        tasks = [item.task for watch in self.watches.values() for item in watch.items.values() if item.task]
+        tasks_and_looks = [*tasks, *(watch.looking for watch in self.watches.values() if watch.looking)]
+        if tasks_and_looks:
+            await asyncio.wait(tasks_and_looks)
+
+    def resume(self) -> None:
+        """End one `pause`; the caller starts it again."""
+        self._paused -= 1
+
+    def wake_soon(self, kind: Kind | None = None) -> None:
+        """Something may be due that was not (a disconnect, a setting, a new kernel): look now."""
+        for watch in self.watches.values():
+            if kind is None or watch.source.kind is kind:
+                watch.look_soon()
+        self._arm_again()
+
+    def now(self) -> datetime:
+        """The time, after a look at whether the clock jumped."""
+        wall = self.clock.now()
+        jump = self._guard.check(wall, self.clock.monotonic())
+        if jump:
+            self.jumped_at = wall
+            self.log.warning(
+                "The clock jumped by %+.1f s against monotonic time: every deadline is moved so that "
+                "at least five minutes (or the timeout, if that is shorter) are left.",
+                jump,
+            )
+            for watch in self.watches.values():
+                watch.forget_decisions()
+        return wall
+
+    def heartbeat(self) -> bool:
+        """One wake-up: count it, and tell whether anything can be due. O(1), no I/O."""
+        self.count += 1
+        now = self.now()
+        return any(now > watch.next_look and watch.looking is None for watch in self.watches.values())
+
+    def _wake(self) -> None:
+        self._timer = None
+        if self.heartbeat():
+            now = self.clock.now()
+            for watch in self.watches.values():
+                if now > watch.next_look and watch.looking is None:
+                    watch.looking = asyncio.get_running_loop().create_task(self._look(watch))
+        self._arm(first=self.count == 1)
+
+    async def _look(self, watch: Watch) -> list[asyncio.Task[Outcome]]:
+        try:
+            return await watch.look()
+        except Exception as error:
+            self.log.exception("Culling: a pass over the %ss failed; the next one is in a minute", watch.source.kind.value)
+            self.trouble("culler", f"a pass over the {watch.source.kind.value}s failed: {error!r}", told=True)
+            watch.next_look = self.clock.now() + timedelta(minutes=1)
+            return []
+        finally:
+            watch.looking = None
+            self._arm_again()
+
+    def _arm(self, first: bool = False) -> None:
+        now = self.clock.now()
+        seconds = self.policy.cull_interval / (2 if first else 1)
+        for watch in self.watches.values():
+            if watch.looking is None and watch.next_look is not NEVER:
+                ahead = 0.0 if watch.next_look <= now else (watch.next_look - now).total_seconds()
+                seconds = min(seconds, ahead + JUST_AFTER)
+        handle = weakref.WeakMethod(self._wake)
+        self._timer = asyncio.get_running_loop().call_later(seconds, _call, handle)
+        self._timer_at = now + timedelta(seconds=seconds)
+
+    def _arm_again(self) -> None:
+        """The next look may have come nearer: sleep no longer than until then."""
+        if self._timer is None:
+            return
+        nearest = min((w.next_look for w in self.watches.values() if w.looking is None), default=NEVER)
+        if nearest < self._timer_at:
+            self._timer.cancel()
+            self._arm()
+
+    async def run_pass(self) -> list[Outcome]:
+        """One whole pass over everything that is watched, up to and including the shutdowns; gives their outcomes."""
+        looks = []
+        for watch in self.watches.values():
+            if watch.looking is not None:
+                await asyncio.wait([watch.looking])
+            looks.append(watch.look(thorough=True))
+        started = await asyncio.gather(*looks)
+        tasks = [task for tasks in started for task in tasks]
+        self._arm_again()
+        return list(await asyncio.gather(*tasks))
+
+    async def consider(self, kind: Kind, identity: str) -> None:
+        """Cull one item if it is due, and wait for that. An unknown one raises KeyError."""
+        watch = self.watches[kind]
+        watch.survey_only(self.now())
+        task = watch.items[identity].task or watch.cull_if_due(identity)
+        if task is not None:
+            await task
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def describe(self) -> str:
+        """The policy in one line for the log."""
+        policy = self.policy
+        kernels = "off" if policy.idle_timeout <= 0 else f"after {policy.idle_timeout / 60:g} min without activity"
+        terminals = "kept" if policy.keep_terminals else f"after {policy.terminal_timeout / 60:g} min"
+        if policy.terminal_timeout <= 0:
+            terminals = "off"
+        parts = []
+        if Kind.KERNEL in self.watches:
+            parts.append(f"kernels {kernels}")
+        if Kind.TERMINAL in self.watches:
+            parts.append(f"terminals {terminals}")
+        for name in ("cull_busy", "dry_run"):
+            if getattr(policy, name):
+                parts.append(name)
+        if not policy.cull_connected:
+            parts.append("connected kernels are kept")
+        return ", ".join(parts) + f"; heartbeat every {policy.cull_interval:g} s"
+
+    def trouble(self, subject: str, words: str, told: bool = False) -> None:
+        """Remember what went wrong; into the log once per change."""
+        if self.troubles.note(subject, words, self.clock.now()) and not told:
+            self.log.warning("Culling: %s", words)
+
+    def tell_culling(self, record: Record, decision: Decision) -> None:
+        """The line before something is shut down."""
+        idle = -1 if decision.idle_seconds is None else int(decision.idle_seconds)
+        if isinstance(record, KernelRecord):
+            self.log.warning(
+                "Culling '%s' kernel '%s' (%s) with %d connections: %s, %d seconds of inactivity.",
+                record.state,
+                record.name,
+                record.identity,
+                record.connections,
+                decision.reason.value,
+                idle,
+            )
+        else:
+            self.log.warning("Culling terminal '%s': %d seconds of inactivity.", record.identity, idle)
+
+    def tell_outcome(self, outcome: Outcome) -> None:
+        """The line after it, where there is something to add, and the memory for `status`."""
+        self.outcomes.append(outcome)
+        subject = f"{outcome.kind.value} {outcome.identity}"
+        if outcome.result is Result.DRY_RUN:
+            idle = int(outcome.idle_seconds or 0)
+            self.log.warning("Dry run: would cull %s: %s, %d seconds of inactivity.", subject, outcome.reason, idle)
+        elif outcome.result is not Result.FAILED:
+            self.log.debug("%s: %s %s", subject, outcome.result.value, outcome.message)
+
+
+def _call(method: weakref.WeakMethod[Any]) -> None:
+    alive = method()
+    if alive is not None:
+        alive()

@@ -1,0 +1,308 @@
+"""Deciding: a function of a record, the policy and the time, and of nothing else.
+
+Each rule is one small function that gives a `Decision` or None. The rules stand in one ordered tuple per kind, and the
+first that gives a decision is the reason. To know what this software does, read the two tuples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TypeVar
+
+from .policy import CullingPolicy
+from .records import KernelRecord, TerminalRecord
+
+#: Execution states that mean: alive and not working. Any other than these, 'busy' and 'dead' is unknown, and kept.
+QUIET_STATES = frozenset({"idle", "starting", "restarting", "autorestarting", "terminating"})
+
+#: After a clock jump at least this much is left until any deadline (seconds), or the whole timeout if that is shorter.
+JUMP_HOLD_SECONDS = 300.0
+
+
+class Action(Enum):
+    """What to do."""
+
+    KEEP = "keep"
+    CULL = "cull"
+
+
+class Reason(Enum):
+    """Why. The values are what people and programs read."""
+
+    UNKNOWN = "unknown"
+    OFF = "off"
+    EXTERNAL = "external"
+    DEAD = "dead"
+    KEPT_ALIVE = "kept alive"
+    BUSY = "busy"
+    BUSY_TOO_LONG = "busy too long"
+    CONNECTED = "connected"
+    ACTIVE = "active"
+    IDLE = "idle"
+    KEEP_TERMINALS = "keep_terminals"
+    NOT_BILLED = "not billed"
+    WITH_APP = "goes with its app"
+    ENDED = "ended"
+    CLOCK_JUMP = "clock jump"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows from record, policy and now.
+
+    `due_at` is the instant after which the same record is culled (for one that is culled: the deadline that has
+    passed). It is None when time alone would not change anything. `idle_seconds` is None when it cannot be known.
+    """
+
+    action: Action
+    reason: Reason
+    idle_seconds: float | None
+    due_at: datetime | None
+
+    @property
+    def cull(self) -> bool:
+        """Whether to cull."""
+        return self.action is Action.CULL
+
+
+AnyRecord = TypeVar("AnyRecord", KernelRecord, TerminalRecord)
+Rule = Callable[[AnyRecord, CullingPolicy, datetime], "Decision | None"]
+
+
+def _idle_since(record: KernelRecord | TerminalRecord, now: datetime) -> datetime | None:
+    """Give the last activity, or the start of a kernel that never had any; one in the future counts as now."""
+    last = record.last_activity
+    if last is None:
+        last = getattr(record, "started_at", None)
+    return last if last is None or last < now else now
+
+
+def _keep(
+    reason: Reason, record: KernelRecord | TerminalRecord, now: datetime, due_at: datetime | None = None
+) -> Decision:
+    since = _idle_since(record, now)
+    idle = None if since is None else (now - since).total_seconds()
+    return Decision(action=Action.KEEP, reason=reason, idle_seconds=idle, due_at=due_at)
+
+
+def _by_deadline(since: datetime, timeout: float, now: datetime) -> Decision:
+    """Cull strictly after ``since + timeout``; at the very deadline it is still kept."""
+    due_at = since + timedelta(seconds=timeout)
+    late = now > due_at
+    return Decision(
+        action=Action.CULL if late else Action.KEEP,
+        reason=Reason.IDLE if late else Reason.ACTIVE,
+        idle_seconds=(now - since).total_seconds(),
+        due_at=due_at,
+    )
+
+
+def _kept_until(
+    until: datetime, record: KernelRecord | TerminalRecord, otherwise: Decision, now: datetime
+) -> Decision:
+    """Kept by request; `otherwise` is what would hold without the request."""
+    due_at = None if otherwise.due_at is None else max(otherwise.due_at, until)
+    return _keep(Reason.KEPT_ALIVE, record, now, due_at)
+
+
+def failed_reading(record: AnyRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Doubt keeps: a reading that failed decides nothing."""
+    return None if record.error is None else _keep(Reason.UNKNOWN, record, now)
+
+
+def external(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """A kernel that this server did not start is left alone."""
+    return None if record.owned else _keep(Reason.EXTERNAL, record, now)
+
+
+def kernel_timeout(record: KernelRecord, policy: CullingPolicy) -> float:
+    """Seconds until this kernel is due: the kernelspec's own, else the policy's; 0 is off, and off for all is off."""
+    if policy.idle_timeout <= 0 or record.idle_timeout is None:
+        return policy.idle_timeout
+    return max(record.idle_timeout, 0.0)
+
+
+def kernels_off(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """With an idle timeout of 0 nothing happens, to dead kernels neither."""
+    return _keep(Reason.OFF, record, now) if kernel_timeout(record, policy) <= 0 else None
+
+
+def dead(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """A kernel without a process is culled now, whatever its state still says."""
+    if record.alive and record.state != "dead":
+        return None
+    since = _idle_since(record, now)
+    idle = None if since is None else (now - since).total_seconds()
+    return Decision(action=Action.CULL, reason=Reason.DEAD, idle_seconds=idle, due_at=now)
+
+
+def kernel_kept_alive(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Kept up to and including `kept_until`; due then, or later when it is still in use then."""
+    if record.kept_until is None or now > record.kept_until:
+        return None
+    return _kept_until(record.kept_until, record, decide_kernel(replace(record, kept_until=None), policy, now), now)
+
+
+def unknown_state(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """A state that we do not know may mean work: kept."""
+    known = record.state == "busy" or record.state in QUIET_STATES
+    return None if known and _idle_since(record, now) is not None else _keep(Reason.UNKNOWN, record, now)
+
+
+def _busy_deadline(record: KernelRecord, policy: CullingPolicy) -> datetime | None:
+    """The instant after which the kernel has been busy too long, or None when busy may last."""
+    if policy.busy_timeout <= 0 or record.busy_since is None:
+        return None
+    return record.busy_since + timedelta(seconds=policy.busy_timeout)
+
+
+def busy(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """A busy kernel is kept, up to and including `busy_since` + `busy_timeout` where that is set."""
+    if record.state != "busy" or policy.cull_busy:
+        return None
+    deadline = _busy_deadline(record, policy)
+    if deadline is not None and now > deadline:
+        return None
+    held = record.connections > 0 and not policy.cull_connected
+    return _keep(Reason.BUSY, record, now, None if held else deadline)
+
+
+def connected(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """An open connection keeps, unless `cull_connected`."""
+    held = record.connections > 0 and not policy.cull_connected
+    return _keep(Reason.CONNECTED, record, now) if held else None
+
+
+def busy_too_long(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Busy strictly longer than `busy_timeout`: cull, however fresh its output is."""
+    if record.state != "busy":
+        return None
+    deadline = _busy_deadline(record, policy)
+    if deadline is None or now <= deadline:
+        return None
+    return Decision(
+        action=Action.CULL,
+        reason=Reason.BUSY_TOO_LONG,
+        idle_seconds=(now - (_idle_since(record, now) or now)).total_seconds(),
+        due_at=deadline,
+    )
+
+
+def kernel_idle(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Cull strictly after last activity (or start, if there was none) + timeout."""
+    since = _idle_since(record, now)
+    assert since is not None, "unknown_state comes before"
+    decision = _by_deadline(since, kernel_timeout(record, policy), now)
+    limit = _busy_deadline(record, policy) if record.state == "busy" else None
+    if limit is not None and decision.due_at is not None and limit < decision.due_at:
+        return replace(decision, due_at=limit)
+    return decision
+
+
+KERNEL_RULES: tuple[Rule[KernelRecord], ...] = (
+    failed_reading,
+    external,
+    kernels_off,
+    dead,
+    kernel_kept_alive,
+    unknown_state,
+    busy,
+    connected,
+    busy_too_long,
+    kernel_idle,
+)
+
+
+def terminals_off(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """With a timeout of 0 no terminal is culled."""
+    return _keep(Reason.OFF, record, now) if policy.terminal_timeout <= 0 else None
+
+
+def terminal_ended(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """A terminal is terminated once; one that a background job still holds afterwards is left to it."""
+    return _keep(Reason.ENDED, record, now) if record.ended else None
+
+
+def keep_terminals(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """With `keep_terminals` every terminal is kept."""
+    return _keep(Reason.KEEP_TERMINALS, record, now) if policy.keep_terminals else None
+
+
+def not_billed(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """A terminal on compute that costs nothing is kept."""
+    return None if record.billed else _keep(Reason.NOT_BILLED, record, now)
+
+
+def with_app(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """A terminal that lives on an app has no deadline of its own."""
+    return _keep(Reason.WITH_APP, record, now) if record.with_app else None
+
+
+def terminal_kept_alive(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Kept up to and including `kept_until`; due then or at its own deadline, whichever is later."""
+    if record.kept_until is None or now > record.kept_until:
+        return None
+    return _kept_until(record.kept_until, record, decide_terminal(replace(record, kept_until=None), policy, now), now)
+
+
+def no_timestamp(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Without a last activity nobody can tell how long it has been idle: kept."""
+    return _keep(Reason.UNKNOWN, record, now) if record.last_activity is None else None
+
+
+def terminal_idle(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Cull strictly after last activity + timeout."""
+    since = _idle_since(record, now)
+    assert since is not None, "no_timestamp comes before"
+    return _by_deadline(since, policy.terminal_timeout, now)
+
+
+TERMINAL_RULES: tuple[Rule[TerminalRecord], ...] = (
+    failed_reading,
+    terminals_off,
+    terminal_ended,
+    keep_terminals,
+    not_billed,
+    with_app,
+    terminal_kept_alive,
+    no_timestamp,
+    terminal_idle,
+)
+
+
+def _first(
+    rules: tuple[Rule[AnyRecord], ...], record: AnyRecord, policy: CullingPolicy, now: datetime
+) -> Decision:
+    for rule in rules:
+        decision = rule(record, policy, now)
+        if decision is not None:
+            return decision
+    raise AssertionError("the last rule always decides")
+
+
+def decide_kernel(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision:
+    """Decide for one kernel at `now` (aware UTC); the first of `KERNEL_RULES` that holds is the reason."""
+    return _first(KERNEL_RULES, record, policy, now)
+
+
+def decide_terminal(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision:
+    """Decide for one terminal at `now` (aware UTC); the first of `TERMINAL_RULES` that holds is the reason."""
+    return _first(TERMINAL_RULES, record, policy, now)
+
+
+def hold_after(decision: Decision, jumped_at: datetime | None, timeout: float, now: datetime) -> Decision:
+    """Move a deadline so that after a clock jump at least min(`timeout`, 300 s) is left.
+
+    A decision for a dead kernel stands: it does not rest on a clock. One without a deadline stands too.
+    """
+    if jumped_at is None or decision.due_at is None or decision.reason is Reason.DEAD:
+        return decision
+    floor = jumped_at + timedelta(seconds=min(timeout, JUMP_HOLD_SECONDS))
+    if decision.due_at >= floor:
+        return decision
+    if now > floor:
+        return replace(decision, due_at=floor)
+    return replace(decision, action=Action.KEEP, reason=Reason.CLOCK_JUMP, due_at=floor)

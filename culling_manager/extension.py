@@ -1,0 +1,112 @@
+"""The server extension: joins the parts and hands them to the handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ._version import __version__
+from .culler import IdleCuller
+from .errors import CullingError
+from .handlers import routes
+from .policy import plain
+from .records import Kind
+from .report import state_document
+
+HOW_TO_SELECT = {
+    Kind.KERNEL: 'c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"',
+    Kind.TERMINAL: 'c.TerminalsExtensionApp.terminal_manager_class = "culling_manager.CullingTerminalManager"',
+}
+
+
+class ServerDesk:
+    """Answers the handlers for one server. Asks for its parts when they are needed, for extensions load in any order."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    @property
+    def _culler(self) -> IdleCuller:
+        return IdleCuller.of(self._server, self._server.log)
+
+    def notices(self) -> list[str]:
+        """What is not ours on this server, and how to make it so."""
+        watches = self._culler.watches
+        found = []
+        if Kind.KERNEL not in watches:
+            name = type(self._server.kernel_manager).__name__
+            found.append(f"Kernels are not culled: the kernel manager is {name}. Configure {HOW_TO_SELECT[Kind.KERNEL]}")
+        terminals = self._server.web_app.settings.get("terminal_manager")
+        if terminals is not None and Kind.TERMINAL not in watches:
+            name = type(terminals).__name__
+            found.append(
+                f"Terminals are not culled: the terminal manager is {name}. Configure {HOW_TO_SELECT[Kind.TERMINAL]}"
+            )
+        return found
+
+    def settings(self) -> Mapping[str, Any]:
+        """Count and settings as the original extension shows them; ``idle_time`` in seconds."""
+        culler = self._culler
+        ours = bool(culler.watches)
+        seconds = culler.policy.idle_timeout if ours else 0.0
+        return {
+            "idle_time": int(seconds) if seconds == int(seconds) else seconds,
+            "keep_terminals": culler.policy.keep_terminals,
+            "count": culler.count,
+            "errors": culler.troubles.last_text() if ours else self.notices()[0],
+        }
+
+    def change(self, minutes: object, keep_terminals: bool | None) -> None:
+        """Set the idle timeout (minutes) and, unless None, `keep_terminals`; starts the culler if it is not running.
+
+        Raises
+        ------
+        SettingError
+            When the bounds do not allow it; then nothing is changed.
+        CullingError
+            When none of the server's managers is ours.
+        """
+        culler = self._culler
+        if not culler.watches:
+            raise CullingError(self.notices()[0])
+        seconds = culler.policy.user_minutes("idle_time", minutes) * 60
+        culler.change_settings(idle_timeout=seconds, keep_terminals=keep_terminals)
+        culler.start()
+        culler.log.info(
+            "Culling: set at run time: idle_timeout %s minutes, keep_terminals %s",
+            plain(seconds / 60),
+            culler.policy.keep_terminals,
+        )
+
+    def status(self) -> Mapping[str, Any]:
+        """The state document."""
+        culler = self._culler
+        now = culler.now()
+        current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
+        return state_document(
+            version=__version__,
+            now=now,
+            running=culler.running,
+            count=culler.count,
+            policy=asdict(culler.policy) if culler.watches else None,
+            next_wake_up=culler.next_wake_up,
+            kernels=current.get(Kind.KERNEL, ()),
+            terminals=current.get(Kind.TERMINAL, ()),
+            troubles=culler.troubles.recent(now),
+            outcomes=culler.outcomes,
+            notices=self.notices(),
+        )
+
+
+def _load_jupyter_server_extension(server: Any) -> None:
+    """Add our handlers to the server; says so when settings are configured for a manager that is not selected."""
+    server.web_app.settings["culling_manager_desk"] = ServerDesk(server)
+    server.web_app.add_handlers(".*$", routes(server.web_app.settings["base_url"]))
+    configured = [name for name in ("CullingKernelManager", "GatewayCullingKernelManager") if name in server.config]
+    if configured and Kind.KERNEL not in IdleCuller.of(server, server.log).watches:
+        server.log.warning(
+            "%s is configured but not selected, so no kernel is culled: set ServerApp.kernel_manager_class to "
+            "culling_manager.CullingKernelManager (with a gateway: culling_manager.GatewayCullingKernelManager).",
+            configured[0],
+        )

@@ -1,0 +1,186 @@
+"""The kernel manager for kernels on a remote gateway (``--gateway-url``).
+
+Remote kernels are judged by the models that the gateway gives. An old model can only make a kernel look idle for
+longer than it is, so models are fetched when something looks due, and once per timeout to see what became idle
+meanwhile; in between, nothing that a request could tell would change a decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from datetime import datetime, timezone
+from typing import Any
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.gateway.gateway_client import GatewayClient
+from jupyter_server.gateway.managers import GatewayMappingKernelManager
+from jupyter_server.utils import url_path_join
+from tornado.escape import url_escape
+from tornado.httpclient import HTTPRequest
+from tornado.web import HTTPError
+from tornado.websocket import websocket_connect
+
+from .decisions import QUIET_STATES
+from .errors import ReadError
+from .kernels import CullingKernelManager, KernelSource, own_timeout_in
+from .policy import CullingPolicy
+from .records import KernelRecord, Kind
+
+#: How often (seconds) the gateway is asked about something that only it can see: a disconnect, a change of runs.
+POLL_SECONDS = 60.0
+#: A request that was forwarded to a remote kernel has this long (seconds) to show in its model.
+REMOTE_GRACE_SECONDS = 0.25
+#: How long a remote kernel that was never heard has to answer (seconds).
+ASK_SECONDS = 5.0
+
+
+class GatewayKernelSource(KernelSource):
+    """Kernels on a gateway as records; only those that this server started."""
+
+    def __init__(self, manager: GatewayCullingKernelManager) -> None:
+        super().__init__(manager)
+        self.own_timeouts: dict[str, Any] = {}
+
+    def own_timeout(self, kernel: Any) -> float | None:
+        """The ``cull_idle_timeout`` of the gateway's kernelspec, as fetched by `refresh`; None before that."""
+        return own_timeout_in(self.own_timeouts.get(_spec_name(kernel), {}))
+
+    def read(self, identity: str, now: datetime) -> KernelRecord:
+        """Read one kernel from its model. KeyError when it is gone."""
+        kernel = self.manager._kernels[identity]
+        if getattr(kernel, "kernel", None) is None:
+            raise KeyError(identity)
+        return super().read(identity, now)
+
+    def stale_after(self, policy: CullingPolicy) -> float | None:
+        """A kernel that became idle unseen is due one timeout later at the earliest; see also `POLL_SECONDS`."""
+        own = [self.own_timeout(kernel) or 0.0 for kernel in self.manager._kernels.values()]
+        timeouts = [seconds for seconds in (policy.idle_timeout, *own) if seconds > 0]
+        if policy.idle_timeout <= 0 or not self.manager._kernels:
+            return None
+        if self._watched_closely(policy):
+            timeouts.append(POLL_SECONDS)
+        return min(timeouts)
+
+    def _watched_closely(self, policy: CullingPolicy) -> bool:
+        """Whether a disconnect or the end of a run, which only the gateway sees, would change a decision."""
+        now = datetime.now(timezone.utc)
+        connections = self.manager._kernel_connections
+        for kernel_id, kernel in self.manager._kernels.items():
+            idle = (now - kernel.last_activity).total_seconds()
+            if policy.busy_timeout > 0 and kernel.execution_state == "busy":
+                return True
+            if not policy.cull_connected and connections.get(kernel_id) and idle > policy.idle_timeout:
+                return True
+        return False
+
+    async def refresh(self) -> None:
+        """Fetch all models with one request, and the kernelspec of each kernel name once.
+
+        Raises
+        ------
+        ReadError
+            When the gateway does not answer as it should.
+        """
+        kernels = self.manager._kernels
+        if not kernels:
+            return
+        try:
+            await self.manager.list_kernels()  # type: ignore[no-untyped-call]
+            for name in {_spec_name(kernel) for kernel in kernels.values()} - set(self.own_timeouts):
+                self.own_timeouts[name] = await self._spec_metadata(name)
+        except Exception as error:
+            words = error.log_message if isinstance(error, HTTPError) and error.log_message else repr(error)
+            raise ReadError(f"the gateway at {GatewayClient.instance().url} cannot be read: {words}") from error
+        for kernel_id in [known for known in self.activities if known not in kernels]:
+            del self.activities[kernel_id]
+
+    async def _spec_metadata(self, name: str) -> dict[str, Any]:
+        try:
+            specs: Any = self.manager.kernel_spec_manager
+            spec: Any = await ensure_async(specs.get_kernel_spec(name))
+        except KeyError:
+            return {}
+        found = spec.get("spec", {}) if isinstance(spec, dict) else {}
+        return dict(found.get("metadata") or {})
+
+    async def confirm(self, record: KernelRecord) -> None:
+        """Let a request that was just forwarded show, fetch this kernel's model, and ask one that was never heard.
+
+        Raises
+        ------
+        ReadError
+            When the gateway does not answer: then the kernel is kept.
+        """
+        await asyncio.sleep(REMOTE_GRACE_SECONDS)
+        kernel: Any = self.manager._kernels.get(record.identity)
+        if kernel is None:
+            return
+        try:
+            model = await kernel.refresh_model()
+            if model is None:
+                self.manager.remove_kernel(record.identity)
+                return
+            if model["execution_state"] in QUIET_STATES - {"idle"} and await remote_at_work(record.identity):
+                self.manager.log.info("Culling: kernel %s is kept: only its control channel answers", record.identity)
+                self.activity(record.identity).note(datetime.now(timezone.utc))
+        except Exception as error:
+            raise ReadError(f"the gateway cannot tell whether it is still idle: {error!r}") from error
+
+
+def _spec_name(kernel: Any) -> str:
+    return str((getattr(kernel, "kernel", None) or {}).get("name", ""))
+
+
+async def remote_at_work(kernel_id: str) -> bool:
+    """Whether a remote kernel answers on its control channel but not, within `ASK_SECONDS`, on its shell channel."""
+    client = GatewayClient.instance()
+    url = url_path_join(client.ws_url or "", client.kernels_endpoint, url_escape(kernel_id), "channels")
+    socket = await asyncio.wait_for(websocket_connect(HTTPRequest(url, **client.load_connection_args())), ASK_SECONDS)
+    answered: set[str] = set()
+    try:
+        for channel in ("shell", "control"):
+            await socket.write_message(json.dumps(_kernel_info_request(channel)))
+        await asyncio.wait_for(_collect_answers(socket, answered), ASK_SECONDS)
+    except asyncio.TimeoutError:
+        pass  # silence is an answer too: see what was heard until now
+    finally:
+        socket.close()
+    return "control" in answered and "shell" not in answered
+
+
+async def _collect_answers(socket: Any, answered: set[str]) -> None:
+    while "shell" not in answered:
+        message = await socket.read_message()
+        if message is None:
+            raise ReadError("the gateway closed the connection to the kernel")
+        found = json.loads(message)
+        if found.get("msg_type") == "kernel_info_reply":
+            answered.add(found["channel"])
+
+
+def _kernel_info_request(channel: str) -> dict[str, Any]:
+    header = {
+        "msg_id": uuid.uuid4().hex,
+        "msg_type": "kernel_info_request",
+        "session": uuid.uuid4().hex,
+        "username": "culling",
+        "date": datetime.now(timezone.utc).isoformat(),
+        "version": "5.3",
+    }
+    return {"header": header, "parent_header": {}, "metadata": {}, "content": {}, "buffers": [], "channel": channel}
+
+
+class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelManager):
+    """Upstream's gateway kernel manager that culls idle remote kernels. Takes `CullingKernelManager`'s settings too."""
+
+    def _make_source(self) -> KernelSource:
+        return GatewayKernelSource(self)
+
+    async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
+        """Start a kernel on the gateway; its deadline counts from now."""
+        kernel_id: str = await super().start_kernel(**kwargs)  # type: ignore[no-untyped-call]
+        self._culler.wake_soon(Kind.KERNEL)
+        return kernel_id

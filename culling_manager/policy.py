@@ -1,0 +1,103 @@
+"""The rules' numbers: one frozen policy, in seconds, that refuses nonsense when it is built."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .errors import SettingError
+
+#: The longest timeout that is accepted: 100 years, so that a deadline never leaves the calendar.
+LONGEST_SECONDS = 100 * 365 * 86_400.0
+LONGEST_MINUTES = LONGEST_SECONDS / 60
+
+
+def number(name: str, value: object, *, low: float, high: float, accepted: str) -> float:
+    """Give `value` as a float when it is a finite number from `low` to `high`.
+
+    A bool is not a number here.
+
+    Raises
+    ------
+    SettingError
+        Naming `name`, the value seen and what is `accepted`.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise SettingError(name, value, accepted)
+    try:
+        found = float(value)
+    except OverflowError:
+        raise SettingError(name, value, accepted) from None
+    if not math.isfinite(found) or not low <= found <= high:
+        raise SettingError(name, value, accepted)
+    return found
+
+
+def plain(value: float) -> str:
+    """Write a number without a needless fraction: 120, not 120.0."""
+    return f"{value:g}" if value != int(value) or abs(value) >= 1e15 else str(int(value))
+
+
+def minutes(name: str, value: object) -> float:
+    """Give `value` (minutes) when it is from 0, which means off, to 100 years; else raise `SettingError`."""
+    accepted = f"a number of minutes from 0 (off) to {plain(LONGEST_MINUTES)}"
+    return number(name, value, low=0, high=LONGEST_MINUTES, accepted=accepted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CullingPolicy:
+    """Everything that decides besides the record and the time. All durations are in seconds; 0 is off.
+
+    `terminal_idle_timeout` None follows `idle_timeout`. `min_idle_timeout` and `max_idle_timeout` bound what users set
+    at run time, never what is configured here.
+
+    Raises
+    ------
+    SettingError
+        For a negative, infinite or absurd number, or bounds that leave nothing between them.
+    """
+
+    idle_timeout: float = 7200.0
+    terminal_idle_timeout: float | None = None
+    min_idle_timeout: float = 0.0
+    max_idle_timeout: float = 0.0
+    busy_timeout: float = 0.0
+    cull_interval: float = 10.0
+    cull_connected: bool = True
+    cull_busy: bool = False
+    keep_terminals: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        accepted = f"a number of seconds from 0 (off) to {plain(LONGEST_SECONDS)}"
+        for name in ("idle_timeout", "min_idle_timeout", "max_idle_timeout", "busy_timeout", "terminal_idle_timeout"):
+            value = getattr(self, name)
+            if value is not None:
+                number(name, value, low=0, high=LONGEST_SECONDS, accepted=accepted)
+        number("cull_interval", self.cull_interval, low=1e-3, high=LONGEST_SECONDS, accepted="over 0 seconds")
+        if 0 < self.max_idle_timeout < self.min_idle_timeout:
+            raise SettingError(
+                "min_idle_timeout", self.min_idle_timeout / 60, f"at most max_idle_timeout = {self.max_idle_timeout / 60}"
+            )
+
+    @property
+    def terminal_timeout(self) -> float:
+        """Seconds until an inactive terminal is due; 0 is off."""
+        return self.idle_timeout if self.terminal_idle_timeout is None else self.terminal_idle_timeout
+
+    def user_minutes(self, name: str, value: object) -> float:
+        """Give the idle timeout (minutes) that a user asks for at run time, when the bounds allow it.
+
+        Raises
+        ------
+        SettingError
+            When it is not a number over 0, or outside `min_idle_timeout` to `max_idle_timeout`.
+        """
+        low = self.min_idle_timeout / 60
+        high = self.max_idle_timeout / 60 or LONGEST_MINUTES
+        floor = f"from {plain(low)}" if low else "over 0, up"
+        accepted = f"a number of minutes {floor} to {plain(high)}"
+        found = number(name, value, low=low, high=high, accepted=accepted)
+        if found <= 0:
+            raise SettingError(name, value, accepted)
+        return found

@@ -1,0 +1,104 @@
+"""What was seen of one kernel or terminal at one instant, and what came of acting on it.
+
+Records are facts without judgement. Timestamps are aware and in UTC; a naive one is refused, because comparing local
+time with UTC is how an idle culler kills fresh work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import Enum
+
+from .errors import RecordError
+
+
+class Kind(Enum):
+    """What a record is about."""
+
+    KERNEL = "kernel"
+    TERMINAL = "terminal"
+
+
+def utc(value: datetime | None, name: str) -> datetime | None:
+    """Give `value` in UTC; None stays None.
+
+    Raises
+    ------
+    RecordError
+        When `value` is not a datetime, or has no time zone.
+    """
+    if value is None or getattr(value, "tzinfo", None) is timezone.utc:
+        return value
+    if not isinstance(value, datetime):
+        raise RecordError(f"{name} = {value!r} is not a datetime")
+    if value.utcoffset() is None:
+        raise RecordError(f"{name} = {value.isoformat()} has no time zone, so nobody can tell when it was")
+    return value.astimezone(timezone.utc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelRecord:
+    """One kernel as it was seen.
+
+    `state` is Jupyter's execution state. `idle_timeout` (seconds) is the kernelspec's own ``cull_idle_timeout``, if it
+    has one. `error` says why the reading is not to be trusted, if it is not. `settled` is False while nothing was heard
+    from the kernel that would make its state believable.
+    """
+
+    identity: str
+    name: str = ""
+    state: str | None
+    last_activity: datetime | None
+    connections: int = 0
+    started_at: datetime | None = None
+    busy_since: datetime | None = None
+    kept_until: datetime | None = None
+    idle_timeout: float | None = None
+    alive: bool = True
+    owned: bool = True
+    settled: bool = True
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalRecord:
+    """One terminal as it was seen.
+
+    `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
+    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app.
+    """
+
+    identity: str
+    last_activity: datetime | None
+    kept_until: datetime | None = None
+    ended: bool = False
+    billed: bool = True
+    with_app: bool = False
+    error: str | None = None
+
+
+Record = KernelRecord | TerminalRecord
+
+
+class Result(Enum):
+    """What really happened when a decision to cull was carried out."""
+
+    CULLED = "culled"
+    GONE = "gone already"
+    CHANGED = "changed meanwhile"
+    DRY_RUN = "dry run"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one decision to cull: the fact, where a `Decision` is the wish."""
+
+    kind: Kind
+    identity: str
+    result: Result
+    reason: str
+    idle_seconds: float | None
+    at: datetime
+    message: str = ""

@@ -1,0 +1,136 @@
+"""The state document, and the words that log, REST and command line share. Times are ISO 8601 in UTC with a Z."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from .decisions import Decision, Reason
+from .errors import Trouble
+from .records import KernelRecord, Outcome, Record
+
+if TYPE_CHECKING or sys.version_info >= (3, 11):
+    from typing import assert_never
+else:
+    from typing_extensions import assert_never
+
+
+def iso(value: datetime | None) -> str | None:
+    """Write a time as ``2026-01-02T03:04:05.678901Z``; None stays None."""
+    return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a person says them: '45 s', '12 min', '2 h 5 min', '3 d 4 h'."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86_400
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 24:
+        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
+    return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
+
+
+def sentence(record: Record, decision: Decision, now: datetime) -> str:
+    """Say in one sentence what was decided and why."""
+    idle = "" if decision.idle_seconds is None else duration(decision.idle_seconds)
+    match decision.reason:
+        case Reason.UNKNOWN:
+            return record.error or "Kept, for its state cannot be told."
+        case Reason.OFF:
+            return "Kept: culling is off for it."
+        case Reason.EXTERNAL:
+            return "Kept: this server did not start it."
+        case Reason.DEAD:
+            return "Its process is gone."
+        case Reason.KEPT_ALIVE:
+            return f"Kept by request until {iso(record.kept_until)}."
+        case Reason.BUSY:
+            return "Kept: it is working."
+        case Reason.BUSY_TOO_LONG:
+            return "It has been busy without a break for longer than busy_timeout."
+        case Reason.CONNECTED:
+            return f"Kept: {getattr(record, 'connections', 0)} open connection(s); idle for {idle}."
+        case Reason.ACTIVE:
+            return f"Idle for {idle}, due in {_until(decision, now)}."
+        case Reason.IDLE:
+            return f"Idle for {idle}, which is over its timeout."
+        case Reason.KEEP_TERMINALS:
+            return "Kept: keep_terminals is on."
+        case Reason.NOT_BILLED:
+            return "Kept: it runs on compute that costs nothing."
+        case Reason.WITH_APP:
+            return "It has no deadline of its own and goes with its app."
+        case Reason.ENDED:
+            return "Its shell has ended; a background job still holds it."
+        case Reason.CLOCK_JUMP:
+            return f"Kept for {_until(decision, now)}, because the clock jumped."
+    assert_never(decision.reason)
+
+
+def _until(decision: Decision, now: datetime) -> str:
+    return "-" if decision.due_at is None else duration(max(0.0, (decision.due_at - now).total_seconds()))
+
+
+def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
+    """One kernel or terminal in the state document."""
+    found: dict[str, Any] = {"id": record.identity}
+    if isinstance(record, KernelRecord):
+        found |= {"name": record.name, "state": record.state, "connections": record.connections}
+    else:
+        found |= {"name": record.identity, "state": "ended" if record.ended else "running"}
+    return found | {
+        "last_activity": iso(record.last_activity),
+        "idle_seconds": decision.idle_seconds,
+        "decision": decision.action.value,
+        "reason": decision.reason.value,
+        "detail": sentence(record, decision, now),
+        "due_at": iso(decision.due_at),
+    }
+
+
+def trouble_entry(trouble: Trouble) -> dict[str, Any]:
+    """One thing that went wrong in the state document."""
+    found = asdict(trouble)
+    return found | {"first_at": iso(trouble.first_at), "last_at": iso(trouble.last_at)}
+
+
+def outcome_entry(outcome: Outcome) -> dict[str, Any]:
+    """One thing that was carried out in the state document."""
+    return asdict(outcome) | {"kind": outcome.kind.value, "result": outcome.result.value, "at": iso(outcome.at)}
+
+
+def state_document(
+    *,
+    version: str,
+    now: datetime,
+    running: bool,
+    count: int,
+    policy: dict[str, Any] | None,
+    next_wake_up: datetime | None,
+    kernels: Iterable[tuple[Record, Decision]] = (),
+    terminals: Iterable[tuple[Record, Decision]] = (),
+    troubles: Iterable[Trouble] = (),
+    outcomes: Iterable[Outcome] = (),
+    notices: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The one document that command line, web page and tests read. `policy` is in seconds."""
+    return {
+        "version": version,
+        "now": iso(now),
+        "running": running,
+        "count": count,
+        "errors": [trouble_entry(trouble) for trouble in troubles],
+        "notices": list(notices),
+        "policy": policy,
+        "next_wake_up": iso(next_wake_up),
+        "kernels": [entry(record, decision, now) for record, decision in kernels],
+        "terminals": [entry(record, decision, now) for record, decision in terminals],
+        "apps": [],
+        "recent": [outcome_entry(outcome) for outcome in outcomes],
+    }

@@ -1,0 +1,60 @@
+"""Trait types for settings: they refuse nonsense in the words of `policy`, with name, value and accepted range."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from traitlets import Bunch, Float, TraitError
+from traitlets.config import Configurable
+
+from .errors import SettingError
+from .policy import minutes
+
+#: The heartbeat when nothing else is configured (seconds).
+DEFAULT_INTERVAL_SECONDS = 10.0
+
+
+class Minutes(Float[float, "int | float"]):
+    """A number of minutes from 0 (off) to 100 years."""
+
+    info_text = "a number of minutes, 0 is off"
+
+    def validate(self, obj: Any, value: Any) -> float:
+        """Give `value` as float, or raise a TraitError that names trait, value and range."""
+        try:
+            return minutes(f"{type(obj).__name__}.{self.name}", value)
+        except SettingError as error:
+            raise TraitError(str(error)) from None
+
+    def from_string(self, s: str) -> float:
+        """Read a number from the command line; what is no number goes on to `validate`, which says so."""
+        try:
+            return float(s)
+        except ValueError:
+            return s  # type: ignore[return-value]
+
+
+def configured(owner: Configurable, given: dict[str, Any], name: str) -> bool:
+    """Whether trait `name` was set by configuration or as an argument, rather than being a default."""
+    return name in given or name in owner._find_my_config(owner.config)
+
+
+def heartbeat(owner: Any, log: logging.Logger) -> float:
+    """Give `owner.cull_interval` (seconds); one that is not over 0 is replaced by 10 s with a warning, as upstream does."""
+    interval = float(owner.cull_interval)
+    if interval > 0:
+        return interval
+    log.warning(
+        "Invalid value for '%s.cull_interval' detected (%s seconds) - using the default value (%g).",
+        type(owner).__name__,
+        owner.cull_interval,
+        DEFAULT_INTERVAL_SECONDS,
+    )
+    owner.cull_interval = DEFAULT_INTERVAL_SECONDS
+    return DEFAULT_INTERVAL_SECONDS
+
+
+def only_changes(change: Bunch) -> bool:
+    """Whether a trait notification really brings another value."""
+    return bool(change.old != change.new)

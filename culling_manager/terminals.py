@@ -1,0 +1,188 @@
+"""The terminal manager: upstream's, with its cull loop replaced by the culler."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable, Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from jupyter_server_terminals.terminalmanager import TerminalManager
+from terminado.management import PtyWithClients
+from tornado.ioloop import IOLoop
+from tornado.web import HTTPError
+from traitlets import Bool, Bunch, Float, TraitError, observe
+
+from .culler import IdleCuller
+from .decisions import Decision, decide_terminal
+from .errors import SettingError, StopError
+from .policy import CullingPolicy
+from .records import Kind, TerminalRecord, utc
+from .settings import DEFAULT_INTERVAL_SECONDS, Minutes, configured, heartbeat
+
+
+class TerminalSource:
+    """Terminals as records."""
+
+    kind = Kind.TERMINAL
+
+    def __init__(self, manager: CullingTerminalManager) -> None:
+        self.manager = manager
+        self.terminated: weakref.WeakSet[PtyWithClients] = weakref.WeakSet()
+
+    def settings(self) -> Mapping[str, Any]:
+        """The manager's traits as fields of `CullingPolicy`."""
+        manager = self.manager
+        own = manager.idle_timeout
+        return {
+            "terminal_idle_timeout": None if own is None else own * 60,
+            "keep_terminals": manager.keep_terminals,
+            "cull_interval": heartbeat(manager, manager.log),
+        }
+
+    def apply(self, changes: Mapping[str, Any]) -> None:
+        """Take over `keep_terminals` that was set at run time."""
+        if "keep_terminals" in changes:
+            self.manager.keep_terminals = changes["keep_terminals"]
+
+    def fingerprints(self) -> Iterable[tuple[str, Hashable]]:
+        """Identity and fingerprint of each terminal."""
+        for name in list(self.manager.terminals):
+            yield name, self.fingerprint(name)
+
+    def fingerprint(self, identity: str) -> Hashable:
+        """The fingerprint of one terminal. KeyError when it is gone."""
+        terminal = self.manager.terminals[identity]
+        return (getattr(terminal, "last_activity", None), id(terminal), terminal in self.terminated)
+
+    def read(self, identity: str, now: datetime) -> TerminalRecord:
+        """Read one terminal. KeyError when it is gone."""
+        terminal = self.manager.terminals[identity]
+        return TerminalRecord(
+            identity=identity,
+            last_activity=utc(getattr(terminal, "last_activity", None), "last_activity"),
+            ended=terminal in self.terminated,
+        )
+
+    def unreadable(self, identity: str, error: str) -> TerminalRecord:
+        """The record of a terminal whose reading failed."""
+        return TerminalRecord(identity=identity, last_activity=None, error=error)
+
+    def decide(self, record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision:
+        """The pure decision."""
+        return decide_terminal(record, policy, now)
+
+    def timeout(self, record: TerminalRecord, policy: CullingPolicy) -> float:
+        """Seconds until a terminal is due."""
+        return policy.terminal_timeout
+
+    def stale_after(self, policy: CullingPolicy) -> float | None:
+        """A terminal's facts come by themselves."""
+        return None
+
+    async def refresh(self) -> None:
+        """Nothing to fetch."""
+
+    async def confirm(self, record: TerminalRecord) -> None:
+        """Nothing to ask."""
+
+    async def stop(self, record: TerminalRecord) -> None:
+        """Terminate it as upstream does, once; a background job that still holds it afterwards keeps it listed."""
+        try:
+            terminal = self.manager.terminals[record.identity]
+            await self.manager.terminate(record.identity, force=True)
+        except HTTPError as error:
+            if error.status_code == 404:
+                raise KeyError(record.identity) from error
+            raise
+        if terminal.ptyproc.isalive():
+            raise StopError("its shell is still alive after it was killed")
+        self.terminated.add(terminal)
+
+
+class CullingTerminalManager(TerminalManager):
+    """Upstream's terminal manager that culls idle terminals exactly at their deadline."""
+
+    idle_timeout = Minutes(
+        None,
+        allow_none=True,
+        config=True,
+        help="""Minutes without output after which a terminal is terminated, strictly after them. 0 turns it off.
+        Default: the kernel manager's `idle_timeout`, or `cull_inactive_timeout` (seconds) where that is configured; if
+        both are, this one wins.""",
+    )
+    keep_terminals = Bool(
+        False,
+        config=True,
+        help="""Whether terminals are left alone. True: no terminal is ever terminated for being idle.""",
+    )
+    cull_interval = Float(  # type: ignore[assignment]
+        DEFAULT_INTERVAL_SECONDS,
+        config=True,
+        help="""Heartbeat (seconds); the smaller one of this and the kernel manager's counts. A value of 0 or less is
+        replaced by the default.""",
+    )
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._source: TerminalSource | None = None
+        super().__init__(**kwargs)
+        self._own_idle_timeout = configured(self, kwargs, "idle_timeout")
+        if configured(self, kwargs, "cull_inactive_timeout"):
+            self._take_over_upstream_timeout()
+        self._source = TerminalSource(self)
+        self._culler = IdleCuller.of(self.parent, self.log)
+        try:
+            self._culler.attach(self._source)
+        except SettingError as error:
+            raise TraitError(f"{type(self).__name__}: {error}") from None
+        IOLoop.current().add_callback(self._culler.start)
+
+    def _take_over_upstream_timeout(self) -> None:
+        if self._own_idle_timeout:
+            self.log.warning(
+                "Both idle_timeout (%g minutes) and cull_inactive_timeout (%d seconds) are set: idle_timeout is used.",
+                self.idle_timeout,
+                self.cull_inactive_timeout,
+            )
+            return
+        self.idle_timeout = max(self.cull_inactive_timeout, 0) / 60
+
+    @observe("cull_inactive_timeout")
+    def _upstream_timeout_changed(self, change: Bunch) -> None:
+        if self._source is not None:
+            self._take_over_upstream_timeout()
+
+    @observe("idle_timeout", "keep_terminals", "cull_interval")
+    def _settings_changed(self, change: Bunch) -> None:
+        if self._source is not None:
+            self._culler.update_policy()
+
+    # -- upstream's seams --------------------------------------------------------------------------
+
+    def _initialize_culler(self) -> None:
+        """Called by upstream when a terminal was created: the culler runs instead of a second loop."""
+        self._initialized_culler = True
+        self._culler.start()
+
+    async def _cull_terminals(self) -> None:
+        """Run one whole pass: read, decide, look again, act."""
+        await self._culler.run_pass()
+
+    async def _cull_inactive_terminal(self, name: str) -> None:
+        """Cull one terminal if it is due."""
+        await self._culler.consider(Kind.TERMINAL, name)
+
+    def start_reading(self, ptywclients: PtyWithClients) -> None:
+        """Start reading a new terminal; its creation is its first activity, also when a websocket created it."""
+        if not hasattr(ptywclients, "last_activity"):
+            ptywclients.last_activity = datetime.now(timezone.utc)  # type: ignore[attr-defined]
+        super().start_reading(ptywclients)
+        self._culler.wake_soon(Kind.TERMINAL)
+
+    async def terminate_all(self) -> None:
+        """Terminate all terminals; nothing is culled meanwhile."""
+        await self._culler.pause()
+        try:
+            await super().terminate_all()
+        finally:
+            self._culler.resume()

@@ -1,0 +1,350 @@
+"""Watching one source of records: survey, look again, act.
+
+A decision stands for as long as its record does: the cheap fingerprint of each item is compared with the one that was
+decided on, and only what changed is read and decided anew. So a pass costs little, and there is one set of rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .decisions import Decision, Reason, hold_after
+from .errors import StopError
+from .policy import CullingPolicy
+from .records import Kind, Outcome, Record, Result
+
+if TYPE_CHECKING:
+    from .culler import IdleCuller
+
+#: From a decision until its record is looked at again (seconds). A request forwarded to a kernel shows as 'busy' only
+#: 20 to 30 ms later.
+GRACE_SECONDS = 0.035
+#: How long asking one thing to stop may take (seconds) before it counts as failed and is tried again later.
+STOP_LIMIT_SECONDS = 120.0
+#: First retry after a failure, about (seconds); doubled each time, up to the cap.
+RETRY_SECONDS = 30.0
+RETRY_CAP_SECONDS = 3600.0
+
+NEVER = datetime.max.replace(tzinfo=timezone.utc)
+AT_ONCE = datetime.min.replace(tzinfo=timezone.utc)
+
+
+class Source(Protocol):
+    """Where records come from: a manager, translated."""
+
+    kind: Kind
+
+    def settings(self) -> Mapping[str, Any]:
+        """Fields of `CullingPolicy` that this manager's configuration decides."""
+
+    def apply(self, changes: Mapping[str, Any]) -> None:
+        """Take over settings that were changed at run time; keys as in `settings`, others are ignored."""
+
+    def fingerprints(self) -> Iterable[tuple[str, Hashable]]:
+        """Identity and fingerprint of each item; equal fingerprints mean an equal record. None means: read it."""
+
+    def fingerprint(self, identity: str) -> Hashable:
+        """The fingerprint of one item. Raises KeyError when it is gone."""
+
+    def read(self, identity: str, now: datetime) -> Record:
+        """Read one record. Raises KeyError when it is gone."""
+
+    def unreadable(self, identity: str, error: str) -> Record:
+        """The record of something whose reading failed."""
+
+    def decide(self, record: Any, policy: CullingPolicy, now: datetime) -> Decision:
+        """The pure decision for a record of this kind."""
+
+    def timeout(self, record: Any, policy: CullingPolicy) -> float:
+        """Seconds of idleness after which this record is due; 0 is never."""
+
+    def stale_after(self, policy: CullingPolicy) -> float | None:
+        """Seconds after which facts may have changed unseen, so that `refresh` is wanted; None for never."""
+
+    async def refresh(self) -> None:
+        """Fetch facts that do not come by themselves."""
+
+    async def confirm(self, record: Any) -> None:
+        """Find out what the record cannot show, before the second look."""
+
+    async def stop(self, record: Any) -> None:
+        """Shut it down. Raises KeyError when it is gone already."""
+
+
+@dataclass(slots=True)
+class Item:
+    """What is remembered of one kernel or terminal between two looks."""
+
+    fingerprint: Hashable
+    record: Record
+    decision: Decision
+    due_at: datetime | None
+    retry_at: datetime | None = None
+    attempts: int = 0
+    rehearsed: bool = False
+    task: asyncio.Task[Outcome] | None = None
+
+
+@dataclass(slots=True)
+class Watch:
+    """The items of one source, and when to look at them next."""
+
+    source: Source
+    culler: IdleCuller
+    next_look: datetime = AT_ONCE
+    items: dict[str, Item] = field(default_factory=dict)
+    looking: asyncio.Task[list[asyncio.Task[Outcome]]] | None = None
+    _own_timeouts: dict[str, float] = field(default_factory=dict)
+    _stale_at: datetime = NEVER
+    _refresh_failures: int = 0
+
+    def look_soon(self) -> None:
+        """Look at the next opportunity: something may be due now that was not."""
+        self.next_look = AT_ONCE
+
+    def forget_decisions(self) -> None:
+        """The policy or the clock changed: decide everything anew."""
+        for item in self.items.values():
+            item.fingerprint, item.retry_at, item.rehearsed = None, None, False
+        self.look_soon()
+
+    async def look(self, thorough: bool = False) -> list[asyncio.Task[Outcome]]:
+        """One round over this source; gives the tasks that carry out what was decided.
+
+        `thorough` refreshes facts that do not come by themselves even if nothing is due.
+        """
+        now = self.culler.now()
+        due = self.survey(now)
+        if due or thorough or now >= self._stale_at:
+            if not await self._refresh(now):
+                return []
+            now = self.culler.now()
+            due = self.survey(now)
+        for identity in due:
+            self._start_culling(self.items[identity])
+        return [item.task for item in self.items.values() if item.task is not None]
+
+    def _start_culling(self, item: Item) -> asyncio.Task[Outcome]:
+        item.task = asyncio.get_running_loop().create_task(self._cull(item.record.identity, item))
+        return item.task
+
+    def cull_if_due(self, identity: str) -> asyncio.Task[Outcome] | None:
+        """Start culling one item when it is due now."""
+        item = self.items[identity]
+        due = item.due_at is not None and self.culler.now() > item.due_at
+        return self._start_culling(item) if due and self._still_due(item, self.culler.now()) else None
+
+    def survey(self, now: datetime) -> list[str]:
+        """Give the identities that are due at `now`, and set when to look next."""
+        items = self.items
+        due: list[str] = []
+        nearest = NEVER
+        seen = 0
+        for identity, fingerprint in self.source.fingerprints():
+            seen += 1
+            item = items.get(identity)
+            if item is None or item.fingerprint != fingerprint or fingerprint is None:
+                item = self._judge(identity, fingerprint, now)
+                if item is None:
+                    seen -= 1
+                    continue
+            due_at = item.due_at
+            if due_at is not None and due_at < nearest:
+                if now > due_at and item.task is None:
+                    if self._still_due(item, now):
+                        due.append(identity)
+                elif item.task is None:
+                    nearest = due_at
+        if seen != len(items):
+            self._drop_gone()
+        self.next_look = min(nearest, self._unseen_change(now), self._stale_at)
+        return due
+
+    def _unseen_change(self, now: datetime) -> datetime:
+        """The earliest instant at which something that is in use now can be due: one whole timeout ahead."""
+        policy = self.culler.policy
+        timeouts = [policy.idle_timeout, policy.terminal_timeout, policy.busy_timeout, *self._own_timeouts.values()]
+        shortest = min((seconds for seconds in timeouts if seconds > 0), default=None)
+        return NEVER if shortest is None or not self.items else now + timedelta(seconds=shortest)
+
+    def _judge(self, identity: str, fingerprint: Hashable, now: datetime) -> Item | None:
+        """Read and decide anew; None when it is gone."""
+        source, culler = self.source, self.culler
+        try:
+            record = source.read(identity, now)
+        except KeyError:
+            return None
+        except Exception as error:
+            record = source.unreadable(identity, f"{source.kind.value} {identity} is kept, for reading it failed: {error or repr(error)}")
+        if record.last_activity is not None and record.last_activity > now:
+            record = replace(record, last_activity=now)  # it cannot have happened after it was first seen
+        item = self.items.get(identity)
+        decision = self._decide(record, now)
+        if item is None:
+            item = self.items[identity] = Item(fingerprint, record, decision, None)
+        elif culler.debugging and item.decision.reason is not decision.reason:
+            culler.log.debug("%s %s: %s", source.kind.value, identity, decision.reason.value)
+        item.fingerprint, item.record, item.decision = fingerprint, record, decision
+        item.rehearsed = False
+        if getattr(record, "idle_timeout", None):
+            self._own_timeouts[identity] = source.timeout(record, culler.policy)
+        item.due_at = AT_ONCE if decision.cull else decision.due_at
+        if item.retry_at is not None and item.due_at is not None:
+            item.due_at = max(item.due_at, item.retry_at)
+        if decision.reason is Reason.UNKNOWN or record.error is not None:
+            self._doubt(identity, item, now)
+        elif culler.troubles.over(f"{source.kind.value} {identity}"):
+            culler.log.info("%s %s can be judged again: %s", source.kind.value, identity, decision.reason.value)
+        return item
+
+    def _decide(self, record: Record, now: datetime) -> Decision:
+        policy = self.culler.policy
+        decision = self.source.decide(record, policy, now)
+        if self.culler.jumped_at is None:
+            return decision
+        return hold_after(decision, self.culler.jumped_at, self.source.timeout(record, policy), now)
+
+    def _still_due(self, item: Item, now: datetime) -> bool:
+        """The deadline has passed: decide at `now`, so that reason and idle time are today's."""
+        item.decision = self._decide(item.record, now)
+        if item.decision.cull:
+            return not item.rehearsed
+        item.due_at = item.decision.due_at
+        return False
+
+    def _doubt(self, identity: str, item: Item, now: datetime) -> None:
+        item.fingerprint = None
+        record = item.record
+        words = record.error or (
+            f"{self.source.kind.value} {identity} is kept, for its state is not known: "
+            f"state {getattr(record, 'state', None)!r}, last activity {record.last_activity}"
+        )
+        self.culler.trouble(f"{self.source.kind.value} {identity}", words)
+        self._stale_at = min(self._stale_at, now + timedelta(seconds=RETRY_SECONDS))
+
+    def _drop_gone(self) -> None:
+        there = {identity for identity, _ in self.source.fingerprints()}
+        for identity in [known for known in self.items if known not in there]:
+            if self.items[identity].task is None:
+                del self.items[identity]
+                self._own_timeouts.pop(identity, None)
+                self.culler.troubles.over(f"{self.source.kind.value} {identity}")
+
+    async def _refresh(self, now: datetime) -> bool:
+        """Fetch fresh facts; False when that failed, and then nothing is decided on old ones."""
+        source, culler = self.source, self.culler
+        subject = f"{source.kind.value}s"
+        try:
+            await source.refresh()
+        except Exception as error:
+            self._refresh_failures += 1
+            wait = backoff(self._refresh_failures)
+            culler.trouble(subject, f"{error or repr(error)}; nothing is culled on old facts, next try in {wait:.0f} s")
+            self._stale_at = now + timedelta(seconds=wait)
+            self.survey(now)
+            self.next_look = self._stale_at
+            return False
+        self._refresh_failures = 0
+        if culler.troubles.over(subject):
+            culler.log.info("%s can be read again", subject)
+        stale_after = source.stale_after(culler.policy)
+        self._stale_at = NEVER if stale_after is None else now + timedelta(seconds=stale_after)
+        return True
+
+    async def _cull(self, identity: str, item: Item) -> Outcome:
+        """Carry out one decision; whatever happens, it ends in an `Outcome`."""
+        try:
+            async with self.culler.slots:
+                result, words = await self._carry_out(identity, item)
+        except asyncio.CancelledError:
+            item.task = None
+            raise
+        except Exception as error:
+            result, words = Result.FAILED, str(error) or repr(error)
+        item.task = None
+        return self._settle(item, result, words)
+
+    async def _carry_out(self, identity: str, item: Item) -> tuple[Result, str]:
+        source, culler = self.source, self.culler
+        await culler.clock.sleep(GRACE_SECONDS)
+        await source.confirm(item.record)
+        decision = self._look_again(identity, item)
+        if decision is None:
+            return Result.GONE, ""
+        if not decision.cull:
+            return Result.CHANGED, decision.reason.value
+        if culler.policy.dry_run:
+            item.rehearsed, item.due_at = True, None
+            return Result.DRY_RUN, ""
+        culler.tell_culling(item.record, decision)
+        try:
+            await asyncio.wait_for(source.stop(item.record), STOP_LIMIT_SECONDS)
+        except KeyError:
+            return Result.GONE, ""
+        except asyncio.TimeoutError:
+            raise StopError(f"it did not stop within {STOP_LIMIT_SECONDS:.0f} s") from None
+        return Result.CULLED, ""
+
+    def _look_again(self, identity: str, item: Item) -> Decision | None:
+        """Decide once more, on a fresh record, without letting anything happen in between; None when it is gone."""
+        now = self.culler.now()
+        try:
+            fingerprint = self.source.fingerprint(identity)
+        except KeyError:
+            return None
+        if (fingerprint is None or fingerprint != item.fingerprint) and self._judge(identity, fingerprint, now) is None:
+            return None
+        item.decision = self._decide(item.record, now)
+        item.due_at = AT_ONCE if item.decision.cull else item.decision.due_at
+        return item.decision
+
+    def _settle(self, item: Item, result: Result, words: str) -> Outcome:
+        """Remember what came of it, and when to try again."""
+        culler, kind, identity = self.culler, self.source.kind, item.record.identity
+        now = culler.now()
+        outcome = Outcome(
+            kind=kind,
+            identity=identity,
+            result=result,
+            reason=item.decision.reason.value,
+            idle_seconds=item.decision.idle_seconds,
+            at=now,
+            message=words,
+        )
+        subject = f"{kind.value} {identity}"
+        if result is Result.FAILED:
+            item.attempts += 1
+            wait = backoff(item.attempts)
+            item.retry_at = item.due_at = now + timedelta(seconds=wait)
+            culler.trouble(subject, f"{subject} could not be culled (try {item.attempts}): {words}")
+            self.next_look = min(self.next_look, item.retry_at)
+        elif result in (Result.CULLED, Result.GONE):
+            culler.troubles.over(subject)
+            item.fingerprint = None
+            self.look_soon()
+        elif result is Result.CHANGED:
+            self.look_soon()
+        culler.tell_outcome(outcome)
+        return outcome
+
+    def current(self, now: datetime) -> list[tuple[Record, Decision]]:
+        """Every item as it is now, with today's decision; acts on nothing."""
+        self.survey_only(now)
+        return [(item.record, self._decide(item.record, now)) for item in self.items.values()]
+
+    def survey_only(self, now: datetime) -> None:
+        """Bring the items up to date without moving the next look beyond what it was."""
+        before = self.next_look
+        self.survey(now)
+        self.next_look = min(before, self.next_look)
+
+
+def backoff(attempts: int) -> float:
+    """Seconds until the next try: about 30, doubled each time, at most an hour, with jitter of up to a quarter."""
+    doubled: float = RETRY_SECONDS * 2 ** min(attempts - 1, 20)
+    return min(doubled, RETRY_CAP_SECONDS) * random.uniform(0.75, 1.0)
