@@ -218,21 +218,18 @@ class IdleCuller:
 
     async def run_pass(self) -> list[Outcome]:
         """One whole pass over everything that is watched, up to and including the shutdowns; gives their outcomes."""
-        looks = []
+        tasks = []
         for watch in self.watches.values():
             if watch.looking is not None:
                 await asyncio.wait([watch.looking])
-            looks.append(watch.look(thorough=True))
-        started = await asyncio.gather(*looks)
-        tasks = [task for tasks in started for task in tasks]
+            tasks += await watch.look(thorough=True)
         self._arm_again()
-        return list(await asyncio.gather(*tasks))
+        return list(await asyncio.gather(*tasks)) if tasks else []
 
     async def consider(self, kind: Kind, identity: str) -> None:
         """Cull one item if it is due, and wait for that. An unknown one raises KeyError."""
         watch = self.watches[kind]
-        watch.survey_only(self.now())
-        task = watch.items[identity].task or watch.cull_if_due(identity)
+        task = watch.cull_if_due(identity)
         if task is not None:
             await task
 

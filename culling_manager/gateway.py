@@ -95,7 +95,7 @@ class GatewayKernelSource(KernelSource):
             words = error.log_message if isinstance(error, HTTPError) and error.log_message else repr(error)
             raise ReadError(f"the gateway at {GatewayClient.instance().url} cannot be read: {words}") from error
         for kernel_id in [known for known in self.activities if known not in kernels]:
-            del self.activities[kernel_id]
+            self.forget(kernel_id)
 
     async def _spec_metadata(self, name: str) -> dict[str, Any]:
         try:

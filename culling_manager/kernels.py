@@ -30,6 +30,7 @@ class KernelSource:
         self.manager = manager
         self.activities: dict[str, KernelActivity] = {}
         self.unguarded: set[str] = set()
+        self.plain: set[str] = set()
 
     def settings(self) -> Mapping[str, Any]:
         """The manager's traits as fields of `CullingPolicy`."""
@@ -57,17 +58,36 @@ class KernelSource:
             found = self.activities[kernel_id] = KernelActivity()
         return found
 
-    def fingerprints(self) -> Iterable[tuple[str, Hashable]]:
-        """Identity and fingerprint of each kernel."""
-        activities = self.activities
-        connections = self.manager._kernel_connections
+    def glance(self) -> Iterable[tuple[str, datetime | None]]:
+        """Identity and last activity of each kernel; None where more than that decides, or may."""
+        plain = self.plain
+        special_states = ("dead", "busy") if self.manager.busy_timeout > 0 else ("dead",)
         for kernel_id, kernel in list(self.manager._kernels.items()):
-            activity = activities.get(kernel_id)
-            version = 0 if activity is None else activity.version
             try:
-                yield kernel_id, (kernel.execution_state, kernel.last_activity, connections.get(kernel_id), version)
+                simple = kernel_id in plain or self._is_plain(kernel_id, kernel)
+                last = kernel.last_activity if simple and kernel.execution_state not in special_states else None
             except Exception:
-                yield kernel_id, None
+                last = None  # `read` fails on it too, and tells
+            yield kernel_id, last if last is not None and last.tzinfo is not None else None
+
+    def _is_plain(self, kernel_id: str, kernel: Any) -> bool:
+        """Whether nothing but state and last activity decides for a kernel: no timeout of its own, no request."""
+        activity = self.activities.get(kernel_id)
+        special = activity is not None and (activity.gone or activity.kept_until is not None)
+        if special or self.own_timeout(kernel) is not None:
+            return False
+        self.plain.add(kernel_id)
+        return True
+
+    def exists(self, identity: str) -> bool:
+        """Whether the kernel is still listed."""
+        return identity in self.manager._kernels
+
+    def forget(self, identity: str) -> None:
+        """The kernel is gone."""
+        self.activities.pop(identity, None)
+        self.plain.discard(identity)
+        self.unguarded.discard(identity)
 
     def fingerprint(self, identity: str) -> Hashable:
         """The fingerprint of one kernel, after counting what is on its way to it. KeyError when it is gone."""
@@ -122,20 +142,17 @@ class KernelSource:
         """The pure decision."""
         return decide_kernel(record, policy, now)
 
-    def timeout(self, record: KernelRecord, policy: CullingPolicy) -> float:
+    def timeout(self, record: KernelRecord | None, policy: CullingPolicy) -> float:
         """Seconds until this kernel is due."""
-        return kernel_timeout(record, policy)
+        return policy.idle_timeout if record is None else kernel_timeout(record, policy)
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """A kernel that no restarter guards may die unseen, so its process is looked at every heartbeat."""
-        self.unguarded &= set(self.manager._kernels)
         return policy.cull_interval if self.unguarded and policy.idle_timeout > 0 else None
 
     async def refresh(self) -> None:
-        """See whether the process of each unguarded kernel is still there; forget kernels that are gone."""
+        """See whether the process of each unguarded kernel is still there."""
         kernels = self.manager._kernels
-        for kernel_id in [known for known in self.activities if known not in kernels]:
-            del self.activities[kernel_id]
         for kernel_id in list(self.unguarded):
             kernel = kernels.get(kernel_id)
             activity = self.activity(kernel_id)
@@ -145,6 +162,7 @@ class KernelSource:
             if gone != activity.gone and not activity.restarting:
                 activity.gone = gone
                 activity.version += 1
+                self.plain.discard(kernel_id)
 
     async def confirm(self, record: KernelRecord) -> None:
         """Ask a kernel that was never heard whether it works, for its state cannot show it."""
@@ -338,6 +356,12 @@ class CullingKernelManager(AsyncMappingKernelManager):
             activity.restarting -= 1
             activity.settled, activity.unanswered = False, False
             activity.note(datetime.now(timezone.utc))
+
+    def remove_kernel(self, kernel_id: str) -> Any:
+        """Take a kernel off the list, and what we remembered of it."""
+        if self._source is not None:
+            self._source.forget(kernel_id)
+        return super().remove_kernel(kernel_id)
 
     def notify_disconnect(self, kernel_id: str) -> None:
         """A connection was closed: the kernel may be due that it kept."""

@@ -45,10 +45,15 @@ class TerminalSource:
         if "keep_terminals" in changes:
             self.manager.keep_terminals = changes["keep_terminals"]
 
-    def fingerprints(self) -> Iterable[tuple[str, Hashable]]:
-        """Identity and fingerprint of each terminal."""
-        for name in list(self.manager.terminals):
-            yield name, self.fingerprint(name)
+    def glance(self) -> Iterable[tuple[str, datetime | None]]:
+        """Identity and last activity of each terminal."""
+        for name, terminal in list(self.manager.terminals.items()):
+            last = getattr(terminal, "last_activity", None)
+            yield name, last if last is not None and last.tzinfo is not None else None
+
+    def exists(self, identity: str) -> bool:
+        """Whether the terminal is still listed."""
+        return identity in self.manager.terminals
 
     def fingerprint(self, identity: str) -> Hashable:
         """The fingerprint of one terminal. KeyError when it is gone."""
@@ -72,7 +77,7 @@ class TerminalSource:
         """The pure decision."""
         return decide_terminal(record, policy, now)
 
-    def timeout(self, record: TerminalRecord, policy: CullingPolicy) -> float:
+    def timeout(self, record: TerminalRecord | None, policy: CullingPolicy) -> float:
         """Seconds until a terminal is due."""
         return policy.terminal_timeout
 

@@ -1,7 +1,8 @@
 """Watching one source of records: survey, look again, act.
 
-A decision stands for as long as its record does: the cheap fingerprint of each item is compared with the one that was
-decided on, and only what changed is read and decided anew. So a pass costs little, and there is one set of rules.
+A pass glances at everything and reads only suspects: what was active within the shortest timeout cannot be due for
+being idle, and keeping never depends on less than that. A suspect's decision stands for as long as its cheap
+fingerprint does; only what changed is read and decided anew, always by the one set of rules.
 """
 
 from __future__ import annotations
@@ -45,11 +46,14 @@ class Source(Protocol):
     def apply(self, changes: Mapping[str, Any]) -> None:
         """Take over settings that were changed at run time; keys as in `settings`, others are ignored."""
 
-    def fingerprints(self) -> Iterable[tuple[str, Hashable]]:
-        """Identity and fingerprint of each item; equal fingerprints mean an equal record. None means: read it."""
+    def glance(self) -> Iterable[tuple[str, datetime | None]]:
+        """Identity and last activity of each; None where more than the last activity decides."""
+
+    def exists(self, identity: str) -> bool:
+        """Whether it is still there."""
 
     def fingerprint(self, identity: str) -> Hashable:
-        """The fingerprint of one item. Raises KeyError when it is gone."""
+        """Something cheap that is equal as long as the record is; None: read it. Raises KeyError when it is gone."""
 
     def read(self, identity: str, now: datetime) -> Record:
         """Read one record. Raises KeyError when it is gone."""
@@ -61,7 +65,7 @@ class Source(Protocol):
         """The pure decision for a record of this kind."""
 
     def timeout(self, record: Any, policy: CullingPolicy) -> float:
-        """Seconds of idleness after which this record is due; 0 is never."""
+        """Seconds of idleness after which this record (None: one without a timeout of its own) is due; 0 is never."""
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """Seconds after which facts may have changed unseen, so that `refresh` is wanted; None for never."""
@@ -120,7 +124,7 @@ class Watch:
         """
         now = self.culler.now()
         due = self.survey(now)
-        if due or thorough or now >= self._stale_at:
+        if due or now >= self._stale_at or (thorough and self.source.stale_after(self.culler.policy) is not None):
             if not await self._refresh(now):
                 return []
             now = self.culler.now()
@@ -134,43 +138,60 @@ class Watch:
         return item.task
 
     def cull_if_due(self, identity: str) -> asyncio.Task[Outcome] | None:
-        """Start culling one item when it is due now."""
-        item = self.items[identity]
-        due = item.due_at is not None and self.culler.now() > item.due_at
-        return self._start_culling(item) if due and self._still_due(item, self.culler.now()) else None
+        """Start culling one item when it is due now; gives the task of one that is being culled already too."""
+        due = self._is_due(identity, self.culler.now())
+        item = self.items.get(identity)
+        if item is None:
+            return None
+        return self._start_culling(item) if due else item.task
 
     def survey(self, now: datetime) -> list[str]:
         """Give the identities that are due at `now`, and set when to look next."""
-        items = self.items
-        due: list[str] = []
-        nearest = NEVER
-        seen = 0
-        for identity, fingerprint in self.source.fingerprints():
-            seen += 1
-            item = items.get(identity)
-            if item is None or item.fingerprint != fingerprint or fingerprint is None:
-                item = self._judge(identity, fingerprint, now)
-                if item is None:
-                    seen -= 1
-                    continue
-            due_at = item.due_at
-            if due_at is not None and due_at < nearest:
-                if now > due_at and item.task is None:
-                    if self._still_due(item, now):
-                        due.append(identity)
-                elif item.task is None:
-                    nearest = due_at
-        if seen != len(items):
-            self._drop_gone()
-        self.next_look = min(nearest, self._unseen_change(now), self._stale_at)
+        shortest = self._shortest_timeout()
+        cutoff = NEVER if shortest is None else now - timedelta(seconds=shortest)
+        oldest = now
+        suspects = []
+        for identity, last in self.source.glance():
+            if last is None or not cutoff < last <= now:
+                suspects.append(identity)
+            elif last < oldest:
+                oldest = last
+        due = [identity for identity in suspects if self._is_due(identity, now)]
+        self._drop_gone()
+        nearest = NEVER if shortest is None else oldest + timedelta(seconds=shortest)
+        for item in self.items.values():
+            if item.due_at is not None and item.due_at < nearest and item.task is None:
+                nearest = item.due_at if item.due_at > now else nearest
+        self.next_look = min(nearest, self._stale_at)
         return due
 
-    def _unseen_change(self, now: datetime) -> datetime:
-        """The earliest instant at which something that is in use now can be due: one whole timeout ahead."""
+    def _is_due(self, identity: str, now: datetime) -> bool:
+        """Whether a suspect is due, by the decision that still stands or by a new one."""
+        item = self._current_item(identity, now)
+        if item is None or item.task is not None or item.due_at is None or now <= item.due_at:
+            return False
+        item.decision = self._decide(item.record, now)  # so that reason and idle time are today's
+        if item.decision.cull:
+            return not item.rehearsed
+        item.due_at = item.decision.due_at
+        return False
+
+    def _current_item(self, identity: str, now: datetime) -> Item | None:
+        """The item with a decision on what can be seen of it now; None when it is gone."""
+        try:
+            fingerprint = self.source.fingerprint(identity)
+        except KeyError:
+            return None
+        item = self.items.get(identity)
+        if item is None or fingerprint is None or item.fingerprint != fingerprint:
+            return self._judge(identity, fingerprint, now)
+        return item
+
+    def _shortest_timeout(self) -> float | None:
+        """Seconds: what is in use now, or was later than these ago, cannot be due for being idle."""
         policy = self.culler.policy
-        timeouts = [policy.idle_timeout, policy.terminal_timeout, policy.busy_timeout, *self._own_timeouts.values()]
-        shortest = min((seconds for seconds in timeouts if seconds > 0), default=None)
-        return NEVER if shortest is None or not self.items else now + timedelta(seconds=shortest)
+        timeouts = [self.source.timeout(None, policy), policy.busy_timeout, *self._own_timeouts.values()]
+        return min((seconds for seconds in timeouts if seconds > 0), default=None)
 
     def _judge(self, identity: str, fingerprint: Hashable, now: datetime) -> Item | None:
         """Read and decide anew; None when it is gone."""
@@ -209,14 +230,6 @@ class Watch:
             return decision
         return hold_after(decision, self.culler.jumped_at, self.source.timeout(record, policy), now)
 
-    def _still_due(self, item: Item, now: datetime) -> bool:
-        """The deadline has passed: decide at `now`, so that reason and idle time are today's."""
-        item.decision = self._decide(item.record, now)
-        if item.decision.cull:
-            return not item.rehearsed
-        item.due_at = item.decision.due_at
-        return False
-
     def _doubt(self, identity: str, item: Item, now: datetime) -> None:
         item.fingerprint = None
         record = item.record
@@ -228,8 +241,7 @@ class Watch:
         self._stale_at = min(self._stale_at, now + timedelta(seconds=RETRY_SECONDS))
 
     def _drop_gone(self) -> None:
-        there = {identity for identity, _ in self.source.fingerprints()}
-        for identity in [known for known in self.items if known not in there]:
+        for identity in [known for known in self.items if not self.source.exists(known)]:
             if self.items[identity].task is None:
                 del self.items[identity]
                 self._own_timeouts.pop(identity, None)
@@ -293,11 +305,7 @@ class Watch:
     def _look_again(self, identity: str, item: Item) -> Decision | None:
         """Decide once more, on a fresh record, without letting anything happen in between; None when it is gone."""
         now = self.culler.now()
-        try:
-            fingerprint = self.source.fingerprint(identity)
-        except KeyError:
-            return None
-        if (fingerprint is None or fingerprint != item.fingerprint) and self._judge(identity, fingerprint, now) is None:
+        if self._current_item(identity, now) is None:
             return None
         item.decision = self._decide(item.record, now)
         item.due_at = AT_ONCE if item.decision.cull else item.decision.due_at
@@ -334,14 +342,8 @@ class Watch:
 
     def current(self, now: datetime) -> list[tuple[Record, Decision]]:
         """Every item as it is now, with today's decision; acts on nothing."""
-        self.survey_only(now)
-        return [(item.record, self._decide(item.record, now)) for item in self.items.values()]
-
-    def survey_only(self, now: datetime) -> None:
-        """Bring the items up to date without moving the next look beyond what it was."""
-        before = self.next_look
-        self.survey(now)
-        self.next_look = min(before, self.next_look)
+        found = [self._current_item(identity, now) for identity, _ in self.source.glance()]
+        return [(item.record, self._decide(item.record, now)) for item in found if item is not None]
 
 
 def backoff(attempts: int) -> float:
