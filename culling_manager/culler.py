@@ -18,11 +18,17 @@ from .clock import Clock, JumpGuard, SystemClock
 from .decisions import Decision
 from .errors import SettingError, Troubles
 from .policy import CullingPolicy
-from .records import Kind, KernelRecord, Outcome, Record, Result
-from .watch import NEVER, Source, Watch
+from .records import Kind, Outcome, Record, Result
+from .report import culling_line, policy_line
+from .source import Source
+from .watch import NEVER, Watch
 
 #: Shutdowns that may be under way at the same time.
 CONCURRENT_STOPS = 128
+#: A wake-up later than planned by more than this (seconds) means that the event loop stood still, and with it the
+#: messages that would have told of work; then they get `HOLD_SECONDS` to be read.
+STALL_SECONDS = 2.0
+HOLD_SECONDS = 1.0
 #: A deadline has to be strictly in the past, so wake this much after it (seconds).
 JUST_AFTER = 0.0005
 
@@ -33,7 +39,9 @@ class IdleCuller:
     One culler serves a whole server: `of` gives the one that a server's managers share, in whatever order they come.
     """
 
-    def __init__(self, log: logging.Logger | logging.LoggerAdapter[Any] | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, log: logging.Logger | logging.LoggerAdapter[Any] | None = None, clock: Clock | None = None
+    ) -> None:
         self.log = log or logging.getLogger(__name__)
         self.clock: Clock = clock or SystemClock()
         self.policy = CullingPolicy()
@@ -46,7 +54,10 @@ class IdleCuller:
         self._guard = JumpGuard()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
+        self._timer_mono = 0.0
+        self._held = False
         self._paused = 0
+        self._was_running = False
         self._wanted: dict[str, Any] = {}
 
     @classmethod
@@ -96,7 +107,7 @@ class IdleCuller:
         self.wake_soon()
 
     def change_settings(self, *, idle_timeout: float | None = None, keep_terminals: bool | None = None) -> None:
-        """Change settings at run time; `idle_timeout` in seconds, None leaves as it is. Bounds are the caller's to check."""
+        """Change settings at run time (`idle_timeout` in seconds); None leaves one alone. Bounds are the caller's."""
         changes: dict[str, Any] = {"idle_timeout": idle_timeout, "keep_terminals": keep_terminals}
         self._wanted.update({name: value for name, value in changes.items() if value is not None})
         CullingPolicy(**self._wanted)
@@ -125,7 +136,7 @@ class IdleCuller:
         """Start waking up; needs a running event loop. A second start changes nothing."""
         if self._timer is None and not self._paused:
             self.count = 0
-            self.log.info("Culling: %s", self.describe())
+            self.log.info("Culling: %s", policy_line(self.policy, self.watches))
             self._wake()
 
     def stop(self) -> None:
@@ -135,17 +146,25 @@ class IdleCuller:
             self._timer, self._timer_at = None, NEVER
 
     async def pause(self) -> None:
-        """Stop, and wait until nothing is being shut down any more."""
+        """Stop, and wait for the shutdowns that have begun; what was only decided is dropped."""
         self._paused += 1
+        self._was_running = self._was_running or self.running
         self.stop()
-        tasks = [item.task for watch in self.watches.values() for item in watch.items.values() if item.task]
-        tasks_and_looks = [*tasks, *(watch.looking for watch in self.watches.values() if watch.looking)]
-        if tasks_and_looks:
-            await asyncio.wait(tasks_and_looks)
+        items = [item for watch in self.watches.values() for item in watch.items.values() if item.task]
+        looks = [watch.looking for watch in self.watches.values() if watch.looking]
+        for task in [*looks, *(item.task for item in items if not item.stopping)]:
+            if task is not None:
+                task.cancel()
+        waiting = [*looks, *(item.task for item in items if item.task)]
+        if waiting:
+            await asyncio.wait(waiting)
 
     def resume(self) -> None:
-        """End one `pause`; the caller starts it again."""
+        """End one `pause`; it goes on as before."""
         self._paused -= 1
+        if not self._paused and self._was_running:
+            self._was_running = False
+            self._arm()
 
     def wake_soon(self, kind: Kind | None = None) -> None:
         """Something may be due that was not (a disconnect, a setting, a new kernel): look now."""
@@ -177,18 +196,32 @@ class IdleCuller:
 
     def _wake(self) -> None:
         self._timer = None
+        late = self.clock.monotonic() - self._timer_mono
+        if late > STALL_SECONDS and self.count and not self._held:
+            self._held = True
+            self.count += 1
+            self.log.warning(
+                "The event loop stood still for %.1f s: messages that wait are read before anything is culled.", late
+            )
+            self._arm(HOLD_SECONDS)
+            return
+        self._held = False
         if self.heartbeat():
             now = self.clock.now()
             for watch in self.watches.values():
                 if now > watch.next_look and watch.looking is None:
                     watch.looking = asyncio.get_running_loop().create_task(self._look(watch))
-        self._arm(first=self.count == 1)
+        self._arm(self._until_next(self.policy.cull_interval / (2 if self.count == 1 else 1)))
 
     async def _look(self, watch: Watch) -> list[asyncio.Task[Outcome]]:
         try:
-            return await watch.look()
+            tasks = await watch.look()
+            self.troubles.over("culler")
+            return tasks
         except Exception as error:
-            self.log.exception("Culling: a pass over the %ss failed; the next one is in a minute", watch.source.kind.value)
+            self.log.exception(
+                "Culling: a pass over the %ss failed; the next one is in a minute", watch.source.kind.value
+            )
             self.trouble("culler", f"a pass over the {watch.source.kind.value}s failed: {error!r}", told=True)
             watch.next_look = self.clock.now() + timedelta(minutes=1)
             return []
@@ -196,16 +229,20 @@ class IdleCuller:
             watch.looking = None
             self._arm_again()
 
-    def _arm(self, first: bool = False) -> None:
+    def _until_next(self, longest: float) -> float:
+        """Seconds until the next deadline has passed, at most `longest`."""
         now = self.clock.now()
-        seconds = self.policy.cull_interval / (2 if first else 1)
-        for watch in self.watches.values():
-            if watch.looking is None and watch.next_look is not NEVER:
-                ahead = 0.0 if watch.next_look <= now else (watch.next_look - now).total_seconds()
-                seconds = min(seconds, ahead + JUST_AFTER)
-        handle = weakref.WeakMethod(self._wake)
-        self._timer = asyncio.get_running_loop().call_later(seconds, _call, handle)
-        self._timer_at = now + timedelta(seconds=seconds)
+        nearest = min((watch.next_look for watch in self.watches.values() if watch.looking is None), default=NEVER)
+        if nearest is NEVER:
+            return longest
+        ahead = 0.0 if nearest <= now else (nearest - now).total_seconds()
+        return min(longest, ahead + JUST_AFTER)
+
+    def _arm(self, seconds: float | None = None) -> None:
+        seconds = self._until_next(self.policy.cull_interval) if seconds is None else seconds
+        self._timer = asyncio.get_running_loop().call_later(seconds, _call, weakref.WeakMethod(self._wake))
+        self._timer_at = self.clock.now() + timedelta(seconds=seconds)
+        self._timer_mono = self.clock.monotonic() + seconds
 
     def _arm_again(self) -> None:
         """The next look may have come nearer: sleep no longer than until then."""
@@ -235,25 +272,6 @@ class IdleCuller:
 
     # -- telling -------------------------------------------------------------------------------
 
-    def describe(self) -> str:
-        """The policy in one line for the log."""
-        policy = self.policy
-        kernels = "off" if policy.idle_timeout <= 0 else f"after {policy.idle_timeout / 60:g} min without activity"
-        terminals = "kept" if policy.keep_terminals else f"after {policy.terminal_timeout / 60:g} min"
-        if policy.terminal_timeout <= 0:
-            terminals = "off"
-        parts = []
-        if Kind.KERNEL in self.watches:
-            parts.append(f"kernels {kernels}")
-        if Kind.TERMINAL in self.watches:
-            parts.append(f"terminals {terminals}")
-        for name in ("cull_busy", "dry_run"):
-            if getattr(policy, name):
-                parts.append(name)
-        if not policy.cull_connected:
-            parts.append("connected kernels are kept")
-        return ", ".join(parts) + f"; heartbeat every {policy.cull_interval:g} s"
-
     def trouble(self, subject: str, words: str, told: bool = False) -> None:
         """Remember what went wrong; into the log once per change."""
         if self.troubles.note(subject, words, self.clock.now()) and not told:
@@ -261,19 +279,7 @@ class IdleCuller:
 
     def tell_culling(self, record: Record, decision: Decision) -> None:
         """The line before something is shut down."""
-        idle = -1 if decision.idle_seconds is None else int(decision.idle_seconds)
-        if isinstance(record, KernelRecord):
-            self.log.warning(
-                "Culling '%s' kernel '%s' (%s) with %d connections: %s, %d seconds of inactivity.",
-                record.state,
-                record.name,
-                record.identity,
-                record.connections,
-                decision.reason.value,
-                idle,
-            )
-        else:
-            self.log.warning("Culling terminal '%s': %d seconds of inactivity.", record.identity, idle)
+        self.log.warning("%s", culling_line(record, decision))
 
     def tell_outcome(self, outcome: Outcome) -> None:
         """The line after it, where there is something to add, and the memory for `status`."""

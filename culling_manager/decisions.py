@@ -100,9 +100,7 @@ def _by_deadline(since: datetime, timeout: float, now: datetime) -> Decision:
     )
 
 
-def _kept_until(
-    until: datetime, record: KernelRecord | TerminalRecord, otherwise: Decision, now: datetime
-) -> Decision:
+def _kept_until(until: datetime, record: KernelRecord | TerminalRecord, otherwise: Decision, now: datetime) -> Decision:
     """Kept by request; `otherwise` is what would hold without the request."""
     due_at = None if otherwise.due_at is None else max(otherwise.due_at, until)
     return _keep(Reason.KEPT_ALIVE, record, now, due_at)
@@ -193,8 +191,7 @@ def busy_too_long(record: KernelRecord, policy: CullingPolicy, now: datetime) ->
 
 def kernel_idle(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
     """Cull strictly after last activity (or start, if there was none) + timeout."""
-    since = _idle_since(record, now)
-    assert since is not None, "unknown_state comes before"
+    since = _idle_since(record, now) or now  # `unknown_state` comes before
     decision = _by_deadline(since, kernel_timeout(record, policy), now)
     limit = _busy_deadline(record, policy) if record.state == "busy" else None
     if limit is not None and decision.due_at is not None and limit < decision.due_at:
@@ -255,8 +252,7 @@ def no_timestamp(record: TerminalRecord, policy: CullingPolicy, now: datetime) -
 
 def terminal_idle(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
     """Cull strictly after last activity + timeout."""
-    since = _idle_since(record, now)
-    assert since is not None, "no_timestamp comes before"
+    since = _idle_since(record, now) or now  # `no_timestamp` comes before
     return _by_deadline(since, policy.terminal_timeout, now)
 
 
@@ -273,9 +269,7 @@ TERMINAL_RULES: tuple[Rule[TerminalRecord], ...] = (
 )
 
 
-def _first(
-    rules: tuple[Rule[AnyRecord], ...], record: AnyRecord, policy: CullingPolicy, now: datetime
-) -> Decision:
+def _first(rules: tuple[Rule[AnyRecord], ...], record: AnyRecord, policy: CullingPolicy, now: datetime) -> Decision:
     for rule in rules:
         decision = rule(record, policy, now)
         if decision is not None:

@@ -21,7 +21,7 @@ HOW_TO_SELECT = {
 
 
 class ServerDesk:
-    """Answers the handlers for one server. Asks for its parts when they are needed, for extensions load in any order."""
+    """Answers the handlers for one server; looks its parts up when asked, for extensions load in any order."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
@@ -36,7 +36,9 @@ class ServerDesk:
         found = []
         if Kind.KERNEL not in watches:
             name = type(self._server.kernel_manager).__name__
-            found.append(f"Kernels are not culled: the kernel manager is {name}. Configure {HOW_TO_SELECT[Kind.KERNEL]}")
+            found.append(
+                f"Kernels are not culled: the kernel manager is {name}. Configure {HOW_TO_SELECT[Kind.KERNEL]}"
+            )
         terminals = self._server.web_app.settings.get("terminal_manager")
         if terminals is not None and Kind.TERMINAL not in watches:
             name = type(terminals).__name__

@@ -24,7 +24,8 @@ from tornado.websocket import websocket_connect
 
 from .decisions import QUIET_STATES
 from .errors import ReadError
-from .kernels import CullingKernelManager, KernelSource, own_timeout_in
+from .kernels import CullingKernelManager
+from .kernelsource import KernelSource, own_timeout_in
 from .policy import CullingPolicy
 from .records import KernelRecord, Kind
 

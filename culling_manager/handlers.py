@@ -148,7 +148,9 @@ class IdleCheckerHandler(CullingHandler):
         """Set both settings, and start the culler if it is not running."""
         if self.apply(needs_keep_terminals=True):
             count = self.desk.settings()["count"]
-            self.finish(json.dumps({"greetings": "Hello from culling_manager: idle compute is culled.", "count": count}))
+            self.finish(
+                json.dumps({"greetings": "Hello from culling_manager: idle compute is culled.", "count": count})
+            )
 
 
 class SettingsHandler(CullingHandler):

@@ -77,7 +77,9 @@ class CullingPolicy:
         number("cull_interval", self.cull_interval, low=1e-3, high=LONGEST_SECONDS, accepted="over 0 seconds")
         if 0 < self.max_idle_timeout < self.min_idle_timeout:
             raise SettingError(
-                "min_idle_timeout", self.min_idle_timeout / 60, f"at most max_idle_timeout = {self.max_idle_timeout / 60}"
+                "min_idle_timeout",
+                self.min_idle_timeout / 60,
+                f"at most max_idle_timeout = {self.max_idle_timeout / 60}",
             )
 
     @property

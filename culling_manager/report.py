@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from .decisions import Decision, Reason
 from .errors import Trouble
-from .records import KernelRecord, Outcome, Record
+from .policy import CullingPolicy
+from .records import KernelRecord, Kind, Outcome, Record
 
 if TYPE_CHECKING or sys.version_info >= (3, 11):
     from typing import assert_never
@@ -75,6 +76,32 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
 
 def _until(decision: Decision, now: datetime) -> str:
     return "-" if decision.due_at is None else duration(max(0.0, (decision.due_at - now).total_seconds()))
+
+
+def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
+    """The policy in one line for the log."""
+    after = "after {:g} min without activity"
+    words = {
+        Kind.KERNEL: after.format(policy.idle_timeout / 60) if policy.idle_timeout > 0 else "not culled",
+        Kind.TERMINAL: after.format(policy.terminal_timeout / 60) if policy.terminal_timeout > 0 else "not culled",
+    }
+    if policy.keep_terminals:
+        words[Kind.TERMINAL] = "kept"
+    parts = [f"{kind.value}s {words[kind]}" for kind in kinds]
+    parts += [name for name in ("cull_busy", "dry_run") if getattr(policy, name)]
+    parts += [] if policy.cull_connected else ["connected kernels are kept"]
+    return ", ".join(parts) + f"; heartbeat every {policy.cull_interval:g} s"
+
+
+def culling_line(record: Record, decision: Decision) -> str:
+    """The line for the log before something is shut down."""
+    idle = "" if decision.idle_seconds is None else f", {int(decision.idle_seconds)} seconds of inactivity"
+    if isinstance(record, KernelRecord):
+        return (
+            f"Culling '{record.state}' kernel '{record.name}' ({record.identity}) with {record.connections} "
+            f"connections: {decision.reason.value}{idle}."
+        )
+    return f"Culling terminal '{record.identity}': {decision.reason.value}{idle}."
 
 
 def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from traitlets import Bunch, Float, TraitError
+from traitlets import Float, TraitError
 from traitlets.config import Configurable
 
 from .errors import SettingError
@@ -41,7 +41,7 @@ def configured(owner: Configurable, given: dict[str, Any], name: str) -> bool:
 
 
 def heartbeat(owner: Any, log: logging.Logger) -> float:
-    """Give `owner.cull_interval` (seconds); one that is not over 0 is replaced by 10 s with a warning, as upstream does."""
+    """Give `owner.cull_interval` (seconds); not over 0, it is replaced by 10 s with a warning, as upstream does."""
     interval = float(owner.cull_interval)
     if interval > 0:
         return interval
@@ -53,8 +53,3 @@ def heartbeat(owner: Any, log: logging.Logger) -> float:
     )
     owner.cull_interval = DEFAULT_INTERVAL_SECONDS
     return DEFAULT_INTERVAL_SECONDS
-
-
-def only_changes(change: Bunch) -> bool:
-    """Whether a trait notification really brings another value."""
-    return bool(change.old != change.new)

@@ -128,14 +128,16 @@ class CullingTerminalManager(TerminalManager):
         replaced by the default.""",
     )
 
+    _ready = False
+
     def __init__(self, **kwargs: Any) -> None:
-        self._source: TerminalSource | None = None
         super().__init__(**kwargs)
         self._own_idle_timeout = configured(self, kwargs, "idle_timeout")
         if configured(self, kwargs, "cull_inactive_timeout"):
             self._take_over_upstream_timeout()
         self._source = TerminalSource(self)
         self._culler = IdleCuller.of(self.parent, self.log)
+        self._ready = True
         try:
             self._culler.attach(self._source)
         except SettingError as error:
@@ -154,12 +156,12 @@ class CullingTerminalManager(TerminalManager):
 
     @observe("cull_inactive_timeout")
     def _upstream_timeout_changed(self, change: Bunch) -> None:
-        if self._source is not None:
+        if self._ready:
             self._take_over_upstream_timeout()
 
     @observe("idle_timeout", "keep_terminals", "cull_interval")
     def _settings_changed(self, change: Bunch) -> None:
-        if self._source is not None:
+        if self._ready:
             self._culler.update_policy()
 
     # -- upstream's seams --------------------------------------------------------------------------

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from .decisions import Decision, Reason, hold_after
 from .errors import StopError
-from .policy import CullingPolicy
-from .records import Kind, Outcome, Record, Result
+from .records import Outcome, Record, Result
+from .source import Source
 
 if TYPE_CHECKING:
     from .culler import IdleCuller
@@ -35,51 +35,6 @@ NEVER = datetime.max.replace(tzinfo=timezone.utc)
 AT_ONCE = datetime.min.replace(tzinfo=timezone.utc)
 
 
-class Source(Protocol):
-    """Where records come from: a manager, translated."""
-
-    kind: Kind
-
-    def settings(self) -> Mapping[str, Any]:
-        """Fields of `CullingPolicy` that this manager's configuration decides."""
-
-    def apply(self, changes: Mapping[str, Any]) -> None:
-        """Take over settings that were changed at run time; keys as in `settings`, others are ignored."""
-
-    def glance(self) -> Iterable[tuple[str, datetime | None]]:
-        """Identity and last activity of each; None where more than the last activity decides."""
-
-    def exists(self, identity: str) -> bool:
-        """Whether it is still there."""
-
-    def fingerprint(self, identity: str) -> Hashable:
-        """Something cheap that is equal as long as the record is; None: read it. Raises KeyError when it is gone."""
-
-    def read(self, identity: str, now: datetime) -> Record:
-        """Read one record. Raises KeyError when it is gone."""
-
-    def unreadable(self, identity: str, error: str) -> Record:
-        """The record of something whose reading failed."""
-
-    def decide(self, record: Any, policy: CullingPolicy, now: datetime) -> Decision:
-        """The pure decision for a record of this kind."""
-
-    def timeout(self, record: Any, policy: CullingPolicy) -> float:
-        """Seconds of idleness after which this record (None: one without a timeout of its own) is due; 0 is never."""
-
-    def stale_after(self, policy: CullingPolicy) -> float | None:
-        """Seconds after which facts may have changed unseen, so that `refresh` is wanted; None for never."""
-
-    async def refresh(self) -> None:
-        """Fetch facts that do not come by themselves."""
-
-    async def confirm(self, record: Any) -> None:
-        """Find out what the record cannot show, before the second look."""
-
-    async def stop(self, record: Any) -> None:
-        """Shut it down. Raises KeyError when it is gone already."""
-
-
 @dataclass(slots=True)
 class Item:
     """What is remembered of one kernel or terminal between two looks."""
@@ -91,6 +46,7 @@ class Item:
     retry_at: datetime | None = None
     attempts: int = 0
     rehearsed: bool = False
+    stopping: bool = False
     task: asyncio.Task[Outcome] | None = None
 
 
@@ -105,7 +61,8 @@ class Watch:
     looking: asyncio.Task[list[asyncio.Task[Outcome]]] | None = None
     _own_timeouts: dict[str, float] = field(default_factory=dict)
     _stale_at: datetime = NEVER
-    _refresh_failures: int = 0
+    _failure: str | None = None
+    _failures: int = 0
 
     def look_soon(self) -> None:
         """Look at the next opportunity: something may be due now that was not."""
@@ -183,9 +140,8 @@ class Watch:
         except KeyError:
             return None
         item = self.items.get(identity)
-        if item is None or fingerprint is None or item.fingerprint != fingerprint:
-            return self._judge(identity, fingerprint, now)
-        return item
+        stands = item is not None and fingerprint is not None and item.fingerprint == fingerprint
+        return item if stands and self._failure is None else self._judge(identity, fingerprint, now)
 
     def _shortest_timeout(self) -> float | None:
         """Seconds: what is in use now, or was later than these ago, cannot be due for being idle."""
@@ -197,31 +153,37 @@ class Watch:
         """Read and decide anew; None when it is gone."""
         source, culler = self.source, self.culler
         try:
-            record = source.read(identity, now)
+            record = source.read(identity, now) if self._failure is None else source.unreadable(identity, self._failure)
         except KeyError:
             return None
         except Exception as error:
-            record = source.unreadable(identity, f"{source.kind.value} {identity} is kept, for reading it failed: {error or repr(error)}")
+            subject = f"{source.kind.value} {identity}"
+            record = source.unreadable(identity, f"{subject} is kept, for reading it failed: {error or repr(error)}")
         if record.last_activity is not None and record.last_activity > now:
             record = replace(record, last_activity=now)  # it cannot have happened after it was first seen
-        item = self.items.get(identity)
         decision = self._decide(record, now)
+        item = self.items.get(identity)
         if item is None:
             item = self.items[identity] = Item(fingerprint, record, decision, None)
         elif culler.debugging and item.decision.reason is not decision.reason:
             culler.log.debug("%s %s: %s", source.kind.value, identity, decision.reason.value)
-        item.fingerprint, item.record, item.decision = fingerprint, record, decision
-        item.rehearsed = False
-        if getattr(record, "idle_timeout", None):
-            self._own_timeouts[identity] = source.timeout(record, culler.policy)
-        item.due_at = AT_ONCE if decision.cull else decision.due_at
-        if item.retry_at is not None and item.due_at is not None:
-            item.due_at = max(item.due_at, item.retry_at)
-        if decision.reason is Reason.UNKNOWN or record.error is not None:
-            self._doubt(identity, item, now)
+        item.fingerprint, item.record, item.decision, item.rehearsed = fingerprint, record, decision, False
+        self._set_deadline(item)
+        if decision.reason is Reason.UNKNOWN:
+            self._doubt(item, now)
         elif culler.troubles.over(f"{source.kind.value} {identity}"):
             culler.log.info("%s %s can be judged again: %s", source.kind.value, identity, decision.reason.value)
         return item
+
+    def _set_deadline(self, item: Item) -> None:
+        record, decision = item.record, item.decision
+        if getattr(record, "idle_timeout", None):
+            self._own_timeouts[record.identity] = self.source.timeout(record, self.culler.policy)
+        item.due_at = AT_ONCE if decision.cull else decision.due_at
+        if not decision.cull:
+            item.attempts, item.retry_at = 0, None
+        elif item.retry_at is not None:
+            item.due_at = item.retry_at
 
     def _decide(self, record: Record, now: datetime) -> Decision:
         policy = self.culler.policy
@@ -230,15 +192,17 @@ class Watch:
             return decision
         return hold_after(decision, self.culler.jumped_at, self.source.timeout(record, policy), now)
 
-    def _doubt(self, identity: str, item: Item, now: datetime) -> None:
+    def _doubt(self, item: Item, now: datetime) -> None:
+        """Tell why it is kept without being known, and read it again before long."""
+        record, kind = item.record, self.source.kind.value
         item.fingerprint = None
-        record = item.record
-        words = record.error or (
-            f"{self.source.kind.value} {identity} is kept, for its state is not known: "
-            f"state {getattr(record, 'state', None)!r}, last activity {record.last_activity}"
-        )
-        self.culler.trouble(f"{self.source.kind.value} {identity}", words)
         self._stale_at = min(self._stale_at, now + timedelta(seconds=RETRY_SECONDS))
+        if record.error is None or record.error != self._failure:
+            words = record.error or (
+                f"{kind} {record.identity} is kept, for its state is not known: state "
+                f"{getattr(record, 'state', None)!r}, last activity {record.last_activity}"
+            )
+            self.culler.trouble(f"{kind} {record.identity}", words)
 
     def _drop_gone(self) -> None:
         for identity in [known for known in self.items if not self.source.exists(known)]:
@@ -254,16 +218,16 @@ class Watch:
         try:
             await source.refresh()
         except Exception as error:
-            self._refresh_failures += 1
-            wait = backoff(self._refresh_failures)
-            culler.trouble(subject, f"{error or repr(error)}; nothing is culled on old facts, next try in {wait:.0f} s")
-            self._stale_at = now + timedelta(seconds=wait)
+            self._failures += 1
+            wait = backoff(self._failures)
+            self._failure = f"{error or repr(error)}; nothing is culled on old facts"
+            culler.trouble(subject, self._failure)
             self.survey(now)
-            self.next_look = self._stale_at
+            self._stale_at = self.next_look = now + timedelta(seconds=wait)
             return False
-        self._refresh_failures = 0
+        self._failure, self._failures = None, 0
         if culler.troubles.over(subject):
-            culler.log.info("%s can be read again", subject)
+            culler.log.info("Culling: %s can be read again", subject)
         stale_after = source.stale_after(culler.policy)
         self._stale_at = NEVER if stale_after is None else now + timedelta(seconds=stale_after)
         return True
@@ -273,12 +237,10 @@ class Watch:
         try:
             async with self.culler.slots:
                 result, words = await self._carry_out(identity, item)
-        except asyncio.CancelledError:
-            item.task = None
-            raise
         except Exception as error:
             result, words = Result.FAILED, str(error) or repr(error)
-        item.task = None
+        finally:
+            item.task, item.stopping = None, False
         return self._settle(item, result, words)
 
     async def _carry_out(self, identity: str, item: Item) -> tuple[Result, str]:
@@ -294,6 +256,7 @@ class Watch:
             item.rehearsed, item.due_at = True, None
             return Result.DRY_RUN, ""
         culler.tell_culling(item.record, decision)
+        item.stopping = True
         try:
             await asyncio.wait_for(source.stop(item.record), STOP_LIMIT_SECONDS)
         except KeyError:
@@ -333,10 +296,9 @@ class Watch:
             self.next_look = min(self.next_look, item.retry_at)
         elif result in (Result.CULLED, Result.GONE):
             culler.troubles.over(subject)
-            item.fingerprint = None
-            self.look_soon()
+            item.fingerprint = item.due_at = None
         elif result is Result.CHANGED:
-            self.look_soon()
+            culler.wake_soon(kind)
         culler.tell_outcome(outcome)
         return outcome
 

@@ -1,0 +1,56 @@
+"""What the culler needs of a manager: its kernels or terminals as records, and a way to stop one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from .decisions import Decision
+from .policy import CullingPolicy
+from .records import Kind, Record
+
+
+class Source(Protocol):
+    """Where records come from: a manager, translated."""
+
+    kind: Kind
+
+    def settings(self) -> Mapping[str, Any]:
+        """Fields of `CullingPolicy` that this manager's configuration decides."""
+
+    def apply(self, changes: Mapping[str, Any]) -> None:
+        """Take over settings that were changed at run time; keys as in `settings`, others are ignored."""
+
+    def glance(self) -> Iterable[tuple[str, datetime | None]]:
+        """Identity and last activity of each; None where more than the last activity decides."""
+
+    def exists(self, identity: str) -> bool:
+        """Whether it is still there."""
+
+    def fingerprint(self, identity: str) -> Hashable:
+        """Something cheap that is equal as long as the record is; None: read it. Raises KeyError when it is gone."""
+
+    def read(self, identity: str, now: datetime) -> Record:
+        """Read one record. Raises KeyError when it is gone."""
+
+    def unreadable(self, identity: str, error: str) -> Record:
+        """The record of something whose reading failed."""
+
+    def decide(self, record: Any, policy: CullingPolicy, now: datetime) -> Decision:
+        """The pure decision for a record of this kind."""
+
+    def timeout(self, record: Any, policy: CullingPolicy) -> float:
+        """Seconds of idleness after which this record (None: one without a timeout of its own) is due; 0 is never."""
+
+    def stale_after(self, policy: CullingPolicy) -> float | None:
+        """Seconds after which facts may have changed unseen, so that `refresh` is wanted; None for never."""
+
+    async def refresh(self) -> None:
+        """Fetch facts that do not come by themselves."""
+
+    async def confirm(self, record: Any) -> None:
+        """Find out what the record cannot show, before the second look."""
+
+    async def stop(self, record: Any) -> None:
+        """Shut it down. Raises KeyError when it is gone already."""
