@@ -1,0 +1,81 @@
+"""Jupyter Server configuration: shut down kernels and terminals that nobody uses.
+
+Works as it stands::
+
+    jupyter server --config=config/jupyter_server_config.py     # also `jupyter lab`, `jupyter notebook`
+
+or copied to one of the directories that ``jupyter --paths`` lists under "config". What the command line says
+(``--CullingKernelManager.idle_timeout=60``) wins over this file.
+
+``jupyter_server_config.json`` says the same for those who write JSON; it cannot see a gateway. Where both lie in one
+directory Jupyter reads both, and what the JSON says wins: copy one of them, and if you edit this one in place, remove
+the other. In a directory ``jupyter_server_config.d`` Jupyter Server reads only which extensions are enabled, so neither
+has any effect there.
+
+Lines that begin with ``# c.`` show defaults. 0 turns a timeout or a bound off; a negative, infinite or otherwise
+absurd number ends the start of the server with a message.
+"""
+
+import os
+import sys
+
+c = get_config()  # noqa: F821
+
+# -- which managers cull ---------------------------------------------------------------------------
+
+c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"
+c.TerminalsExtensionApp.terminal_manager_class = "culling_manager.CullingTerminalManager"
+
+# Kernels on a remote gateway need another class, because the server has none of its own then. This sees the gateway
+# that is given by JUPYTER_GATEWAY_URL or on the command line; if you set c.GatewayClient.url in a file, set the class
+# there as well. It takes the same settings, also under the name CullingKernelManager.
+if os.environ.get("JUPYTER_GATEWAY_URL") or any(
+    argument.startswith(("--gateway-url", "--GatewayClient.url")) for argument in sys.argv
+):
+    c.ServerApp.kernel_manager_class = "culling_manager.GatewayCullingKernelManager"
+
+# -- kernels ---------------------------------------------------------------------------------------
+
+# Minutes without activity after which a kernel is shut down. 0: no kernel is. A kernelspec's own
+# metadata.cull_idle_timeout (seconds) overrides it for the kernels of that spec.
+c.CullingKernelManager.idle_timeout = 120
+
+# The least and the greatest idle timeout (minutes) that users may set at run time, over HTTP or with a script.
+# 0: no bound. They never bound idle_timeout as it is set here or on the command line: what the admin configures holds.
+# c.CullingKernelManager.min_idle_timeout = 0
+# c.CullingKernelManager.max_idle_timeout = 0
+
+# Minutes after which a kernel that is busy without a break is shut down, however fresh its output. 0: never.
+# c.CullingKernelManager.busy_timeout = 0
+
+# Heartbeat (seconds): the longest time between two looks. Deadlines are met exactly, not at heartbeats.
+# 0 or less is replaced by 10, with a warning.
+# c.CullingKernelManager.cull_interval = 10
+
+# Whether a kernel with an open browser tab is culled like any other. False: an open tab keeps its kernel.
+# c.CullingKernelManager.cull_connected = True
+
+# Whether being busy does not protect a kernel: True also shuts down a busy one that was silent for idle_timeout.
+# c.CullingKernelManager.cull_busy = False
+
+# Decide, log and report, but shut nothing down: for a rehearsal. Covers terminals too.
+# c.CullingKernelManager.dry_run = False
+
+# Jupyter Server's own idle timeout (seconds; 0 or less: no kernel is shut down). It counts where idle_timeout is not
+# configured, so remove that line above to use this one; if both are there, idle_timeout wins and a warning says so.
+# c.CullingKernelManager.cull_idle_timeout = 0
+
+# -- terminals -------------------------------------------------------------------------------------
+
+# Whether terminals are left alone. True: no terminal is ever terminated for being idle.
+c.CullingTerminalManager.keep_terminals = False
+
+# Minutes without output after which a terminal is terminated. 0: no terminal is. None: the kernels' idle_timeout.
+# c.CullingTerminalManager.idle_timeout = None
+
+# Heartbeat (seconds); the smaller one of this and the kernels' counts. 0 or less is replaced by 10, with a warning.
+# c.CullingTerminalManager.cull_interval = 10
+
+# Jupyter's own idle timeout for terminals (seconds; 0 or less: no terminal is terminated). It counts where idle_timeout
+# is not configured for them; if both are there, idle_timeout wins and a warning says so.
+# c.CullingTerminalManager.cull_inactive_timeout = 0

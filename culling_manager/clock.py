@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Protocol
 
 #: Wall time and monotonic time may part by this much (seconds) between two readings before it counts as a jump.
 TOLERANCE_SECONDS = 1.0
+
+
+class Timer(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None:
+        """It is not to come after all."""
 
 
 class Clock(Protocol):
@@ -22,6 +30,9 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` in the running event loop after `seconds`."""
 
 
 class SystemClock:
@@ -38,6 +49,10 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` in the running event loop after `seconds`."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 class JumpGuard:

@@ -12,9 +12,10 @@ import logging
 import weakref
 from collections import deque
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from .clock import Clock, JumpGuard, SystemClock
+from .clock import Clock, JumpGuard, SystemClock, Timer
 from .decisions import Decision
 from .errors import SettingError, Troubles
 from .policy import CullingPolicy
@@ -52,7 +53,7 @@ class IdleCuller:
         self.watches: dict[Kind, Watch] = {}
         self.slots = asyncio.Semaphore(CONCURRENT_STOPS)
         self._guard = JumpGuard()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._timer_at = NEVER
         self._timer_mono = 0.0
         self._held = False
@@ -107,10 +108,17 @@ class IdleCuller:
         self.wake_soon()
 
     def change_settings(self, *, idle_timeout: float | None = None, keep_terminals: bool | None = None) -> None:
-        """Change settings at run time (`idle_timeout` in seconds); None leaves one alone. Bounds are the caller's."""
+        """Change settings at run time (`idle_timeout` in seconds); None leaves one alone. Bounds are the caller's.
+
+        Raises
+        ------
+        SettingError
+            When a value is not accepted; then nothing is changed.
+        """
         changes: dict[str, Any] = {"idle_timeout": idle_timeout, "keep_terminals": keep_terminals}
-        self._wanted.update({name: value for name, value in changes.items() if value is not None})
-        CullingPolicy(**self._wanted)
+        wanted = {**self._wanted, **{name: value for name, value in changes.items() if value is not None}}
+        CullingPolicy(**wanted)
+        self._wanted = wanted
         for watch in self.watches.values():
             watch.source.apply(self._wanted)
         self.update_policy()
@@ -240,7 +248,7 @@ class IdleCuller:
 
     def _arm(self, seconds: float | None = None) -> None:
         seconds = self._until_next(self.policy.cull_interval) if seconds is None else seconds
-        self._timer = asyncio.get_running_loop().call_later(seconds, _call, weakref.WeakMethod(self._wake))
+        self._timer = self.clock.call_later(seconds, partial(_call, weakref.WeakMethod(self._wake)))
         self._timer_at = self.clock.now() + timedelta(seconds=seconds)
         self._timer_mono = self.clock.monotonic() + seconds
 

@@ -9,14 +9,14 @@ from typing import Any
 from jupyter_core.utils import ensure_async
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.ioloop import IOLoop
-from traitlets import Bool, Bunch, Float, TraitError, observe
+from traitlets import Bool, Bunch, TraitError, observe
 
 from .activity import follow_iopub, follow_requests
 from .culler import IdleCuller
 from .errors import SettingError
 from .kernelsource import KernelSource
 from .records import Kind
-from .settings import DEFAULT_INTERVAL_SECONDS, Minutes, configured
+from .settings import DEFAULT_INTERVAL_SECONDS, Minutes, Seconds, configured
 
 
 class CullingKernelManager(AsyncMappingKernelManager):
@@ -47,7 +47,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
         help="""Minutes after which a kernel that is busy without a break is shut down, strictly after them, however
         fresh its output. 0: never. `cull_connected` and a kernel's keep-alive still protect it.""",
     )
-    cull_interval = Float(  # type: ignore[assignment]
+    cull_interval = Seconds(  # type: ignore[assignment]
         DEFAULT_INTERVAL_SECONDS,
         config=True,
         help="""Heartbeat (seconds): the longest time between two wake-ups. Deadlines are met exactly, not at

@@ -9,7 +9,7 @@ from traitlets import Float, TraitError
 from traitlets.config import Configurable
 
 from .errors import SettingError
-from .policy import minutes
+from .policy import LONGEST_SECONDS, minutes, number, plain
 
 #: The heartbeat when nothing else is configured (seconds).
 DEFAULT_INTERVAL_SECONDS = 10.0
@@ -33,6 +33,21 @@ class Minutes(Float[float, "int | float"]):
             return float(s)
         except ValueError:
             return s  # type: ignore[return-value]
+
+
+class Seconds(Minutes):
+    """A finite number of seconds; what one of 0 or less means is its owner's to say."""
+
+    info_text = "a number of seconds"
+
+    def validate(self, obj: Any, value: Any) -> float:
+        """Give `value` as float, or raise a TraitError that names trait, value and range."""
+        accepted = f"a number of seconds up to {plain(LONGEST_SECONDS)}"
+        name = f"{type(obj).__name__}.{self.name}"
+        try:
+            return number(name, value, low=-LONGEST_SECONDS, high=LONGEST_SECONDS, accepted=accepted)
+        except SettingError as error:
+            raise TraitError(str(error)) from None
 
 
 def configured(owner: Configurable, given: dict[str, Any], name: str) -> bool:

@@ -11,14 +11,14 @@ from jupyter_server_terminals.terminalmanager import TerminalManager
 from terminado.management import PtyWithClients
 from tornado.ioloop import IOLoop
 from tornado.web import HTTPError
-from traitlets import Bool, Bunch, Float, TraitError, observe
+from traitlets import Bool, Bunch, TraitError, observe
 
 from .culler import IdleCuller
 from .decisions import Decision, decide_terminal
 from .errors import SettingError, StopError
 from .policy import CullingPolicy
 from .records import Kind, TerminalRecord, utc
-from .settings import DEFAULT_INTERVAL_SECONDS, Minutes, configured, heartbeat
+from .settings import DEFAULT_INTERVAL_SECONDS, Minutes, Seconds, configured, heartbeat
 
 
 class TerminalSource:
@@ -121,7 +121,7 @@ class CullingTerminalManager(TerminalManager):
         config=True,
         help="""Whether terminals are left alone. True: no terminal is ever terminated for being idle.""",
     )
-    cull_interval = Float(  # type: ignore[assignment]
+    cull_interval = Seconds(  # type: ignore[assignment]
         DEFAULT_INTERVAL_SECONDS,
         config=True,
         help="""Heartbeat (seconds); the smaller one of this and the kernel manager's counts. A value of 0 or less is

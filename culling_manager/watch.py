@@ -72,6 +72,8 @@ class Watch:
         """The policy or the clock changed: decide everything anew."""
         for item in self.items.values():
             item.fingerprint, item.retry_at, item.rehearsed = None, None, False
+        if self._failure is None:
+            self._stale_at = NEVER
         self.look_soon()
 
     async def look(self, thorough: bool = False) -> list[asyncio.Task[Outcome]]:
@@ -119,8 +121,15 @@ class Watch:
         for item in self.items.values():
             if item.due_at is not None and item.due_at < nearest and item.task is None:
                 nearest = item.due_at if item.due_at > now else nearest
+        if self._stale_at is NEVER:
+            self._stale_at = self._stale_from(now)
         self.next_look = min(nearest, self._stale_at)
         return due
+
+    def _stale_from(self, now: datetime) -> datetime:
+        """When facts fetched at `now` are too old to decide on."""
+        stale_after = self.source.stale_after(self.culler.policy)
+        return NEVER if stale_after is None else now + timedelta(seconds=stale_after)
 
     def _is_due(self, identity: str, now: datetime) -> bool:
         """Whether a suspect is due, by the decision that still stands or by a new one."""
@@ -228,8 +237,7 @@ class Watch:
         self._failure, self._failures = None, 0
         if culler.troubles.over(subject):
             culler.log.info("Culling: %s can be read again", subject)
-        stale_after = source.stale_after(culler.policy)
-        self._stale_at = NEVER if stale_after is None else now + timedelta(seconds=stale_after)
+        self._stale_at = self._stale_from(now)
         return True
 
     async def _cull(self, identity: str, item: Item) -> Outcome:

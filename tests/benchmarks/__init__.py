@@ -1,0 +1,1 @@
+"""Benchmarks: our managers and upstream's own, side by side in one run. `python -m tests.benchmarks` runs them."""

@@ -1,0 +1,62 @@
+"""`python -m tests.benchmarks`: run the benchmarks, print the table, write every figure to a JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .measure import Results, environment
+from .table import lines
+
+#: In this order; each is a module here with `async def run(quick) -> Results`.
+NAMES = ("startup", "latency", "heartbeat", "passes", "output", "hung")
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="Ours and upstream's, side by side."
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes; under a minute")
+    parser.add_argument("--only", metavar="NAME", action="append", choices=NAMES, help=f"only this: {', '.join(NAMES)}")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a budget is missed")
+    default = Path(__file__).with_name("results.json")
+    parser.add_argument("--json", metavar="FILE", type=Path, default=default, help="where the figures go")
+    return parser.parse_args()
+
+
+def run_one(name: str, quick: bool) -> Results:
+    """Run one benchmark in an event loop of its own and print its rows."""
+    module = importlib.import_module(f"{__package__}.{name}")
+    print(f"\n{name}: {(module.__doc__ or '').partition(chr(10))[0]}", flush=True)
+    start = time.perf_counter()
+    results: Results = asyncio.run(module.run(quick))
+    gc.collect()
+    print(*lines(results.rows), f"({time.perf_counter() - start:.0f} s)", sep="\n", flush=True)
+    return results
+
+
+def main() -> int:
+    """Run what was asked for; 0, or with ``--check`` 1 when a budget is missed."""
+    asked = options()
+    document: dict[str, Any] = {"environment": environment(), "quick": asked.quick, "benchmarks": {}}
+    missed = []
+    for name in NAMES if not asked.only else asked.only:
+        results = run_one(name, asked.quick)
+        rows = [row.as_json() for row in results.rows]
+        document["benchmarks"][name] = {"rows": rows, "figures": results.figures}
+        missed += [f"{name}: {row.what}" for row in results.rows if row.met is False]
+    asked.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{len(missed)} budgets missed", *missed, sep="\n  ")
+    return 1 if asked.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

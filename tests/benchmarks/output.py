@@ -1,0 +1,138 @@
+"""What each output message of a printing kernel costs the server, nobody else being connected.
+
+*Real*: an ipykernel kernel of each manager runs a cell that sends thousands of messages, one after the other. Measured
+is the CPU time of this process (all its threads: ZeroMQ, event loop, the manager's activity watcher) from the request
+until all have come, divided by the messages that came. Beside it stands what receiving alone costs, measured with a
+callback that does nothing: no watcher can be cheaper. A counter around the callback is in all three.
+
+*Callback alone*: frames recorded from such a cell, fed straight into the activity callback of a newly started watcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from time import process_time
+from typing import Any
+
+from .measure import Results, Row, settled_memory, spread, turns
+from .real import execute, fleet
+from .standins import Managers
+
+Frames = list[bytes]
+
+CELLS = {
+    "stream": "for i in range({count}): print(i, flush=True)",
+    "display_data": "for i in range({count}): get_ipython().display_pub.publish({{'text/plain': 'x' * 1000}})",
+}
+
+
+async def run(quick: bool) -> Results:
+    """Both kinds of message, real and callback alone."""
+    results = Results()
+    count, rounds = (1_500, 2) if quick else (4_000, 5)
+    async with AsyncExitStack() as stack:
+        managers = {which: await stack.enter_async_context(fleet(which, 1)) for which in ("ours", "upstream")}
+        for kind, cell in CELLS.items():
+            found: dict[str, list[float]] = {"ours": [], "upstream": [], "receiving alone": []}
+            for order in turns(rounds):
+                for which in (*order, "receiving alone"):
+                    found[which].append(await _real(managers, which, cell.format(count=count), count))
+            _report(results, f"CPU per {kind} message, real", found)
+            alone = await _callbacks_alone(managers, cell.format(count=1_500), 5 if quick else 15)
+            _report(results, f"CPU per {kind} message, callback alone", alone)
+    return results
+
+
+def _report(results: Results, title: str, found: dict[str, list[float]]) -> None:
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    floor = medians.get("receiving alone")
+    results.rows.append(
+        Row(
+            what=title if floor is None else f"{title} (receiving alone: {floor * 1e6:.1f} us)",
+            unit="s",
+            ours=medians["ours"],
+            upstream=medians["upstream"],
+            budget=medians["upstream"],
+            budget_words="<= upstream, aim half",
+        )
+    )
+    results.figures[title] = {name: spread(values) for name, values in found.items()}
+
+
+async def _real(managers: Managers, which: str, code: str, least: int) -> float:
+    """CPU seconds per message while the cell runs; none may have been dropped."""
+    manager = managers["ours" if which == "ours" else "upstream"]
+    (kernel,) = manager._kernels.values()
+    stream = kernel._activity_stream
+    watcher = stream._recv_callback
+    came = 0
+
+    def counting(frames: Frames) -> None:
+        nonlocal came
+        came += 1
+        watcher(frames)
+
+    def only_counting(frames: Frames) -> None:
+        nonlocal came
+        came += 1
+
+    stream.on_recv(only_counting if which == "receiving alone" else counting)
+    try:
+        start = process_time()
+        await execute(kernel, code)
+        await _until_silent(lambda: came)
+        used = process_time() - start
+    finally:
+        stream.on_recv(watcher)
+    assert came >= least, f"only {came} of {least} messages came: the kernel sent fewer, or some were dropped"
+    return used / came
+
+
+async def _until_silent(count: Callable[[], int]) -> None:
+    """Wait until no message has come for a tenth of a second."""
+    before = -1
+    while before != count():
+        before = count()
+        await asyncio.sleep(0.1)
+
+
+async def _callbacks_alone(managers: Managers, code: str, rounds: int) -> dict[str, list[float]]:
+    frames = {which: await _recorded(manager, code) for which, manager in managers.items()}
+    found: dict[str, list[float]] = {which: [] for which in managers}
+    with settled_memory() as collect:
+        for order in turns(rounds):
+            for which in order:
+                callback = _fresh_watcher(managers[which])
+                collect()
+                start = process_time()
+                for each in frames[which]:
+                    callback(each)
+                found[which].append((process_time() - start) / len(frames[which]))
+                (kernel,) = managers[which]._kernels.values()
+                assert kernel.execution_state == "idle", "the recorded cell did not end"
+                await asyncio.sleep(0)
+    return found
+
+
+async def _recorded(manager: Any, code: str) -> list[Frames]:
+    """All IOPub messages of one cell, from 'busy' to 'idle'."""
+    (kernel,) = manager._kernels.values()
+    stream, recorded = kernel._activity_stream, []
+    watcher = stream._recv_callback
+    stream.on_recv(recorded.append)
+    await execute(kernel, code)
+    await _until_silent(lambda: len(recorded))
+    stream.on_recv(watcher)
+    return recorded
+
+
+def _fresh_watcher(manager: Any) -> Callable[[Frames], object]:
+    """Start watching anew: a session refuses a message that it has seen before."""
+    (kernel_id,) = manager._kernels
+    manager.stop_watching_activity(kernel_id)
+    manager.start_watching_activity(kernel_id)
+    callback: Callable[[Frames], object] = manager._kernels[kernel_id]._activity_stream._recv_callback
+    return callback

@@ -1,0 +1,93 @@
+"""What our managers and handlers add to a server's start, with no app to manage.
+
+Two servers are started in turns: *ours* (both managers selected, our extension enabled) and *plain* (neither), each with
+terminals and no other extension. Measured: from the start of the process until GET /api answers; CPU time until then;
+and memory half a second later (RSS, and USS in the JSON file). One more start of each tells every import, so that the
+report can say whether boto3 is among them, and which modules only ours imports.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from typing import Any
+
+from .measure import Results, Row, spread, turns
+from .servers import Server
+
+BUDGET_SECONDS = 0.050
+BUDGET_BYTES = 5_000_000
+IMPORT = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)
+
+
+async def run(quick: bool) -> Results:
+    """Some warm starts of each, then one of each that tells its imports."""
+    results = Results()
+    found: dict[str, dict[str, list[float]]] = {"ours": {}, "upstream": {}}
+    for number, order in enumerate(turns(3 if quick else 16)):
+        for which in order:
+            figures = _start(which)
+            if number:  # the first of each wrote its bytecode and warmed the disk's cache
+                for name, value in figures.items():
+                    found[which].setdefault(name, []).append(value)
+    results.figures.update({which: {name: spread(v) for name, v in each.items()} for which, each in found.items()})
+    for name, words, unit, more in (
+        ("wall_seconds", "start until GET /api answers", "s", BUDGET_SECONDS),
+        ("cpu_seconds", "CPU time until GET /api answers", "s", None),
+        ("rss_bytes", "RSS after start", "B", BUDGET_BYTES),
+        ("uss_bytes", "USS after start", "B", None),
+    ):
+        pair = [statistics.median(found[which][name]) for which in ("ours", "upstream")]
+        results.figures[f"over plain, {name}"] = {
+            "of medians": pair[0] - pair[1],
+            "median of pairs": statistics.median(
+                ours - plain for ours, plain in zip(found["ours"][name], found["upstream"][name], strict=True)
+            ),
+        }
+        promised = "" if more is None else f"plain + {'50 ms' if unit == 's' else '5 MB'}"
+        budget = None if more is None else pair[1] + more
+        what = f"{words} (upstream: plain server)"
+        results.rows.append(
+            Row(what=what, unit=unit, ours=pair[0], upstream=pair[1], budget=budget, budget_words=promised)
+        )
+    _report_imports(results, {which: _imports(which) for which in ("ours", "upstream")})
+    return results
+
+
+def _start(which: str) -> dict[str, float]:
+    """Start one server, measure, end it."""
+    with Server(which) as server:
+        figures = {**server.until_it_answers(), **server.memory()}
+        server.check_what_is_selected()
+        return figures
+
+
+def _imports(which: str) -> dict[str, int]:
+    """Microseconds of each import of a server that has answered, without the imports that it caused in turn."""
+    with Server(which, "-X", "importtime") as server:
+        server.until_it_answers()
+        server.check_what_is_selected()
+        server.end()
+        return {name: int(own) for own, name in IMPORT.findall(server.errors())}
+
+
+def _report_imports(results: Results, imports: dict[str, dict[str, int]]) -> None:
+    def of_boto(names: Any) -> list[str]:
+        return [name for name in names if name.partition(".")[0] in ("boto3", "botocore", "s3transfer")]
+
+    counts = {which: len(of_boto(names)) for which, names in imports.items()}
+    for which, names in imports.items():
+        assert "jupyter_server.serverapp" in names, f"the imports of the {which} server could not be read"
+    results.rows.append(
+        Row(
+            what="modules of boto3 imported",
+            unit="",
+            ours=counts["ours"],
+            upstream=counts["upstream"],
+            budget=0.0,
+            budget_words="none",
+        )
+    )
+    extra = {name: own for name, own in imports["ours"].items() if name not in imports["upstream"]}
+    results.figures["modules that only ours imports, microseconds each"] = extra
+    results.figures["microseconds of those imports"] = sum(extra.values())

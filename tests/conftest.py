@@ -1,0 +1,44 @@
+"""What all tests share: a real server with our managers, and every deprecation of our own as an error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+pytest_plugins = ["pytest_jupyter.jupyter_server"]
+
+
+@pytest.fixture
+def jp_server_config() -> dict[str, Any]:
+    """A server with both managers and the extension; tests override it for other settings."""
+    return {
+        "ServerApp": {
+            "jpserver_extensions": {"culling_manager": True, "jupyter_server_terminals": True},
+            "kernel_manager_class": "culling_manager.CullingKernelManager",
+        },
+        "TerminalsExtensionApp": {"terminal_manager_class": "culling_manager.CullingTerminalManager"},
+        "AsyncMappingKernelManager": {"allow_tracebacks": True},
+    }
+
+
+@pytest.fixture
+def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Run a coroutine in a loop of its own, for tests that need no server."""
+    return asyncio.run
+
+
+async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Wait until `holds` gives something true, and give that; fails after `seconds`."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while True:
+        found = holds()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return found
+        assert loop.time() < end, f"still not true after {seconds} s"
+        await asyncio.sleep(0.02)

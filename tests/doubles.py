@@ -1,0 +1,163 @@
+"""Small stand-ins for time and for failure; everything else in the tests is real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from culling_manager.decisions import Decision, decide_kernel, kernel_timeout
+from culling_manager.policy import CullingPolicy
+from culling_manager.records import KernelRecord, Kind
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
+
+
+class FakeClock:
+    """A clock that moves only when a test moves it, with timers that fire on the way."""
+
+    def __init__(self, wall: datetime = NOON) -> None:
+        self.wall = wall
+        self.mono = 1000.0
+        self.timers: list[FakeTimer] = []
+
+    def now(self) -> datetime:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the wall clock."""
+        self.wall += timedelta(seconds=seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(self.mono + max(seconds, 1e-6), callback)
+        self.timers.append(timer)
+        return timer
+
+    async def sleep(self, seconds: float) -> None:
+        done = asyncio.get_running_loop().create_future()
+        self.call_later(seconds, lambda: done.done() or done.set_result(None))
+        await done
+
+    async def run_for(self, seconds: float) -> None:
+        """Let time go by: each timer fires at its time, and what it starts runs before the next one fires."""
+        end = self.mono + seconds
+        await settle()
+        while True:
+            self.timers = [timer for timer in self.timers if not timer.cancelled]
+            timer = min(self.timers, key=lambda each: each.at, default=None)
+            if timer is None or timer.at > end:
+                break
+            self.timers.remove(timer)
+            self._move_to(max(timer.at, self.mono))
+            timer.callback()
+            await settle()
+        self._move_to(end)
+
+    def stand_still(self, seconds: float) -> None:
+        """The event loop is blocked: time goes by and no timer fires."""
+        self._move_to(self.mono + seconds)
+
+    def _move_to(self, mono: float) -> None:
+        self.wall += timedelta(seconds=mono - self.mono)
+        self.mono = mono
+
+
+@dataclass
+class FakeTimer:
+    """One call that is to come."""
+
+    at: float
+    callback: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something."""
+    for _ in range(12):
+        await asyncio.sleep(0)
+
+
+@dataclass
+class FakeKernels:
+    """A source of kernel records that a test edits; it notes what was stopped, and fails or hangs on request."""
+
+    records: dict[str, KernelRecord] = field(default_factory=dict)
+    own_settings: dict[str, Any] = field(default_factory=dict)
+    stopped: list[str] = field(default_factory=list)
+    looks: int = 0
+    refreshes: int = 0
+    failing: set[str] = field(default_factory=set)
+    hanging: dict[str, asyncio.Event] = field(default_factory=dict)
+    refresh_error: Exception | None = None
+    unreadable_ids: set[str] = field(default_factory=set)
+    before_confirm: Any = None
+    stale: float | None = None
+    kind: Kind = Kind.KERNEL
+
+    def put(self, identity: str, **changes: Any) -> None:
+        """Add a kernel or change one."""
+        known = self.records.get(identity)
+        if known is None:
+            known = KernelRecord(identity=identity, name="python3", state="idle", last_activity=NOON)
+        self.records[identity] = replace(known, **changes)
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"cull_interval": 10.0, **self.own_settings}
+
+    def apply(self, changes: Mapping[str, Any]) -> None:
+        self.own_settings.update(changes)
+
+    def glance(self) -> Iterable[tuple[str, datetime | None]]:
+        self.looks += 1
+        for identity, record in list(self.records.items()):
+            plain = record.state in ("idle", "starting") and record.idle_timeout is None and record.kept_until is None
+            yield identity, record.last_activity if plain and record.error is None and record.alive else None
+
+    def exists(self, identity: str) -> bool:
+        return identity in self.records
+
+    def fingerprint(self, identity: str) -> Hashable:
+        return self.records[identity]
+
+    def read(self, identity: str, now: datetime) -> KernelRecord:
+        if identity in self.unreadable_ids:
+            raise OSError("no such socket")
+        return self.records[identity]
+
+    def unreadable(self, identity: str, error: str) -> KernelRecord:
+        return KernelRecord(identity=identity, state=None, last_activity=None, error=error)
+
+    def decide(self, record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision:
+        return decide_kernel(record, policy, now)
+
+    def timeout(self, record: KernelRecord | None, policy: CullingPolicy) -> float:
+        return policy.idle_timeout if record is None else kernel_timeout(record, policy)
+
+    def stale_after(self, policy: CullingPolicy) -> float | None:
+        return self.stale
+
+    async def refresh(self) -> None:
+        self.refreshes += 1
+        if self.refresh_error is not None:
+            raise self.refresh_error
+
+    async def confirm(self, record: KernelRecord) -> None:
+        if self.before_confirm is not None:
+            self.before_confirm(record)
+
+    async def stop(self, record: KernelRecord) -> None:
+        identity = record.identity
+        if identity in self.hanging:
+            await self.hanging[identity].wait()
+        if identity in self.failing:
+            raise RuntimeError("it refuses to stop")
+        self.stopped.append(identity)
+        del self.records[identity]

@@ -1,0 +1,253 @@
+"""Activity tracking gives upstream's results for every message sequence, and sees requests when they are forwarded."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timezone
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jupyter_client.session import DELIM, Session
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
+
+from culling_manager import CullingKernelManager
+from culling_manager.activity import KernelActivity, follow_iopub, may_be_status
+from tests.conftest import until
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
+STATES = ["starting", "busy", "idle"]
+TYPES = ["status", "stream", "execute_input", "execute_result", "error", "display_data", "comm_msg", "clear_output"]
+PARENTS = ["execute_request", "kernel_info_request", "debug_request", "comm_msg", "shutdown_request", None]
+
+
+class FakeStream:
+    """The part of a ZMQStream that watching uses."""
+
+    def __init__(self) -> None:
+        self._recv_callback = None
+        self.socket = SimpleNamespace(closed=True)
+
+    def on_recv(self, callback) -> None:
+        self._recv_callback = callback
+
+
+class Side:
+    """One manager with one kernel whose IOPub messages a test feeds."""
+
+    def __init__(self, manager, key: bytes) -> None:
+        self.manager = manager
+        self.kernel = ServerKernelManager()
+        self.kernel.session = Session(key=key)
+        self.kernel.execution_state = "starting"
+        self.kernel.connect_iopub = FakeStream
+        manager._kernels["k"] = self.kernel
+        manager.start_watching_activity("k")
+
+    def feed(self, frames) -> tuple:
+        """What one message changes: (state, whether activity was stamped, on the manager too, error)."""
+        self.kernel.last_activity = self.manager.last_kernel_activity = LONG_AGO
+        error = None
+        try:
+            self.kernel._activity_stream._recv_callback(list(frames))
+        except Exception as raised:
+            error = type(raised)
+        return (
+            self.kernel.execution_state,
+            self.kernel.last_activity > LONG_AGO,
+            self.manager.last_kernel_activity > LONG_AGO,
+            error,
+        )
+
+
+def both_sides(key: bytes) -> tuple[Side, Side]:
+    """Upstream's manager and ours, each with its kernel."""
+    return Side(AsyncMappingKernelManager(), key), Side(CullingKernelManager(), key)
+
+
+def message(session: Session, kind: str, parent: str | None, state: str) -> list[bytes]:
+    """The frames of one signed IOPub message."""
+    content = {"execution_state": state} if kind == "status" else {"text": f"status {state}", "name": "stdout"}
+    header = session.msg_header(kind)
+    parent_header = session.msg_header(parent) if parent else {}
+    return [b"topic", *session.serialize({"header": header, "parent_header": parent_header, "content": content,
+                                          "metadata": {}})]  # fmt: skip
+
+
+messages = st.tuples(st.sampled_from(TYPES), st.sampled_from(PARENTS), st.sampled_from(STATES))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(messages, max_size=40))
+def test_every_generated_sequence_gives_upstreams_results(sequence):
+    """State and stamps after each message are those of upstream's manager."""
+
+    async def run():
+        session = Session(key=b"key")
+        upstream, ours = both_sides(b"key")
+        for kind, parent, state in sequence:
+            frames = message(session, kind, parent, state)
+            assert ours.feed(frames) == upstream.feed(frames)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("state", ["idle", "starting"])
+def test_a_forged_message_is_no_activity_while_a_kernel_is_not_busy(state):
+    """A bad signature is refused exactly as upstream refuses it."""
+
+    async def run():
+        upstream, ours = both_sides(b"key")
+        upstream.kernel.execution_state = ours.kernel.execution_state = state
+        forged = message(Session(key=b"other"), "status", "execute_request", "busy")
+
+        assert ours.feed(forged) == upstream.feed(forged)
+        assert ours.kernel.execution_state == state
+
+    asyncio.run(run())
+
+
+def test_a_forged_status_is_refused_while_busy():
+    """Only what cannot be a status takes the short cut: a forged 'idle' does not end a busy kernel's protection."""
+
+    async def run():
+        _, ours = both_sides(b"key")
+        ours.kernel.execution_state = "busy"
+
+        ours.feed(message(Session(key=b"other"), "status", "execute_request", "idle"))
+
+        assert ours.kernel.execution_state == "busy"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [[], [b"topic"], [DELIM], [b"t", DELIM, b"sig"], [b"t", DELIM, b"sig", b'{"msg_type": "status"}'], [b"a"] * 9],
+    ids=["nothing", "no delimiter", "only it", "no header", "status", "rubbish"],
+)
+def test_in_doubt_a_message_may_be_a_status(frames):
+    """What cannot be told goes the whole way through upstream's callback."""
+    assert may_be_status(frames)
+
+
+def test_without_upstreams_seam_nothing_is_replaced():
+    """If pyzmq renames its attribute, tracking is upstream's own and it is said so."""
+    kernel = SimpleNamespace(_activity_stream=object())
+
+    assert not follow_iopub(SimpleNamespace(), kernel, KernelActivity())
+
+
+def test_busy_since_is_the_beginning_of_this_run():
+    """A run that ends and another that begins are two runs."""
+
+    async def run():
+        session = Session(key=b"key")
+        _, ours = both_sides(b"key")
+        activity = ours.manager._source.activity("k")
+        ours.feed(message(session, "status", "execute_request", "busy"))
+        first = activity.busy_since
+        ours.feed(message(session, "stream", "execute_request", "busy"))
+        during = activity.busy_since
+        ours.feed(message(session, "status", "execute_request", "idle"))
+        between = activity.busy_since
+        ours.feed(message(session, "status", "execute_request", "busy"))
+
+        assert first is not None
+        assert during == first
+        assert between is None
+        assert activity.busy_since > first
+
+    asyncio.run(run())
+
+
+CELLS = ["1+1", "print('hi')", "1/0", "from IPython.display import display; display({'text/plain': 'x'}, raw=True)"]
+
+
+async def record_real_messages() -> tuple[list[list[bytes]], bytes]:
+    """All IOPub frames of a real ipykernel from start over some cells, and its key."""
+    manager = CullingKernelManager()
+    kernel_id = await manager.start_kernel(kernel_name="python3")
+    kernel = manager.get_kernel(kernel_id)
+    frames: list[list[bytes]] = []
+    stream = kernel.connect_iopub()
+    stream.on_recv(frames.append)
+    client = kernel.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=60)
+        for cell in CELLS:
+            client.execute(cell)
+            await client.get_shell_msg(timeout=60)
+        await until(lambda: len(frames) > 4 * len(CELLS))
+        await asyncio.sleep(0.2)
+    finally:
+        client.stop_channels()
+        stream.close()
+        await manager.shutdown_all(now=True)
+    return frames, kernel.session.key
+
+
+def test_recorded_messages_of_a_real_kernel_give_upstreams_results():
+    """The frames of a real ipykernel, replayed into both managers."""
+
+    async def run():
+        frames, key = await record_real_messages()
+        upstream, ours = both_sides(key)
+
+        for each in frames:
+            assert ours.feed(each) == upstream.feed(each)
+        assert len(frames) > 10
+        assert ours.kernel.execution_state == "idle"
+
+    asyncio.run(run())
+
+
+def test_a_forwarded_request_counts_at_the_moment_it_is_accepted():
+    """Before the kernel has even read it, the second look sees it: on its way, then sent."""
+
+    async def run():
+        manager = CullingKernelManager()
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        try:
+            kernel = manager.get_kernel(kernel_id)
+            before = manager._source.fingerprint(kernel_id)
+            stream = kernel.connect_shell(identity=b"browser")
+            kernel.session.send(stream, "execute_request", {"code": "1"})
+
+            on_its_way = manager._source.fingerprint(kernel_id)
+            await until(lambda: not stream.sending())
+            record = manager._source.read(kernel_id, datetime.now(timezone.utc))
+            stream.close()
+        finally:
+            await manager.shutdown_all(now=True)
+
+        assert on_its_way != before
+        assert (datetime.now(timezone.utc) - record.last_activity).total_seconds() < 30
+        assert record.last_activity > kernel.last_activity or record.state == "busy"
+
+    asyncio.run(run())
+
+
+def test_a_page_reload_is_no_activity_where_upstream_does_not_count_it():
+    """kernel_info_request of a nudge does not reset the clock on jupyter_server 2.15 and later."""
+
+    async def run():
+        manager = CullingKernelManager()
+        if not hasattr(manager, "track_message_type"):
+            pytest.skip("before jupyter_server 2.15 every message counts, upstream's too")
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        try:
+            kernel = manager.get_kernel(kernel_id)
+            stream = kernel.connect_shell(identity=b"browser")
+            kernel.session.send(stream, "kernel_info_request")
+            await until(lambda: not stream.sending())
+            noted = manager._source.activity(kernel_id).noted_at
+            stream.close()
+        finally:
+            await manager.shutdown_all(now=True)
+
+        assert noted is None
+
+    asyncio.run(run())

@@ -1,0 +1,336 @@
+"""The rules: truth tables with ids, and what must hold for every record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from culling_manager.decisions import (
+    KERNEL_RULES,
+    TERMINAL_RULES,
+    Action,
+    Decision,
+    Reason,
+    decide_kernel,
+    decide_terminal,
+    hold_after,
+)
+from culling_manager.policy import CullingPolicy
+from culling_manager.records import KernelRecord, TerminalRecord
+from tests.doubles import NOON
+
+HOUR = 3600.0
+
+
+def at(seconds: float):
+    """An instant relative to noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def kernel(**changes) -> KernelRecord:
+    """An idle kernel whose last activity was at noon."""
+    return replace(KernelRecord(identity="k", name="python3", state="idle", last_activity=NOON), **changes)
+
+
+def terminal(**changes) -> TerminalRecord:
+    """A terminal whose last output was at noon."""
+    return replace(TerminalRecord(identity="1", last_activity=NOON), **changes)
+
+
+K, C = Action.KEEP, Action.CULL
+
+KERNEL_TABLE = {
+    # id: (record changes, policy changes, seconds after noon, action, reason, due_at after noon or None)
+    "before its deadline it is kept": ({}, {}, 10, K, Reason.ACTIVE, HOUR),
+    "at its very deadline it is kept": ({}, {}, HOUR, K, Reason.ACTIVE, HOUR),
+    "just after its deadline it is culled": ({}, {}, HOUR + 1e-6, C, Reason.IDLE, HOUR),
+    "a failed reading keeps": ({"error": "no"}, {}, 9e9, K, Reason.UNKNOWN, None),
+    "a failed reading keeps even a dead one": ({"error": "no", "state": "dead"}, {}, 9e9, K, Reason.UNKNOWN, None),
+    "one of somebody else is left alone": ({"owned": False}, {}, 9e9, K, Reason.EXTERNAL, None),
+    "timeout 0 turns it off": ({}, {"idle_timeout": 0.0}, 9e9, K, Reason.OFF, None),
+    "timeout 0 is off for the dead too": ({"state": "dead"}, {"idle_timeout": 0.0}, 1, K, Reason.OFF, None),
+    "state dead is culled now": ({"state": "dead"}, {}, 1, C, Reason.DEAD, 1),
+    "a busy one without process is culled now": ({"state": "busy", "alive": False}, {}, 1, C, Reason.DEAD, 1),
+    "dead wins over kept alive": ({"state": "dead", "kept_until": at(99)}, {}, 1, C, Reason.DEAD, 1),
+    "dead needs no timestamp": ({"state": "dead", "last_activity": None}, {}, 1, C, Reason.DEAD, 1),
+    "kept alive until then": ({"kept_until": at(2 * HOUR)}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, 2 * HOUR),
+    "kept alive, due later by itself": ({"kept_until": at(60)}, {}, 1, K, Reason.KEPT_ALIVE, HOUR),
+    "kept alive includes its last instant": ({"kept_until": at(7200)}, {}, 7200, K, Reason.KEPT_ALIVE, 7200),
+    "kept alive is over after it": ({"kept_until": at(7200)}, {}, 7201, C, Reason.IDLE, HOUR),
+    "kept alive and busy has no deadline": (
+        {"kept_until": at(60), "state": "busy"},
+        {},
+        1,
+        K,
+        Reason.KEPT_ALIVE,
+        None,
+    ),
+    "busy is kept for ever": ({"state": "busy"}, {}, 9e8, K, Reason.BUSY, None),
+    "cull_busy treats it as any other": ({"state": "busy"}, {"cull_busy": True}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "cull_busy before the deadline": ({"state": "busy"}, {"cull_busy": True}, 1, K, Reason.ACTIVE, HOUR),
+    "busy_timeout gives busy a deadline": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 600.0},
+        600,
+        K,
+        Reason.BUSY,
+        600,
+    ),
+    "busy_timeout culls the printing one too": (
+        {"state": "busy", "busy_since": NOON, "last_activity": at(600)},
+        {"busy_timeout": 600.0},
+        601,
+        C,
+        Reason.BUSY_TOO_LONG,
+        600,
+    ),
+    "busy_timeout respects a connection": (
+        {"state": "busy", "busy_since": NOON, "connections": 1},
+        {"busy_timeout": 600.0, "cull_connected": False},
+        601,
+        K,
+        Reason.CONNECTED,
+        None,
+    ),
+    "busy_timeout without a known beginning keeps": (
+        {"state": "busy"},
+        {"busy_timeout": 600.0},
+        9e8,
+        K,
+        Reason.BUSY,
+        None,
+    ),
+    "busy_timeout and cull_busy: the earlier counts": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 600.0, "cull_busy": True},
+        1,
+        K,
+        Reason.ACTIVE,
+        600,
+    ),
+    "a connection does not keep by default": ({"connections": 3}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "a connection keeps when asked to": (
+        {"connections": 1},
+        {"cull_connected": False},
+        9e8,
+        K,
+        Reason.CONNECTED,
+        None,
+    ),
+    "no connection left": ({"connections": 0}, {"cull_connected": False}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "the kernelspec's own timeout is shorter": ({"idle_timeout": 60.0}, {}, 61, C, Reason.IDLE, 60),
+    "the kernelspec's own timeout is longer": ({"idle_timeout": 7200.0}, {}, HOUR + 1, K, Reason.ACTIVE, 7200),
+    "the kernelspec's own timeout 0 is off": ({"idle_timeout": 0.0}, {}, 9e8, K, Reason.OFF, None),
+    "the kernelspec's own negative timeout is off": ({"idle_timeout": -1.0}, {}, 9e8, K, Reason.OFF, None),
+    "off for all is off for a kernelspec's own": (
+        {"idle_timeout": 60.0},
+        {"idle_timeout": 0.0},
+        9e8,
+        K,
+        Reason.OFF,
+        None,
+    ),
+    "stuck starting counts from its start": (
+        {"state": "starting", "last_activity": None, "started_at": NOON},
+        {},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "starting before its deadline": ({"state": "starting"}, {}, HOUR, K, Reason.ACTIVE, HOUR),
+    "restarting for ever is culled": ({"state": "restarting"}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "an unknown state keeps": ({"state": "dreaming"}, {}, 9e8, K, Reason.UNKNOWN, None),
+    "no state keeps": ({"state": None}, {}, 9e8, K, Reason.UNKNOWN, None),
+    "no timestamp at all keeps": ({"last_activity": None}, {}, 9e8, K, Reason.UNKNOWN, None),
+    "activity in the future counts as now": ({"last_activity": at(9999)}, {}, 1, K, Reason.ACTIVE, HOUR + 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "policy", "now", "action", "reason", "due"), KERNEL_TABLE.values(), ids=KERNEL_TABLE.keys()
+)
+def test_kernel_truth_table(record, policy, now, action, reason, due):
+    """Each line of the table holds: action, first reason, and when it is due."""
+    rules = CullingPolicy(**{"idle_timeout": HOUR, **policy})
+
+    decision = decide_kernel(kernel(**record), rules, at(now))
+
+    assert (decision.action, decision.reason) == (action, reason)
+    assert decision.due_at == (None if due is None else at(due))
+
+
+TERMINAL_TABLE = {
+    "before its deadline": ({}, {}, 10, K, Reason.ACTIVE, HOUR),
+    "at its very deadline it is kept": ({}, {}, HOUR, K, Reason.ACTIVE, HOUR),
+    "after its deadline": ({}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "a failed reading keeps": ({"error": "no"}, {}, 9e8, K, Reason.UNKNOWN, None),
+    "no timestamp keeps": ({"last_activity": None}, {}, 9e8, K, Reason.UNKNOWN, None),
+    "timeout 0 is off": ({}, {"idle_timeout": 0.0}, 9e8, K, Reason.OFF, None),
+    "its own timeout 0 is off": ({}, {"terminal_idle_timeout": 0.0}, 9e8, K, Reason.OFF, None),
+    "its own timeout counts": ({}, {"terminal_idle_timeout": 60.0}, 61, C, Reason.IDLE, 60),
+    "its own timeout works with kernels off": (
+        {},
+        {"terminal_idle_timeout": 60.0, "idle_timeout": 0.0},
+        61,
+        C,
+        Reason.IDLE,
+        60,
+    ),
+    "keep_terminals": ({}, {"keep_terminals": True}, 9e8, K, Reason.KEEP_TERMINALS, None),
+    "not billed is kept": ({"billed": False}, {}, 9e8, K, Reason.NOT_BILLED, None),
+    "one on an app goes with it": ({"with_app": True}, {}, 9e8, K, Reason.WITH_APP, None),
+    "terminated once is enough": ({"ended": True}, {}, 9e8, K, Reason.ENDED, None),
+    "kept alive": ({"kept_until": at(7200)}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, 7200),
+    "kept alive is over": ({"kept_until": at(7200)}, {}, 7201, C, Reason.IDLE, HOUR),
+    "output in the future counts as now": ({"last_activity": at(9999)}, {}, 1, K, Reason.ACTIVE, HOUR + 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "policy", "now", "action", "reason", "due"), TERMINAL_TABLE.values(), ids=TERMINAL_TABLE.keys()
+)
+def test_terminal_truth_table(record, policy, now, action, reason, due):
+    """Each line of the table holds: action, first reason, and when it is due."""
+    rules = CullingPolicy(**{"idle_timeout": HOUR, **policy})
+
+    decision = decide_terminal(terminal(**record), rules, at(now))
+
+    assert (decision.action, decision.reason) == (action, reason)
+    assert decision.due_at == (None if due is None else at(due))
+
+
+seconds = st.floats(0, 1e6).map(lambda value: round(value, 3))
+moments = st.floats(-1e6, 1e6).map(lambda value: at(round(value, 3)))
+kernels = st.builds(
+    KernelRecord,
+    identity=st.just("k"),
+    state=st.sampled_from(["idle", "busy", "starting", "restarting", "dead", "odd", None]),
+    last_activity=st.none() | moments,
+    connections=st.integers(0, 2),
+    started_at=st.none() | moments,
+    busy_since=st.none() | moments,
+    kept_until=st.none() | moments,
+    idle_timeout=st.none() | st.floats(-10, 1e6),
+    alive=st.sampled_from([True, True, True, False]),
+    owned=st.sampled_from([True, True, True, False]),
+    error=st.sampled_from([None, None, None, "no"]),
+)
+terminals = st.builds(
+    TerminalRecord,
+    identity=st.just("1"),
+    last_activity=st.none() | moments,
+    kept_until=st.none() | moments,
+    ended=st.booleans(),
+    billed=st.booleans(),
+    with_app=st.booleans(),
+    error=st.sampled_from([None, None, "no"]),
+)
+policies = st.builds(
+    CullingPolicy,
+    idle_timeout=st.just(0.0) | seconds,
+    terminal_idle_timeout=st.none() | seconds,
+    busy_timeout=st.just(0.0) | seconds,
+    cull_connected=st.booleans(),
+    cull_busy=st.booleans(),
+    keep_terminals=st.booleans(),
+)
+
+
+def decide(record, policy, now) -> Decision:
+    """The decision for a record of either kind."""
+    return (decide_kernel if isinstance(record, KernelRecord) else decide_terminal)(record, policy, now)
+
+
+@given(kernels | terminals, policies, moments, seconds)
+def test_a_kept_record_stays_kept_until_due_at_and_is_culled_after_it(record, policy, now, later):
+    """`due_at` is the truth: the same record is kept up to and including it, and culled just after; None is never."""
+    first = decide(record, policy, now)
+    if first.cull or (record.last_activity or now) > now or (getattr(record, "started_at", None) or now) > now:
+        return
+
+    then = decide(record, policy, now + timedelta(seconds=later))
+
+    if first.due_at is None or now + timedelta(seconds=later) <= first.due_at:
+        assert not then.cull
+    else:
+        assert then.cull
+
+
+@given(kernels | terminals, policies, moments)
+def test_what_is_culled_was_due_and_what_is_kept_was_not(record, policy, now):
+    """Culling happens only with a deadline in the past, or for the dead; idle seconds are never negative."""
+    decision = decide(record, policy, now)
+
+    if decision.cull and decision.reason is not Reason.DEAD:
+        assert decision.due_at is not None
+        assert now > decision.due_at
+    assert decision.idle_seconds is None or decision.idle_seconds >= 0
+
+
+@given(kernels, policies, moments)
+def test_nothing_busy_is_culled_unless_a_setting_says_so(record, policy, now):
+    """A living busy kernel is culled only with `cull_busy` or `busy_timeout`."""
+    working = replace(record, state="busy", alive=True)
+    patient = replace(policy, cull_busy=False, busy_timeout=0.0)
+
+    assert not decide_kernel(working, patient, now).cull
+
+
+@given(kernels | terminals, policies, moments)
+def test_doubt_keeps(record, policy, now):
+    """A failed reading is never culled."""
+    decision = decide(replace(record, error="could not be read"), policy, now)
+
+    assert (decision.action, decision.reason) == (Action.KEEP, Reason.UNKNOWN)
+
+
+@given(kernels | terminals, policies, moments, moments, seconds)
+def test_after_a_clock_jump_at_least_five_minutes_or_the_timeout_are_left(record, policy, now, jumped, timeout):
+    """Nothing is culled before jump + min(timeout, 300 s), except the dead."""
+    decision = hold_after(decide(record, policy, now), jumped, timeout, now)
+
+    if decision.cull and decision.reason is not Reason.DEAD:
+        assert now > jumped + timedelta(seconds=min(timeout, 300))
+
+
+def test_the_rules_stand_in_the_order_of_the_contract():
+    """The ordered tuples are the documentation; a change of order is a change of contract."""
+    assert [rule.__name__ for rule in KERNEL_RULES] == [
+        "failed_reading",
+        "external",
+        "kernels_off",
+        "dead",
+        "kernel_kept_alive",
+        "unknown_state",
+        "busy",
+        "connected",
+        "busy_too_long",
+        "kernel_idle",
+    ]
+    assert [rule.__name__ for rule in TERMINAL_RULES] == [
+        "failed_reading",
+        "terminals_off",
+        "terminal_ended",
+        "keep_terminals",
+        "not_billed",
+        "with_app",
+        "terminal_kept_alive",
+        "no_timestamp",
+        "terminal_idle",
+    ]
+
+
+def test_deciding_uses_the_time_it_is_given_in_any_zone():
+    """The same instant in another time zone gives the same decision."""
+    elsewhere = timezone(timedelta(hours=5, minutes=30))
+    policy = CullingPolicy(idle_timeout=HOUR)
+
+    here = decide_kernel(kernel(), policy, at(HOUR + 1))
+    there = decide_kernel(kernel(), policy, at(HOUR + 1).astimezone(elsewhere))
+
+    assert here == there

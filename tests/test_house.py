@@ -1,0 +1,123 @@
+"""The house: who may import whom, how large rooms and functions are, and what importing the package costs."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[1] / "culling_manager"
+
+#: Room -> rooms it may import. The table is acyclic: each room stands below those that import it.
+MAY_IMPORT = {
+    "_version": set(),
+    "errors": set(),
+    "clock": set(),
+    "records": {"errors"},
+    "policy": {"errors"},
+    "decisions": {"records", "policy"},
+    "report": {"records", "decisions", "policy", "errors"},
+    "source": {"records", "policy", "decisions"},
+    "watch": {"records", "decisions", "errors", "source"},
+    "culler": {"clock", "records", "policy", "decisions", "errors", "report", "source", "watch"},
+    "settings": {"policy", "errors"},
+    "activity": set(),
+    "kernelsource": {"activity", "records", "policy", "decisions", "errors", "settings"},
+    "kernels": {"activity", "kernelsource", "culler", "records", "errors", "settings"},
+    "gateway": {"kernels", "kernelsource", "decisions", "errors", "policy", "records"},
+    "terminals": {"culler", "records", "policy", "decisions", "errors", "settings"},
+    "handlers": {"report", "errors"},
+    "extension": {"_version", "culler", "errors", "handlers", "policy", "records", "report"},
+    "__init__": {"_version"},
+}
+#: Rooms that import only the standard library besides rooms.
+PURE = {"errors", "clock", "records", "policy", "decisions", "report", "source", "watch", "culler"}
+
+
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """Rooms and outside packages that a module imports when it runs (not for type checking only)."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = [ast.Pass()]
+    rooms, outside = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            rooms.update([node.module] if node.module else [alias.name for alias in node.names])
+        elif isinstance(node, ast.ImportFrom):
+            outside.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            outside.update(alias.name.split(".")[0] for alias in node.names)
+    return rooms, outside
+
+
+ROOMS = sorted(HOUSE.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.stem)
+def test_a_room_imports_only_the_rooms_below_it(path):
+    """The table is the architecture; a new import is a decision to be made there."""
+    rooms, outside = imports(path)
+
+    assert rooms <= MAY_IMPORT[path.stem]
+    if path.stem in PURE:
+        assert outside - {"typing_extensions"} <= set(sys.stdlib_module_names)
+
+
+def test_the_table_has_no_cycle():
+    """Every room can be laid on the rooms below it."""
+    left = {room: set(below) for room, below in MAY_IMPORT.items()}
+    while left:
+        ready = {room for room, below in left.items() if not below & set(left)}
+        assert ready, f"a cycle among {sorted(left)}"
+        left = {room: below for room, below in left.items() if room not in ready}
+
+
+def test_functions_stay_small():
+    """No function passes 40 lines; the median is 12 or less, docstring included."""
+    lengths = {}
+    for path in ROOMS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lengths[f"{path.stem}.{node.name}"] = node.end_lineno - node.lineno + 1
+
+    too_long = {name: length for name, length in lengths.items() if length > 42}
+    assert not too_long
+    assert statistics.median(lengths.values()) <= 12
+
+
+def run_python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_importing_the_package_imports_neither_jupyter_server_nor_boto3():
+    """The front door is only names; each is fetched when it is first used."""
+    code = (
+        "import sys, culling_manager; print([m for m in ('jupyter_server', 'boto3', 'traitlets') if m in sys.modules])"
+    )
+
+    assert run_python(code) == "[]"
+
+
+def test_the_managers_do_not_import_boto3_or_psutil():
+    """What is needed rarely is imported when it is needed."""
+    code = (
+        "import sys, culling_manager as c; c.CullingKernelManager, c.CullingTerminalManager, "
+        "c.GatewayCullingKernelManager; print([m for m in ('boto3', 'psutil') if m in sys.modules])"
+    )
+
+    assert run_python(code) == "[]"
+
+
+def test_the_front_door_names_what_it_has_and_refuses_what_it_has_not():
+    """`dir` shows the lazy names; an unknown one is an AttributeError as anywhere."""
+    import culling_manager
+
+    assert set(culling_manager.__all__) <= set(dir(culling_manager))
+    with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
+        culling_manager.Nonsense  # noqa: B018

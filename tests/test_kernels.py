@@ -1,0 +1,531 @@
+"""The kernel manager with real kernels: settings, seams, and what must survive or go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from traitlets import TraitError
+from traitlets.config import Config
+
+from culling_manager import CullingKernelManager
+from culling_manager.records import Kind, Result
+from tests.conftest import until
+
+
+def ago(**how_long) -> datetime:
+    """A moment in the past."""
+    return datetime.now(timezone.utc) - timedelta(**how_long)
+
+
+class Kernels:
+    """A manager with real kernels, for tests without a server."""
+
+    def __init__(self, **settings) -> None:
+        self.manager = CullingKernelManager(**settings)
+
+    async def __aenter__(self) -> Kernels:
+        return self
+
+    async def __aexit__(self, *_error) -> None:
+        for kernel in list(self.manager._kernels.values()):
+            pid = getattr(kernel.provisioner, "pid", None)
+            if pid and kernel.provisioner.process:
+                kernel.provisioner.process.send_signal(signal.SIGCONT)
+        await self.manager.shutdown_all(now=True)
+        self.manager._culler.stop()
+
+    async def start(self, **kwargs) -> str:
+        return await self.manager.start_kernel(kernel_name="python3", **kwargs)
+
+    async def execute(self, kernel_id: str, code: str, wait: bool = True):
+        """Send a cell as a browser does, through the kernel's shell stream; waits until the kernel is idle again."""
+        kernel = self.manager.get_kernel(kernel_id)
+        stream = kernel.connect_shell(identity=b"browser")
+        replies: list = []
+        stream.on_recv(replies.append)
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        kernel.session.send(stream, "execute_request", content)
+        if wait:
+            await until(lambda: replies and kernel.execution_state == "idle", 30)
+            stream.close()
+        return stream
+
+    def results(self) -> list[Result]:
+        return [outcome.result for outcome in self.manager._culler.outcomes]
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+def test_without_configuration_the_timeout_is_two_hours_and_the_heartbeat_ten_seconds():
+    """The defaults are those of the contract."""
+    manager = CullingKernelManager()
+
+    assert (manager.idle_timeout, manager.cull_interval, manager.cull_connected, manager.cull_busy) == (
+        120, 10, True, False,
+    )  # fmt: skip
+    assert (manager.min_idle_timeout, manager.max_idle_timeout, manager.busy_timeout, manager.dry_run) == (
+        0, 0, 0, False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["idle_timeout", "min_idle_timeout", "max_idle_timeout", "busy_timeout"])
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, 1e308, "abc", None, True])
+def test_a_bad_number_of_minutes_is_a_trait_error_that_names_trait_value_and_range(name, value):
+    """As configuration, and at run time, where nothing changes."""
+    with pytest.raises(TraitError, match=f"{name} = .* is not accepted: it must be a number of minutes from 0"):
+        CullingKernelManager(**{name: value})
+    manager = CullingKernelManager()
+    before = manager._culler.policy
+
+    with pytest.raises(TraitError, match=name):
+        setattr(manager, name, value)
+
+    assert manager._culler.policy == before
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "1e400", "abc", ""])
+def test_a_bad_command_line_value_is_a_trait_error(text):
+    """`--CullingKernelManager.idle_timeout=abc` ends the start with name, value and range."""
+    from traitlets.config.loader import DeferredConfigString
+
+    config = Config({"CullingKernelManager": {"idle_timeout": DeferredConfigString(text)}})
+
+    with pytest.raises(TraitError, match="idle_timeout"):
+        CullingKernelManager(config=config)
+
+
+def test_bounds_without_anything_between_them_are_a_trait_error():
+    """The admin hears of it at start."""
+    with pytest.raises(TraitError, match="min_idle_timeout"):
+        CullingKernelManager(min_idle_timeout=10, max_idle_timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("section", "settings", "minutes"),
+    [
+        ("CullingKernelManager", {"idle_timeout": 3}, 3),
+        ("CullingKernelManager", {"cull_idle_timeout": 90}, 1.5),
+        ("MappingKernelManager", {"cull_idle_timeout": 90}, 1.5),
+        ("AsyncMappingKernelManager", {"cull_idle_timeout": 90}, 1.5),
+        ("MappingKernelManager", {"cull_idle_timeout": 0}, 0),
+        ("MappingKernelManager", {"cull_idle_timeout": -1}, 0),
+        ("MappingKernelManager", {}, 120),
+    ],
+)
+def test_upstreams_own_settings_keep_their_meaning(section, settings, minutes):
+    """`cull_idle_timeout` (seconds) of an existing configuration counts, 0 and less being off."""
+    manager = CullingKernelManager(config=Config({section: settings}))
+
+    assert manager.idle_timeout == minutes
+    assert manager._culler.policy.idle_timeout == minutes * 60
+
+
+def test_if_both_timeouts_are_set_ours_wins_and_one_warning_says_so(caplog):
+    """Nobody has to guess which one counts."""
+    config = Config({"CullingKernelManager": {"idle_timeout": 5}, "MappingKernelManager": {"cull_idle_timeout": 60}})
+
+    with caplog.at_level(logging.WARNING):
+        manager = CullingKernelManager(config=config, log=logging.getLogger("both"))
+
+    assert manager.idle_timeout == 5
+    assert len([record for record in caplog.records if "idle_timeout is used" in record.message]) == 1
+
+
+def test_upstreams_timeout_can_be_changed_at_run_time_too():
+    """Extensions that set `cull_idle_timeout` keep working."""
+    manager = CullingKernelManager()
+
+    manager.cull_idle_timeout = 30
+
+    assert manager._culler.policy.idle_timeout == 30
+
+
+@pytest.mark.parametrize("value", [0, -5])
+def test_a_heartbeat_of_zero_is_replaced_with_a_warning_as_upstream_does(value, caplog):
+    """A server with a slip in its configuration starts, and says so."""
+    with caplog.at_level(logging.WARNING):
+        manager = CullingKernelManager(cull_interval=value, log=logging.getLogger("interval"))
+
+    assert manager.cull_interval == 10
+    assert "Invalid value for 'CullingKernelManager.cull_interval' detected" in caplog.text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_heartbeat_that_is_no_number_is_a_trait_error(value):
+    """NaN never wakes up."""
+    with pytest.raises(TraitError, match="cull_interval"):
+        CullingKernelManager(cull_interval=value)
+
+
+def test_settings_at_run_time_reach_the_policy_at_once():
+    """Each trait is the policy."""
+    manager = CullingKernelManager()
+
+    manager.busy_timeout, manager.cull_connected, manager.dry_run = 30, False, True
+
+    policy = manager._culler.policy
+    assert (policy.busy_timeout, policy.cull_connected, policy.dry_run) == (1800, False, True)
+
+
+# -- upstream's seams: each fails loudly when upstream renames it ------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "initialize_culler",
+        "cull_kernels",
+        "cull_kernel_if_idle",
+        "start_watching_activity",
+        "notify_disconnect",
+        "remove_kernel",
+        "restart_kernel",
+        "shutdown_all",
+        "shutdown_kernel",
+    ],
+)
+def test_the_method_of_upstream_that_we_override_or_call_is_there(name):
+    """An override of a method that upstream no longer calls would be silent."""
+    assert callable(getattr(AsyncMappingKernelManager, name))
+
+
+def test_the_attributes_of_upstream_that_we_read_are_there(run):
+    """`_kernels`, `_kernel_connections`, `_pending_kernels`, and a kernel's `_activity_stream` and its callback."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager._kernels[kernel_id]
+
+            assert kernels.manager._kernel_connections[kernel_id] == 0
+            assert kernel_id not in kernels.manager._pending_kernels
+            assert kernel._activity_stream._recv_callback.__module__ == "culling_manager.activity"
+            assert kernel._restarter is not None
+            assert kernel.owns_kernel
+
+    run(check())
+
+
+def test_upstream_starts_our_culler_and_no_loop_of_its_own(run):
+    """`initialize_culler` is still upstream's call after a start."""
+
+    async def check():
+        async with Kernels(config=Config({"MappingKernelManager": {"cull_idle_timeout": 10}})) as kernels:
+            await kernels.start()
+
+            assert kernels.manager._initialized_culler
+            assert kernels.manager._culler_callback is None
+            assert kernels.manager._culler.running
+
+    run(check())
+
+
+# -- real kernels ------------------------------------------------------------------------------------
+
+
+def test_an_idle_kernel_goes_and_a_busy_one_stays(run):
+    """The one thing that everything else is about."""
+
+    async def check():
+        async with Kernels() as kernels:
+            idle, busy = await kernels.start(), await kernels.start()
+            await kernels.execute(idle, "1")
+            await kernels.execute(busy, "1")
+            stream = await kernels.execute(busy, "import time; time.sleep(60)", wait=False)
+            await until(lambda: kernels.manager.get_kernel(busy).execution_state == "busy")
+            kernels.manager._source.activity(busy).noted_at = None
+            for kernel_id in (idle, busy):
+                kernels.manager.get_kernel(kernel_id).last_activity = ago(hours=3)
+                kernels.manager._source.activity(kernel_id).noted_at = ago(hours=3)
+
+            await kernels.manager.cull_kernels()
+            stream.close()
+
+            assert kernels.manager.list_kernel_ids() == [busy]
+
+    run(check())
+
+
+def test_a_kernel_that_nobody_connected_to_gets_its_exit_handlers(run, tmp_path):
+    """Started by REST, 'starting' for ever: asked to shut down like any other, not killed."""
+    witness = tmp_path / "exited"
+
+    async def check():
+        async with Kernels(idle_timeout=0.02) as kernels:
+            kernel_id = await kernels.start(env={**os.environ, "PYTHONSTARTUP": ""})
+            kernel = kernels.manager.get_kernel(kernel_id)
+            client = kernel.client()
+            client.start_channels()
+            await client.wait_for_ready(timeout=60)
+            client.execute(f"import atexit; atexit.register(lambda: open({str(witness)!r}, 'w').close())")
+            await client.get_shell_msg(timeout=30)
+            client.stop_channels()
+            kernel.execution_state = "starting"
+            kernels.manager._source.activity(kernel_id).settled = False
+
+            await until(lambda: kernel_id not in kernels.manager, 20)
+
+    run(check())
+    assert witness.exists()
+
+
+def test_a_kernel_that_was_never_heard_but_works_survives(run):
+    """jupyter_server 2.10 to 2.17 can miss 'busy' at start: its control channel answers, its main thread does not."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            stream = await kernels.execute(kernel_id, "import time; time.sleep(60)", wait=False)
+            await until(lambda: kernel.execution_state == "busy", 30)
+            kernel._activity_stream.on_recv(None)
+            kernel.execution_state = "starting"
+            activity = kernels.manager._source.activity(kernel_id)
+            activity.settled, activity.unanswered = False, False
+            activity.noted_at = kernel.last_activity = ago(hours=3)
+
+            await kernels.manager.cull_kernels()
+            stream.close()
+
+            assert kernel_id in kernels.manager
+            assert kernels.results() == [Result.CHANGED]
+            assert activity.noted_at > ago(minutes=1)
+
+    run(check())
+
+
+def test_a_kernel_that_never_starts_is_killed(run):
+    """Stopped by SIGSTOP right after its start: silent on every channel, no CPU, unused; it goes within the grace."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            kernel.shutdown_wait_time = 0.5
+            os.kill(kernel.provisioner.pid, signal.SIGSTOP)
+            await asyncio.sleep(0.2)
+            kernel.last_activity = ago(hours=3)
+
+            await kernels.manager.cull_kernels()
+
+            assert kernel_id not in kernels.manager
+
+    run(check())
+
+
+def test_four_hung_kernels_do_not_delay_the_four_healthy_ones(run):
+    """Eight due together, four stopped: the healthy ones are gone while the hung ones still have their grace."""
+
+    async def check():
+        async with Kernels() as kernels:
+            ids = await asyncio.gather(*(kernels.start() for _ in range(4)))
+            for kernel_id in ids:
+                await kernels.execute(kernel_id, "1")
+            hung, healthy = ids[:2], ids[2:]
+            for kernel_id in hung:
+                kernels.manager.get_kernel(kernel_id).shutdown_wait_time = 4.0
+                os.kill(kernels.manager.get_kernel(kernel_id).provisioner.pid, signal.SIGSTOP)
+            for kernel_id in ids:
+                kernels.manager.get_kernel(kernel_id).last_activity = ago(hours=3)
+                kernels.manager._source.activity(kernel_id).noted_at = None
+
+            passing = asyncio.ensure_future(kernels.manager.cull_kernels())
+            await until(lambda: all(kernel_id not in kernels.manager for kernel_id in healthy), 20)
+
+            assert all(kernel_id in kernels.manager for kernel_id in hung)
+            assert not passing.done()
+            await passing
+            assert kernels.manager.list_kernel_ids() == []
+
+    run(check())
+
+
+def test_a_killed_kernel_that_nothing_restarts_goes_at_the_next_heartbeat(run):
+    """It stays 'busy' in the list for ever; its process is gone, so it is culled now."""
+
+    async def check():
+        config = Config({"KernelManager": {"autorestart": False}})
+        async with Kernels(config=config, cull_interval=0.2) as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.execute(kernel_id, "1")
+            stream = await kernels.execute(kernel_id, "import time; time.sleep(60)", wait=False)
+            await until(lambda: kernel.execution_state == "busy")
+            os.kill(kernel.provisioner.pid, signal.SIGKILL)
+
+            await until(lambda: kernel_id not in kernels.manager, 20)
+            stream.close()
+
+            assert kernels.manager._culler.outcomes[-1].reason == "dead"
+
+    run(check())
+
+
+def test_a_kernel_that_is_being_restarted_is_not_taken_for_dead(run):
+    """Restarting it is use of it: nothing is culled in the middle, and the clock starts anew."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            await kernels.execute(kernel_id, "1")
+            kernels.manager.get_kernel(kernel_id).last_activity = ago(hours=3)
+            restarting = asyncio.ensure_future(kernels.manager.restart_kernel(kernel_id))
+            await asyncio.sleep(0)
+
+            await kernels.manager.cull_kernels()
+            await restarting
+            await kernels.manager.cull_kernels()
+
+            assert kernel_id in kernels.manager
+
+    run(check())
+
+
+@pytest.fixture
+def special_kernelspec(tmp_path, monkeypatch):
+    """Install a kernelspec with metadata of the test's own; gives a function."""
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+
+    def install(name: str, metadata: dict) -> None:
+        spec = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": name,
+            "language": "python",
+            "metadata": metadata,
+        }
+        folder = tmp_path / "kernels" / name
+        folder.mkdir(parents=True)
+        (folder / "kernel.json").write_text(json.dumps(spec))
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("own", "idle_for", "stays"),
+    [(60, 90, False), (86_400, 9000, True), (0, 90_000, True), ("soon", 90_000, True), (True, 90_000, True)],
+)
+def test_a_kernelspecs_own_timeout_overrides(special_kernelspec, run, own, idle_for, stays):
+    """Shorter, longer, 0 for never; what is no number keeps the kernel and is told."""
+    special_kernelspec("special", {"cull_idle_timeout": own})
+
+    async def check():
+        specs = KernelSpecManager()
+        async with Kernels(kernel_spec_manager=specs) as kernels:
+            kernel_id = await kernels.manager.start_kernel(kernel_name="special")
+            await kernels.execute(kernel_id, "1")
+            kernels.manager.get_kernel(kernel_id).last_activity = ago(seconds=idle_for)
+            kernels.manager._source.activity(kernel_id).noted_at = None
+
+            await kernels.manager.cull_kernels()
+
+            assert (kernel_id in kernels.manager) == stays
+            words = kernels.manager._culler.troubles.last_text()
+            assert (words is None) == (not isinstance(own, (str, bool)))
+
+    run(check())
+
+
+def test_missing_and_naive_timestamps_keep_and_are_told(run):
+    """Doubt keeps: nobody can tell how long it has been idle."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            await kernels.execute(kernel_id, "1")
+            kernel = kernels.manager.get_kernel(kernel_id)
+            kernels.manager._source.activity(kernel_id).noted_at = None
+            kernel.last_activity = datetime(2000, 1, 1)
+
+            await kernels.manager.cull_kernels()
+            words = kernels.manager._culler.troubles.last_text()
+
+            assert kernel_id in kernels.manager
+            assert "last_activity = 2000-01-01T00:00:00 has no time zone" in words
+
+    run(check())
+
+
+def test_a_pending_kernel_that_failed_to_start_is_removed_at_its_deadline(run, tmp_path, monkeypatch):
+    """With `use_pending_kernels` a kernel whose start failed stays listed; it does not stay for ever."""
+
+    async def check():
+        async with Kernels(use_pending_kernels=True, idle_timeout=0.01) as kernels:
+            kernels.manager.kernel_spec_manager = KernelSpecManager()
+            kernel_id = await kernels.start()
+            kernel = kernels.manager._kernels[kernel_id]
+            await until(lambda: kernel.ready.done(), 30)
+
+            await until(lambda: kernel_id not in kernels.manager, 20)
+
+    run(check())
+
+
+def test_upstreams_single_kernel_method_culls_one_that_is_due(run):
+    """`cull_kernel_if_idle` stays usable for subclasses and extensions."""
+
+    async def check():
+        async with Kernels() as kernels:
+            first, second = await kernels.start(), await kernels.start()
+            for kernel_id in (first, second):
+                await kernels.execute(kernel_id, "1")
+                kernels.manager.get_kernel(kernel_id).last_activity = ago(hours=3)
+                kernels.manager._source.activity(kernel_id).noted_at = None
+
+            await kernels.manager.cull_kernel_if_idle(first)
+
+            assert kernels.manager.list_kernel_ids() == [second]
+
+    run(check())
+
+
+def test_memory_of_a_kernel_goes_with_it(run):
+    """A server that starts a thousand kernels does not remember a thousand."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            await kernels.manager.shutdown_kernel(kernel_id)
+            await kernels.manager.cull_kernels()
+
+            assert kernels.manager._source.activities == {}
+            assert kernels.manager._source.plain == set()
+            assert kernels.manager._culler.watches[Kind.KERNEL].items == {}
+
+    run(check())
+
+
+def test_the_deadline_of_a_real_kernel_is_met_within_a_tenth_of_a_second(run):
+    """Not a speed test but the promise: at the deadline, not at the next heartbeat (10 s)."""
+
+    async def check():
+        async with Kernels(idle_timeout=0.02) as kernels:
+            kernel_id = await kernels.start()
+            await kernels.execute(kernel_id, "1")
+            shut = []
+            original = kernels.manager.shutdown_kernel
+
+            async def note(kernel_id, **kwargs):
+                shut.append(time.time())
+                return await original(kernel_id, **kwargs)
+
+            kernels.manager.shutdown_kernel = note
+            last = kernels.manager._source.read(kernel_id, datetime.now(timezone.utc)).last_activity.timestamp()
+
+            await until(lambda: shut, 20)
+
+            assert shut[0] > last + 1.2
+            assert shut[0] - last < 8
+
+    run(check())

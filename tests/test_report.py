@@ -1,0 +1,94 @@
+"""Words and documents for people and programs."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from culling_manager.decisions import Action, Decision, Reason
+from culling_manager.policy import CullingPolicy
+from culling_manager.records import KernelRecord, Kind, TerminalRecord
+from culling_manager.report import culling_line, duration, iso, policy_line, sentence, state_document
+from tests.doubles import NOON
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (7500, "2 h 5 min"),
+        (86_400, "1 d"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds, words):
+    """Human durations are made in one place."""
+    assert duration(seconds) == words
+
+
+def test_times_end_in_z_and_always_have_a_fraction():
+    """Other monitors parse a fraction of a second and a Z."""
+    assert iso(NOON) == "2026-06-01T12:00:00.000000Z"
+    assert iso(None) is None
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_a_sentence(reason):
+    """Nobody reads an empty detail."""
+    record = KernelRecord(identity="k", state="idle", last_activity=NOON, connections=2, kept_until=NOON)
+    decision = Decision(action=Action.KEEP, reason=reason, idle_seconds=90.0, due_at=NOON + timedelta(minutes=5))
+
+    words = sentence(record, decision, NOON)
+
+    assert words.endswith(".")
+    assert len(words) > 10
+
+
+def test_the_state_document_is_json_and_has_every_field_of_the_contract():
+    """Command line, web page and tests read this one document."""
+    keep = Decision(action=Action.KEEP, reason=Reason.ACTIVE, idle_seconds=1.0, due_at=NOON)
+
+    document = state_document(
+        version="1",
+        now=NOON,
+        running=True,
+        count=2,
+        policy={},
+        next_wake_up=None,
+        kernels=[(KernelRecord(identity="k", state="idle", last_activity=NOON), keep)],
+        terminals=[(TerminalRecord(identity="1", last_activity=None), keep)],
+    )
+
+    assert set(json.loads(json.dumps(document))) >= {
+        "version", "now", "running", "count", "errors", "policy", "next_wake_up", "kernels", "terminals", "apps",
+    }  # fmt: skip
+    for entry in (*document["kernels"], *document["terminals"]):
+        assert set(entry) >= {
+            "id", "name", "state", "last_activity", "idle_seconds", "decision", "reason", "detail", "due_at",
+        }  # fmt: skip
+
+
+def test_the_policy_is_one_line_for_the_log():
+    """An admin sees at a glance what will happen."""
+    policy = CullingPolicy(idle_timeout=5400.0, keep_terminals=True, cull_connected=False, dry_run=True)
+
+    line = policy_line(policy, [Kind.KERNEL, Kind.TERMINAL])
+
+    assert line == (
+        "kernels after 90 min without activity, terminals kept, dry_run, connected kernels are kept; "
+        "heartbeat every 10 s"
+    )
+
+
+def test_the_line_before_a_terminal_goes_names_it():
+    """The log says which and why."""
+    record = TerminalRecord(identity="7", last_activity=NOON)
+    decision = Decision(action=Action.CULL, reason=Reason.IDLE, idle_seconds=61.5, due_at=NOON)
+
+    assert culling_line(record, decision) == "Culling terminal '7': idle, 61 seconds of inactivity."

@@ -1,0 +1,284 @@
+"""The terminal manager with real terminals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from jupyter_server_terminals.terminalmanager import RUNNING_TOTAL, TerminalManager
+from terminado.management import NamedTermManager
+from traitlets import TraitError
+from traitlets.config import Config
+
+from culling_manager import CullingKernelManager, CullingTerminalManager
+from culling_manager.records import Kind, Result
+from tests.conftest import until
+
+SHELL = ["/bin/sh"]
+
+
+class Terminals:
+    """A manager with real terminals, for tests without a server."""
+
+    def __init__(self, **settings) -> None:
+        self.manager = CullingTerminalManager(shell_command=SHELL, **settings)
+
+    async def __aenter__(self) -> Terminals:
+        return self
+
+    async def __aexit__(self, *_error) -> None:
+        await self.manager.terminate_all()
+        self.manager._culler.stop()
+
+    def create(self) -> str:
+        return self.manager.create()["name"]
+
+    def age(self, name: str, **how_long) -> None:
+        """Its last output was long ago."""
+        self.manager.terminals[name].last_activity = datetime.now(timezone.utc) - timedelta(**how_long)
+
+    async def type(self, name: str, line: str) -> None:
+        """Type a line and wait for output of it."""
+        terminal = self.manager.terminals[name]
+        before = terminal.last_activity
+        terminal.ptyproc.write(line + "\n")
+        await until(lambda: terminal.last_activity > before)
+
+    def results(self) -> list[Result]:
+        return [outcome.result for outcome in self.manager._culler.outcomes]
+
+
+@pytest.mark.parametrize(
+    ("section", "settings", "seconds"),
+    [
+        ("CullingTerminalManager", {"idle_timeout": 3}, 180),
+        ("CullingTerminalManager", {"idle_timeout": 0}, 0),
+        ("CullingTerminalManager", {"cull_inactive_timeout": 90}, 90),
+        ("TerminalManager", {"cull_inactive_timeout": 90}, 90),
+        ("TerminalManager", {"cull_inactive_timeout": 0}, 0),
+        ("TerminalManager", {}, 7200),
+    ],
+)
+def test_upstreams_own_setting_keeps_its_meaning(section, settings, seconds):
+    """`cull_inactive_timeout` (seconds) of an existing configuration counts; without any, two hours."""
+    manager = CullingTerminalManager(shell_command=SHELL, config=Config({section: settings}))
+
+    assert manager._culler.policy.terminal_timeout == seconds
+
+
+def test_if_both_timeouts_are_set_ours_wins_and_one_warning_says_so(caplog):
+    """Nobody has to guess which one counts."""
+    config = Config({"CullingTerminalManager": {"idle_timeout": 5, "cull_inactive_timeout": 60}})
+
+    with caplog.at_level(logging.WARNING):
+        manager = CullingTerminalManager(shell_command=SHELL, config=config)
+
+    assert manager.idle_timeout == 5
+    assert len([record for record in caplog.records if "idle_timeout is used" in record.message]) == 1
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, "abc", True])
+def test_a_bad_number_of_minutes_is_a_trait_error(value):
+    """With name, value and range."""
+    with pytest.raises(TraitError, match=r"CullingTerminalManager.idle_timeout = .* minutes from 0"):
+        CullingTerminalManager(shell_command=SHELL, idle_timeout=value)
+
+
+class Server:
+    """Stands for the ServerApp that two managers share; nothing of it is used but its identity."""
+
+
+@pytest.mark.parametrize("order", ["kernels first", "terminals first"])
+def test_both_managers_share_one_culler_in_either_order(order):
+    """One loop per server, one policy; terminals follow the kernel manager's timeout."""
+    from jupyter_server.serverapp import ServerApp
+
+    server = ServerApp()
+    makers = [
+        lambda: CullingKernelManager(parent=server, idle_timeout=7),
+        lambda: CullingTerminalManager(parent=server, shell_command=SHELL),
+    ]
+
+    managers = [make() for make in (makers if order == "kernels first" else reversed(makers))]
+
+    assert managers[0]._culler is managers[1]._culler
+    assert set(managers[0]._culler.watches) == {Kind.KERNEL, Kind.TERMINAL}
+    assert managers[0]._culler.policy.terminal_timeout == 7 * 60
+
+
+@pytest.mark.parametrize(
+    "name", ["_initialize_culler", "_cull_terminals", "_cull_inactive_terminal", "terminate", "terminate_all"]
+)
+def test_the_method_of_upstream_that_we_override_or_call_is_there(name):
+    """A renamed one fails here and not silently."""
+    assert callable(getattr(TerminalManager, name))
+
+
+def test_upstreams_seams_for_reading_are_there():
+    """`start_reading` is terminado's call for a new terminal, also for one that a websocket creates."""
+    assert callable(NamedTermManager.start_reading)
+
+
+def test_upstream_starts_our_culler_and_no_loop_of_its_own(run):
+    """`_initialize_culler` is still upstream's call after a terminal was created."""
+
+    async def check():
+        async with Terminals(config=Config({"TerminalManager": {"cull_inactive_timeout": 10}})) as terminals:
+            terminals.create()
+
+            assert terminals.manager._initialized_culler
+            assert terminals.manager._culler_callback is None
+            assert terminals.manager._culler.running
+
+    run(check())
+
+
+def test_an_idle_terminal_goes_and_an_active_one_stays(run):
+    """Output is activity."""
+
+    async def check():
+        async with Terminals() as terminals:
+            idle, active = terminals.create(), terminals.create()
+            await asyncio.sleep(0.2)
+            terminals.age(idle, hours=3)
+
+            await terminals.manager._cull_terminals()
+            await until(lambda: idle not in terminals.manager.terminals)
+
+            assert list(terminals.manager.terminals) == [active]
+            assert terminals.results() == [Result.CULLED]
+
+    run(check())
+
+
+def test_a_terminal_goes_at_its_own_deadline_by_itself(run):
+    """The loop does it without being asked."""
+
+    async def check():
+        async with Terminals(idle_timeout=0.015) as terminals:
+            name = terminals.create()
+
+            await until(lambda: name not in terminals.manager.terminals)
+
+    run(check())
+
+
+def test_keep_terminals_keeps(run):
+    """However long it has been idle."""
+
+    async def check():
+        async with Terminals(keep_terminals=True) as terminals:
+            name = terminals.create()
+            await asyncio.sleep(0.2)
+            terminals.age(name, days=30)
+
+            await terminals.manager._cull_terminals()
+
+            assert name in terminals.manager.terminals
+
+    run(check())
+
+
+def test_a_terminal_that_a_background_job_holds_is_terminated_once(run, caplog):
+    """Told once, counted once: the gauge does not go negative, the log is not flooded."""
+
+    async def check():
+        async with Terminals() as terminals:
+            name = terminals.create()
+            await terminals.type(name, "trap '' HUP; (trap '' HUP TERM INT; exec sleep 60) & echo $!")
+            await asyncio.sleep(0.3)
+            job = int("".join(terminals.manager.terminals[name].read_buffer).split()[-2])
+            terminals.age(name, hours=3)
+            RUNNING_TOTAL.set(1)
+            for _ in range(4):
+                await terminals.manager._cull_terminals()
+                if name in terminals.manager.terminals:
+                    terminals.age(name, hours=3)
+            gauge = RUNNING_TOTAL._value.get()
+            listed = name in terminals.manager.terminals
+            record = terminals.manager._source.read(name, datetime.now(timezone.utc)) if listed else None
+            import os
+            import signal
+
+            os.kill(job, signal.SIGKILL)
+            await until(lambda: name not in terminals.manager.terminals)
+            return gauge, record, terminals.results()
+
+    with caplog.at_level(logging.WARNING):
+        gauge, record, results = asyncio.run(check())
+
+    assert record is not None
+    assert record.ended
+    assert gauge == 0
+    assert results == [Result.CULLED]
+    assert len([entry for entry in caplog.records if entry.message.startswith("Culling terminal")]) == 1
+
+
+def test_a_terminal_that_exits_by_itself_is_gone_without_a_word(run):
+    """No error, no outcome."""
+
+    async def check():
+        async with Terminals() as terminals:
+            name = terminals.create()
+            await asyncio.sleep(0.2)
+            terminals.manager.terminals[name].ptyproc.write("exit\n")
+            await until(lambda: name not in terminals.manager.terminals)
+
+            await terminals.manager._cull_terminals()
+
+            assert terminals.results() == []
+            assert terminals.manager._culler.troubles.last_text() is None
+
+    run(check())
+
+
+def test_a_terminal_that_a_websocket_created_has_a_last_activity_from_its_start(run):
+    """Upstream's list raises on such a terminal until its first output; other monitors read that list."""
+
+    async def check():
+        async with Terminals() as terminals:
+            terminals.manager.get_terminal("mine")
+
+            [model] = terminals.manager.list()
+
+            assert model["name"] == "mine"
+            datetime.strptime(model["last_activity"], "%Y-%m-%dT%H:%M:%S.%fZ")
+
+    run(check())
+
+
+def test_a_missing_timestamp_keeps_and_is_told(run):
+    """Doubt keeps."""
+
+    async def check():
+        async with Terminals() as terminals:
+            name = terminals.create()
+            await asyncio.sleep(0.2)
+            terminals.manager.terminals[name].last_activity = None
+
+            await terminals.manager._cull_terminals()
+
+            assert name in terminals.manager.terminals
+            assert "terminal 1 is kept" in terminals.manager._culler.troubles.last_text()
+            terminals.age(name, seconds=0)
+
+    run(check())
+
+
+def test_upstreams_single_terminal_method_culls_one_that_is_due(run):
+    """And a name that is gone is no error, as upstream has it."""
+
+    async def check():
+        async with Terminals() as terminals:
+            name = terminals.create()
+            await asyncio.sleep(0.2)
+            terminals.age(name, hours=3)
+
+            await terminals.manager._cull_inactive_terminal(name)
+            await terminals.manager._cull_inactive_terminal("no such terminal")
+            await until(lambda: name not in terminals.manager.terminals)
+
+    run(check())
