@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from collections.abc import Coroutine
 from datetime import datetime, timezone
 from typing import Any
 
 from jupyter_core.utils import ensure_async
-from jupyter_server.gateway.gateway_client import GatewayClient
+from jupyter_server.gateway.gateway_client import GatewayClient, gateway_request
 from jupyter_server.gateway.managers import GatewayMappingKernelManager
 from jupyter_server.utils import url_path_join
 from tornado.escape import url_escape
-from tornado.httpclient import HTTPRequest
+from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.web import HTTPError
 from tornado.websocket import websocket_connect
 
@@ -33,6 +34,8 @@ from .records import KernelRecord, Kind
 POLL_SECONDS = 60.0
 #: A request that was forwarded to a remote kernel has this long (seconds) to show in its model.
 REMOTE_GRACE_SECONDS = 0.25
+#: How long the gateway has to answer (seconds) before it counts as away.
+ANSWER_SECONDS = 20.0
 #: How long a remote kernel that was never heard has to answer (seconds).
 ASK_SECONDS = 5.0
 
@@ -43,6 +46,8 @@ class GatewayKernelSource(KernelSource):
     def __init__(self, manager: GatewayCullingKernelManager) -> None:
         super().__init__(manager)
         self.own_timeouts: dict[str, Any] = {}
+        self.may_list = True
+        self._asking: asyncio.Future[Any] | None = None
 
     def own_timeout(self, kernel: Any) -> float | None:
         """The ``cull_idle_timeout`` of the gateway's kernelspec, as fetched by `refresh`; None before that."""
@@ -80,27 +85,86 @@ class GatewayKernelSource(KernelSource):
     async def refresh(self) -> None:
         """Fetch all models with one request, and the kernelspec of each kernel name once.
 
+        A Jupyter Kernel Gateway forbids listing unless it is configured to allow it; then each model is fetched.
+
         Raises
         ------
         ReadError
             When the gateway does not answer as it should.
         """
-        kernels = self.manager._kernels
-        if not kernels:
+        if not self.manager._kernels:
             return
         try:
-            await self.manager.list_kernels()  # type: ignore[no-untyped-call]
-            for name in {_spec_name(kernel) for kernel in kernels.values()} - set(self.own_timeouts):
-                self.own_timeouts[name] = await self._spec_metadata(name)
+            await self._in_time(self._fetch_all())
         except Exception as error:
-            words = error.log_message if isinstance(error, HTTPError) and error.log_message else repr(error)
-            raise ReadError(f"the gateway at {GatewayClient.instance().url} cannot be read: {words}") from error
-        for kernel_id in [known for known in self.activities if known not in kernels]:
-            self.forget(kernel_id)
+            words = f"the gateway at {GatewayClient.instance().url} cannot be read: {error or repr(error)}"
+            raise ReadError(words) from error
+
+    async def _fetch_all(self) -> None:
+        kernels = self.manager._kernels
+        models = await self._list_models()
+        for kernel_id, kernel in list(kernels.items()):
+            await self._take_model(kernel_id, kernel, models.get(kernel_id))
+        for name in {_spec_name(kernel) for kernel in kernels.values()} - set(self.own_timeouts):
+            self.own_timeouts[name] = await self._spec_metadata(name)
+
+    async def _list_models(self) -> dict[str, Any]:
+        """The gateway's models by kernel id; nothing when it forbids listing."""
+        if not self.may_list:
+            return {}
+        try:
+            response = await gateway_request(self.manager.kernels_url, method="GET")  # type: ignore[attr-defined]
+        except HTTPError as error:
+            if error.status_code != 403:
+                raise
+            self.may_list = False
+            self.manager.log.info("Culling: the gateway does not allow listing kernels; each is asked for.")
+            return {}
+        return {model["id"]: model for model in json.loads(response.body)}
+
+    async def _take_model(self, kernel_id: str, kernel: Any, model: Any) -> Any:
+        """Bring our kernel up to `model`, fetched where there is none; one that is gone is dropped, and gives None."""
+        if model is None:
+            model = await self._fetch_model(kernel)
+        if model is None:
+            self.manager.log.info("Culling: kernel %s is gone from the gateway", kernel_id)
+            self.manager.remove_kernel(kernel_id)
+            return None
+        return await kernel.refresh_model(model)
+
+    async def _fetch_model(self, kernel: Any) -> Any:
+        """One model; None when the gateway says that there is no such kernel.
+
+        Upstream turns a failed name look-up into a 404 of its own; that is no word of the gateway.
+        """
+        try:
+            response = await gateway_request(kernel.kernel_url, method="GET")
+        except HTTPError as error:
+            if error.status_code == 404 and isinstance(error.__cause__, HTTPClientError):
+                return None
+            raise
+        return json.loads(response.body)
+
+    async def _in_time(self, asking: Coroutine[Any, Any, Any]) -> Any:
+        """Wait for an answer for `ANSWER_SECONDS` at most; upstream's client retries for over two minutes.
+
+        The request is left to end by itself, and until it has, the gateway is not asked again.
+        """
+        if self._asking is not None and not self._asking.done():
+            asking.close()
+            raise ReadError("it has not answered the last request yet")
+        self._asking = task = asyncio.ensure_future(asking)
+        done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS)
+        if not done:
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise ReadError(f"no answer within {ANSWER_SECONDS:g} s")
+        return task.result()
 
     async def _spec_metadata(self, name: str) -> dict[str, Any]:
         try:
             specs: Any = self.manager.kernel_spec_manager
+            if specs is None:
+                return {}
             spec: Any = await ensure_async(specs.get_kernel_spec(name))
         except KeyError:
             return {}
@@ -120,15 +184,13 @@ class GatewayKernelSource(KernelSource):
         if kernel is None:
             return
         try:
-            model = await kernel.refresh_model()
-            if model is None:
-                self.manager.remove_kernel(record.identity)
-                return
-            if model["execution_state"] in QUIET_STATES - {"idle"} and await remote_at_work(record.identity):
+            model = await asyncio.wait_for(self._take_model(record.identity, kernel, None), ANSWER_SECONDS)
+            never_heard = model is not None and model["execution_state"] in QUIET_STATES - {"idle"}
+            if never_heard and await remote_at_work(record.identity):
                 self.manager.log.info("Culling: kernel %s is kept: only its control channel answers", record.identity)
                 self.activity(record.identity).note(datetime.now(timezone.utc))
         except Exception as error:
-            raise ReadError(f"the gateway cannot tell whether it is still idle: {error!r}") from error
+            raise ReadError(f"the gateway cannot tell whether it is still idle: {error or repr(error)}") from error
 
 
 def _spec_name(kernel: Any) -> str:

@@ -1,0 +1,365 @@
+"""Remote kernels on a real Jupyter Kernel Gateway: fresh models, few requests, and a gateway that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import requests
+from jupyter_server.gateway.gateway_client import GatewayClient
+from jupyter_server.gateway.managers import GatewayMappingKernelManager
+from tornado.httpclient import HTTPClientError
+
+from culling_manager import CullingKernelManager, GatewayCullingKernelManager
+from culling_manager.records import Result
+from tests.conftest import until
+from tests.test_clients import free_port
+
+
+class Gateway:
+    """A gateway process of this test's own, which can be stopped, continued and asked how often it was asked."""
+
+    def __init__(self, folder, *, allow_listing: bool = True) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "gateway.log"
+        environment = {
+            **os.environ,
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        }
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "jupyter", "kernelgateway", f"--KernelGatewayApp.port={self.port}",
+                    "--KernelGatewayApp.ip=127.0.0.1", f"--JupyterWebsocketPersonality.list_kernels={allow_listing}",
+                    "--KernelGatewayApp.port_retries=0", "--KernelGatewayApp.log_level=INFO",
+                ],
+                env=environment, cwd=folder, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def wait(self) -> Gateway:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                requests.get(f"{self.url}/api", timeout=2)
+                return self
+            except requests.RequestException:
+                assert self.process.poll() is None, self.log.read_text()
+                assert time.monotonic() < end, self.log.read_text()
+                time.sleep(0.1)
+
+    def asked(self) -> int:
+        """How many requests about kernels it has answered (as its access log has them)."""
+        return self.log.read_text().count("/api/kernels")
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    """A running gateway that allows listing."""
+    found = Gateway(tmp_path).wait()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def forbidding_gateway(tmp_path):
+    """A running gateway as it is by default: it forbids listing kernels."""
+    found = Gateway(tmp_path, allow_listing=False).wait()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def connect():
+    """Point Jupyter Server's gateway client at a URL, with short patience; undone afterwards."""
+
+    def point(url: str) -> None:
+        GatewayClient.clear_instance()
+        client = GatewayClient.instance()
+        client.url = url
+        client.request_timeout = client.connect_timeout = 2.0
+        client.gateway_retry_max = 0
+
+    yield point
+    GatewayClient.clear_instance()
+
+
+class Remote:
+    """Our manager on a gateway, without a server."""
+
+    def __init__(self, **settings) -> None:
+        self.manager = GatewayCullingKernelManager(log=logging.getLogger("remote"), **settings)
+
+    async def __aenter__(self) -> GatewayCullingKernelManager:
+        return self.manager
+
+    async def __aexit__(self, *_error) -> None:
+        try:
+            await self.manager.shutdown_all()
+        finally:
+            self.manager._culler.stop()
+
+
+async def websocket_execute(url: str, kernel_id: str, code: str):
+    """Run a cell as a browser would, over the gateway's WebSocket; gives the open connection."""
+    from tornado.websocket import websocket_connect
+
+    socket = await websocket_connect(f"{url.replace('http', 'ws')}/api/kernels/{kernel_id}/channels")
+    header = {"msg_id": "m1", "msg_type": "execute_request", "session": "s1", "username": "u", "version": "5.3"}
+    content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+    await socket.write_message(
+        json.dumps({"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"})
+    )
+    return socket
+
+
+def test_the_class_is_both_ours_and_upstreams():
+    """Upstream's gateway session manager insists on its class; the flag of the owner works for ours."""
+    assert issubclass(GatewayCullingKernelManager, GatewayMappingKernelManager)
+    assert issubclass(GatewayCullingKernelManager, CullingKernelManager)
+
+
+@pytest.mark.parametrize("name", ["list_kernels", "start_kernel", "shutdown_kernel", "shutdown_all", "remove_kernel"])
+def test_the_method_of_upstream_that_we_override_or_call_is_there(name):
+    """A renamed one fails here and not silently."""
+    assert callable(getattr(GatewayMappingKernelManager, name))
+
+
+def test_an_idle_remote_kernel_goes_at_its_deadline(gateway, connect, run):
+    """By itself, at its deadline, from a fresh model; and a kernel of somebody else stays."""
+    connect(gateway.url)
+    others = requests.post(f"{gateway.url}/api/kernels", json={}).json()["id"]
+
+    async def check():
+        async with Remote(idle_timeout=0.03) as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+
+            await until(lambda: kernel_id not in manager, 30)
+
+            return [outcome.result for outcome in manager._culler.outcomes]
+
+    results = run(check())
+    left = [kernel["id"] for kernel in requests.get(f"{gateway.url}/api/kernels").json()]
+
+    assert results[-1] is Result.CULLED
+    assert left == [others]
+
+
+def test_a_remote_kernel_that_works_stays_though_our_model_of_it_is_old(gateway, connect, run):
+    """What we remember looks idle for hours; the gateway knows better, and is asked before anything happens."""
+    connect(gateway.url)
+
+    async def check():
+        async with Remote() as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+            socket = await websocket_execute(gateway.url, kernel_id, "import time; time.sleep(60)")
+            model = f"{gateway.url}/api/kernels/{kernel_id}"
+            await until(lambda: requests.get(model).json()["execution_state"] == "busy", 20)
+            manager._kernels[kernel_id].last_activity = datetime.now(timezone.utc) - timedelta(hours=3)
+            manager._kernels[kernel_id].execution_state = "idle"
+
+            await manager.cull_kernels()
+            stays = kernel_id in manager
+            socket.close()
+            return stays
+
+    assert run(check())
+
+
+def test_a_silent_remote_kernel_that_was_never_connected_goes(gateway, connect, run):
+    """'starting' for ever on the gateway: it answers when asked, it is unused, it goes."""
+    connect(gateway.url)
+
+    async def check():
+        async with Remote() as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+            state = requests.get(f"{gateway.url}/api/kernels/{kernel_id}").json()["execution_state"]
+            manager._culler.change_settings(idle_timeout=0.5)
+
+            await until(lambda: kernel_id not in manager, 30)
+            return state
+
+    assert run(check()) == "starting"
+
+
+def test_between_deadlines_the_gateway_is_not_asked(gateway, connect, run):
+    """Heartbeats every 50 ms for a while: no request that could not change a decision."""
+    connect(gateway.url)
+
+    async def check():
+        async with Remote(cull_interval=0.05) as manager:
+            await manager.start_kernel(kernel_name="python3")
+            manager._culler.start()
+            await asyncio.sleep(0.2)
+            before, count = gateway.asked(), manager._culler.count
+            await asyncio.sleep(1)
+            return gateway.asked() - before, manager._culler.count - count
+
+    requests_made, heartbeats = run(check())
+
+    assert heartbeats > 10
+    assert requests_made == 0
+
+
+def test_a_gateway_that_is_away_culls_nothing_breaks_nothing_and_is_reported(gateway, connect, run, caplog):
+    """Refused and, later, back: told once each, and the kernel goes once the gateway answers."""
+    connect(gateway.url)
+
+    async def check():
+        async with Remote() as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+            manager._kernels[kernel_id].last_activity = datetime.now(timezone.utc) - timedelta(hours=3)
+            GatewayClient.instance().url = f"http://127.0.0.1:{free_port()}"
+            manager.kernels_url, kept_url = f"{GatewayClient.instance().url}/api/kernels", manager.kernels_url
+
+            await manager.cull_kernels()
+            await manager.cull_kernels()
+            away = kernel_id in manager, manager._culler.troubles.last_text()
+            _, decision = manager._culler.watches[manager._source.kind].current(manager._culler.now())[0]
+            manager.kernels_url, GatewayClient.instance().url = kept_url, gateway.url
+            await manager.cull_kernels()
+            back = manager._culler.troubles.last_text()
+            manager._culler.change_settings(idle_timeout=0.5)
+            await until(lambda: kernel_id not in manager, 30)
+            return away, decision.reason.value, back
+
+    with caplog.at_level(logging.INFO, "remote"):
+        (stays, words), reason, back = run(check())
+
+    assert stays
+    assert "the gateway at http://127.0.0.1" in words
+    assert "nothing is culled on old facts" in words
+    assert reason == "unknown"
+    assert back is None
+    told = [record.message for record in caplog.records if record.message.startswith("Culling: the gateway at")]
+    assert len(told) == 1
+
+
+def test_a_gateway_that_hangs_does_not_stop_the_heart(gateway, connect, run, monkeypatch):
+    """Stopped by SIGSTOP: requests time out, the loop goes on, the kernel stays, and it is told before long."""
+    connect(gateway.url)
+    monkeypatch.setattr("culling_manager.gateway.ANSWER_SECONDS", 1.5)
+
+    async def check():
+        async with Remote(cull_interval=0.1) as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+            manager._kernels[kernel_id].last_activity = datetime.now(timezone.utc) - timedelta(hours=3)
+            gateway.process.send_signal(signal.SIGSTOP)
+            manager._culler.start()
+            count = manager._culler.count
+            await asyncio.sleep(1)
+            beats = manager._culler.count - count
+            await until(lambda: manager._culler.troubles.last_text(), 10)
+            gateway.process.send_signal(signal.SIGCONT)
+            return beats, kernel_id in manager
+
+    beats, stays = run(check())
+
+    assert beats > 4
+    assert stays
+
+
+def test_a_name_that_does_not_resolve_is_no_word_of_the_gateway(gateway, connect, run):
+    """Upstream reports a failed name look-up as 404; our kernel stays in the list all the same."""
+    connect(gateway.url)
+
+    async def check():
+        async with Remote() as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+            kernel = manager._kernels[kernel_id]
+            kept = kernel.kernel_url
+            kernel.kernel_url = "http://no-such-host.invalid/api/kernels/x"
+            manager._source.may_list = False
+            kernel.last_activity = datetime.now(timezone.utc) - timedelta(hours=3)
+
+            await manager.cull_kernels()
+
+            kernel.kernel_url = kept
+            return kernel_id in manager, manager._culler.troubles.last_text()
+
+    stays, words = run(check())
+
+    assert stays
+    assert "cannot be read" in words
+
+
+def test_a_remote_kernel_that_is_gone_is_no_error(gateway, connect, run):
+    """Culled by the gateway itself or by somebody else: dropped, without a word of trouble."""
+    connect(gateway.url)
+
+    async def check():
+        async with Remote() as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+            requests.delete(f"{gateway.url}/api/kernels/{kernel_id}")
+            manager._kernels[kernel_id].last_activity = datetime.now(timezone.utc) - timedelta(hours=3)
+
+            await manager.cull_kernels()
+
+            return kernel_id in manager, manager._culler.troubles.last_text()
+
+    assert run(check()) == (False, None)
+
+
+def test_a_gateway_that_forbids_listing_is_asked_for_each_kernel(forbidding_gateway, connect, run):
+    """The default of Jupyter Kernel Gateway: culling works all the same."""
+    connect(forbidding_gateway.url)
+
+    async def check():
+        async with Remote(idle_timeout=0.03) as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+
+            await until(lambda: kernel_id not in manager, 30)
+
+    run(check())
+
+
+class TestServer:
+    """A whole Jupyter Server behind `--gateway-url`."""
+
+    @pytest.fixture
+    def jp_server_config(self, gateway):
+        GatewayClient.clear_instance()
+        return {
+            "GatewayClient": {"url": gateway.url},
+            "ServerApp": {
+                "jpserver_extensions": {"culling_manager": True},
+                "kernel_manager_class": "culling_manager.GatewayCullingKernelManager",
+            },
+            "CullingKernelManager": {"idle_timeout": 0.05},
+        }
+
+    @pytest.fixture(autouse=True)
+    def _no_client_left(self):
+        yield
+        GatewayClient.clear_instance()
+
+    async def test_a_session_of_a_remote_kernel_works_and_its_kernel_goes_at_the_deadline(self, jp_fetch, gateway):
+        """Sessions, kernels and status as ever; the owner's flag section counts for the gateway class too."""
+        body = json.dumps({"path": "x.ipynb", "type": "notebook", "name": "", "kernel": {"name": "python3"}})
+        session = json.loads((await jp_fetch("api", "sessions", method="POST", body=body)).body)
+        status = json.loads((await jp_fetch("sagemaker-studio-autoshutdown", "status")).body)
+
+        async def gone():
+            return json.loads((await jp_fetch("api", "kernels")).body) == []
+
+        await until(gone, 30)
+
+        assert status["kernels"][0]["id"] == session["kernel"]["id"]
+        assert status["kernels"][0]["name"] == "python3"
+        assert requests.get(f"{gateway.url}/api/kernels").json() == []
+        with pytest.raises(HTTPClientError):
+            await jp_fetch("api", "kernels", session["kernel"]["id"])
