@@ -103,8 +103,12 @@ class ServerDesk:
 
 def _load_jupyter_server_extension(server: Any) -> None:
     """Add our handlers to the server; says so when settings are configured for a manager that is not selected."""
-    server.web_app.settings["culling_manager_desk"] = ServerDesk(server)
-    server.web_app.add_handlers(".*$", routes(server.web_app.settings["base_url"]))
+    settings = server.web_app.settings
+    settings["culling_manager_desk"] = ServerDesk(server)
+    server.web_app.add_handlers(".*$", routes(settings["base_url"]))
+    choose = getattr(server.kernel_manager, "connection_class", None)
+    if choose is not None:
+        settings["kernel_websocket_connection_class"] = choose(settings["kernel_websocket_connection_class"])
     configured = [name for name in ("CullingKernelManager", "GatewayCullingKernelManager") if name in server.config]
     if configured and Kind.KERNEL not in IdleCuller.of(server, server.log).watches:
         server.log.warning(

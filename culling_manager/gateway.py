@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from jupyter_core.utils import ensure_async
+from jupyter_server.gateway.connections import GatewayWebSocketConnection
 from jupyter_server.gateway.gateway_client import GatewayClient, gateway_request
 from jupyter_server.gateway.managers import GatewayMappingKernelManager
 from jupyter_server.utils import url_path_join
@@ -236,11 +237,38 @@ def _kernel_info_request(channel: str) -> dict[str, Any]:
     return {"header": header, "parent_header": {}, "metadata": {}, "content": {}, "buffers": [], "channel": channel}
 
 
+class CountingGatewayConnection(GatewayWebSocketConnection):
+    """Upstream's connection to a remote kernel, which counts each request as activity when it is forwarded."""
+
+    def handle_incoming_message(self, message: str) -> None:
+        """Forward a message of the browser's."""
+        manager: Any = self.multi_kernel_manager
+        manager.count_request(self.kernel_id, message)
+        super().handle_incoming_message(message)
+
+
+def _message_type(message: str) -> str:
+    """The message type of a message from a browser; '' when it cannot be told, which counts as a request."""
+    try:
+        return str(json.loads(message)["header"]["msg_type"])
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
 class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelManager):
     """Upstream's gateway kernel manager that culls idle remote kernels. Takes `CullingKernelManager`'s settings too."""
 
     def _make_source(self) -> KernelSource:
         return GatewayKernelSource(self)
+
+    def connection_class(self, found: Any) -> Any:
+        """The WebSocket connection class for the server to use in place of `found`: ours for upstream's own."""
+        return CountingGatewayConnection if found is GatewayWebSocketConnection else found
+
+    def count_request(self, kernel_id: str, message: str) -> None:
+        """Count a request to a remote kernel before its model can show it."""
+        if self._tracked()(_message_type(message)):
+            self._source.activity(kernel_id).note(datetime.now(timezone.utc))
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel on the gateway; its deadline counts from now."""

@@ -363,3 +363,19 @@ class TestServer:
         assert requests.get(f"{gateway.url}/api/kernels").json() == []
         with pytest.raises(HTTPClientError):
             await jp_fetch("api", "kernels", session["kernel"]["id"])
+
+    async def test_a_request_counts_when_it_is_forwarded(self, jp_fetch, jp_ws_fetch, jp_serverapp):
+        """Sent through our server's WebSocket, it is activity before the gateway's model can show it."""
+        kernel = json.loads((await jp_fetch("api", "kernels", method="POST", body="{}")).body)
+        activity = jp_serverapp.kernel_manager._source.activity(kernel["id"])
+        socket = await jp_ws_fetch("api", "kernels", kernel["id"], "channels")
+        header = {"msg_id": "m", "msg_type": "execute_request", "session": "s", "username": "u", "version": "5.3"}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": {"code": "1"}, "channel": "shell"}
+
+        await socket.write_message(json.dumps(message))
+        await until(lambda: activity.noted_at is not None)
+        noted_at = activity.noted_at
+        socket.close()
+        await jp_fetch("api", "kernels", kernel["id"], method="DELETE")
+
+        assert datetime.now(timezone.utc) - noted_at < timedelta(seconds=20)
