@@ -24,7 +24,7 @@ ASK_SECONDS = 1.0
 WORKING_SHARE = 0.02
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass(slots=True)
 class KernelActivity:
     """What we know of a kernel besides upstream's own attributes. `version` counts changes."""
 

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from jupyter_core.paths import jupyter_config_path
+from jupyter_server.extension.config import ExtensionConfigManager
+from jupyter_server.gateway.gateway_client import GatewayClient
+from traitlets.config import Config
+
 from ._version import __version__
 from .culler import IdleCuller
 from .errors import CullingError
@@ -18,6 +23,10 @@ HOW_TO_SELECT = {
     Kind.KERNEL: 'c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"',
     Kind.TERMINAL: 'c.TerminalsExtensionApp.terminal_manager_class = "culling_manager.CullingTerminalManager"',
 }
+
+#: Sections that are ours, and where in others our classes are selected.
+OUR_CLASSES = ("CullingKernelManager", "GatewayCullingKernelManager", "CullingTerminalManager")
+SELECTION = {"ServerApp": "kernel_manager_class", "TerminalsExtensionApp": "terminal_manager_class"}
 
 
 class ServerDesk:
@@ -99,6 +108,39 @@ class ServerDesk:
             outcomes=culler.outcomes,
             notices=self.notices(),
         )
+
+
+def selected_in(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Pick from the merged JSON of ``jupyter_server_config.d`` what concerns us: our settings, and our selection."""
+    picked: dict[str, dict[str, Any]] = {}
+    for section, values in found.items():
+        if not isinstance(values, dict):
+            continue
+        wanted = SELECTION.get(section)
+        if section in OUR_CLASSES:
+            picked[section] = dict(values)
+        elif wanted is not None and str(values.get(wanted, "")).startswith("culling_manager."):
+            picked[section] = {wanted: values[wanted]}
+    return picked
+
+
+def _link_jupyter_server_extension(server: Any) -> None:
+    """Let settings in ``jupyter_server_config.d/*.json`` count, before the server makes its managers.
+
+    Jupyter Server itself reads from these files only which extensions are enabled. So a selection of our classes that
+    stands there works while this package is installed, and is nothing when it is not: the server then starts with
+    Jupyter's own managers. Whatever is configured elsewhere wins.
+    """
+    found = ExtensionConfigManager(read_config_path=jupyter_config_path()).get("jupyter_server_config")
+    for section, values in selected_in(found).items():
+        known = server.config.get(section, {})
+        new = {name: value for name, value in values.items() if name not in known}
+        server.update_config(Config({section: new}))
+    kernels = server.config.ServerApp.get("kernel_manager_class")
+    if kernels == "culling_manager.CullingKernelManager" and GatewayClient.instance(parent=server).gateway_enabled:
+        server.log.info("Culling: kernels are on a gateway, so culling_manager.GatewayCullingKernelManager is used.")
+        gateway_class = {"kernel_manager_class": "culling_manager.GatewayCullingKernelManager"}
+        server.update_config(Config({"ServerApp": gateway_class}))
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
