@@ -7,13 +7,12 @@ Works as it stands::
 or copied to one of the directories that ``jupyter --paths`` lists under "config". What the command line says
 (``--CullingKernelManager.idle_timeout=60``) wins over this file.
 
-``jupyter_server_config.json`` says the same for those who write JSON; it cannot see a gateway. Where both lie in one
-directory Jupyter reads both, and what the JSON says wins: copy one of them, and if you edit this one in place, remove
-the other. In a directory ``jupyter_server_config.d`` Jupyter Server reads only which extensions are enabled, so neither
-has any effect there.
+``jupyter_server_config.json`` says the same for those who write JSON, and may also lie in a ``jupyter_server_config.d``
+directory under any name that ends in ``.json``. Where both lie in one directory Jupyter reads both, and the JSON wins:
+copy one of them, and if you edit this one in place, remove the other.
 
 Lines that begin with ``# c.`` show defaults. 0 turns a timeout or a bound off; a negative, infinite or otherwise
-absurd number ends the start of the server with a message.
+absurd number is refused with a message that names setting, value and accepted range.
 """
 
 import os
@@ -26,9 +25,10 @@ c = get_config()  # noqa: F821
 c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"
 c.TerminalsExtensionApp.terminal_manager_class = "culling_manager.CullingTerminalManager"
 
-# Kernels on a remote gateway need another class, because the server has none of its own then. This sees the gateway
-# that is given by JUPYTER_GATEWAY_URL or on the command line; if you set c.GatewayClient.url in a file, set the class
-# there as well. It takes the same settings, also under the name CullingKernelManager.
+# Kernels on a remote gateway need another class, because the server has none of its own then. It takes the same
+# settings, also under the name CullingKernelManager. Our server extension, which installation enables, selects it by
+# itself wherever the gateway is configured; without the extension these lines do so, for a gateway that is given by
+# JUPYTER_GATEWAY_URL or on the command line. Beside a c.GatewayClient.url in a file, set the class there.
 if os.environ.get("JUPYTER_GATEWAY_URL") or any(
     argument.startswith(("--gateway-url", "--GatewayClient.url")) for argument in sys.argv
 ):

@@ -135,11 +135,6 @@ class IdleCuller:
         """When it wakes up next, or None when it is not running."""
         return self._timer_at if self.running else None
 
-    @property
-    def debugging(self) -> bool:
-        """Whether debug lines are wanted."""
-        return self.log.isEnabledFor(logging.DEBUG)
-
     def start(self) -> None:
         """Start waking up; needs a running event loop. A second start changes nothing."""
         if self._timer is None and not self._paused:

@@ -160,29 +160,45 @@ class Watch:
 
     def _judge(self, identity: str, fingerprint: Hashable, now: datetime) -> Item | None:
         """Read and decide anew; None when it is gone."""
-        source, culler = self.source, self.culler
+        item = self.items.get(identity)
         try:
-            record = source.read(identity, now) if self._failure is None else source.unreadable(identity, self._failure)
+            record = self._read(identity, now)
         except KeyError:
             return None
-        except Exception as error:
-            subject = f"{source.kind.value} {identity}"
-            record = source.unreadable(identity, f"{subject} is kept, for reading it failed: {error or repr(error)}")
-        if record.last_activity is not None and record.last_activity > now:
-            record = replace(record, last_activity=now)  # it cannot have happened after it was first seen
         decision = self._decide(record, now)
-        item = self.items.get(identity)
         if item is None:
             item = self.items[identity] = Item(fingerprint, record, decision, None)
-        elif culler.debugging and item.decision.reason is not decision.reason:
-            culler.log.debug("%s %s: %s", source.kind.value, identity, decision.reason.value)
+        elif item.decision.reason is not decision.reason:
+            self._tell_change(item, decision)
         item.fingerprint, item.record, item.decision, item.rehearsed = fingerprint, record, decision, False
         self._set_deadline(item)
         if decision.reason is Reason.UNKNOWN:
             self._doubt(item, now)
-        elif culler.troubles.over(f"{source.kind.value} {identity}"):
-            culler.log.info("%s %s can be judged again: %s", source.kind.value, identity, decision.reason.value)
         return item
+
+    def _read(self, identity: str, now: datetime) -> Record:
+        """Read one record; what cannot be read keeps what was known of it, and says why it is not to be trusted."""
+        words = self._failure
+        if words is None:
+            try:
+                record = self.source.read(identity, now)
+            except KeyError:
+                raise
+            except Exception as error:
+                words = f"{self.source.kind.value} {identity} is kept, for reading it failed: {error or repr(error)}"
+        if words is not None:
+            known = self.items.get(identity)
+            record = self.source.unreadable(identity, words) if known is None else replace(known.record, error=words)
+        if record.last_activity is not None and record.last_activity > now:
+            record = replace(record, last_activity=now)  # it cannot have happened after it was first seen
+        return record
+
+    def _tell_change(self, item: Item, decision: Decision) -> None:
+        """Log once that something is judged otherwise than before."""
+        subject = f"{self.source.kind.value} {item.record.identity}"
+        self.culler.log.debug("%s: %s", subject, decision.reason.value)
+        if item.decision.reason is Reason.UNKNOWN and self.culler.troubles.over(subject):
+            self.culler.log.info("Culling: %s can be judged again: %s", subject, decision.reason.value)
 
     def _set_deadline(self, item: Item) -> None:
         record, decision = item.record, item.decision
@@ -190,6 +206,8 @@ class Watch:
             self._own_timeouts[record.identity] = self.source.timeout(record, self.culler.policy)
         item.due_at = AT_ONCE if decision.cull else decision.due_at
         if not decision.cull:
+            if item.attempts:
+                self.culler.troubles.over(f"{self.source.kind.value} {record.identity}")
             item.attempts, item.retry_at = 0, None
         elif item.retry_at is not None:
             item.due_at = item.retry_at

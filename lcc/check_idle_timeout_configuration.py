@@ -39,6 +39,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 TIMEOUT_SECONDS = 15.0
 PAUSE_SECONDS = 0.25
+STARTING_SECONDS = 60.0  # a server writes its runtime file before it listens
 LONGEST_FILE, LONGEST_ANSWER = 65_536, 16_777_216  # bytes
 URL_SPACE = "sagemaker-studio-autoshutdown"
 #: Where SageMaker's servers are (Studio Classic, JupyterLab spaces, notebook instances), and where Jupyter's own is.
@@ -49,6 +50,7 @@ USUAL_URLS = (
     "http://localhost:8888",
 )
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}")
 SENDABLE = re.compile(r"[ -~\xa0-\xff]*")
 NO_WORDS = ("no", "n", "false", "off", "0", "0.0")
 MISSING = """the server extension culling_manager is missing: install sagemaker_studio_autoshutdown into the server's \
@@ -205,7 +207,7 @@ def connect(target: Target, timeout: float) -> http.client.HTTPConnection:
     if target.scheme == "http":
         return http.client.HTTPConnection(target.host, target.port, timeout=timeout)
     context = ssl.create_default_context()
-    if target.host in ("localhost", "::1") or target.host.startswith("127."):
+    if LOOPBACK.fullmatch(target.host):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return http.client.HTTPSConnection(target.host, target.port, timeout=timeout, context=context)
 
@@ -283,14 +285,26 @@ def judge(settings: dict[str, Any], notices: list[str]) -> tuple[Code, str]:
     if settings["idle_time"] == 0:
         return Code.off, "culling is off: the idle timeout is 0"
     if settings["count"] <= 1:
-        return Code.not_running, "the culler does not run: count did not get over 1, see the server's log"
+        return Code.not_running, "the culler does not run: count is not over 1; wait longer (--timeout), or see the log"
     return Code.running, "the culler runs"
+
+
+def wait_for_server(target: Target, deadline: float) -> None:
+    """Look for the server; one that has just written its runtime file has until the deadline to listen."""
+    starting = time.time() - target.written < STARTING_SECONDS
+    while True:
+        try:
+            return look_for_server(target, deadline)
+        except Failure as failure:
+            if not starting or failure.args[0] is not Code.no_server or time.monotonic() + PAUSE_SECONDS >= deadline:
+                raise
+        time.sleep(PAUSE_SECONDS)
 
 
 def ask(target: Target, report: Report, deadline: float) -> None:
     """Fill in the report; a culler that has just started has until the deadline to get its count over 1."""
     try:
-        look_for_server(target, deadline)
+        wait_for_server(target, deadline)
         report.settings = read_settings(target, deadline)
         while judge(report.settings, [])[0] is Code.not_running and time.monotonic() + PAUSE_SECONDS < deadline:
             time.sleep(PAUSE_SECONDS)

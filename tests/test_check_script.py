@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,13 +30,9 @@ OURS = (
     "--TerminalsExtensionApp.terminal_manager_class=culling_manager.CullingTerminalManager",
     "--CullingKernelManager.cull_interval=0.2",
 )
-ENABLED = {
-    "culling_manager": True,
-    "jupyterlab": False,
-    "notebook": False,
-    "jupyter_lsp": False,
-    "notebook_shim": False,
-}
+SLOW = (*OURS[:2], "--CullingKernelManager.cull_interval=3600")
+NOT_NEEDED = ("jupyterlab", "notebook", "jupyter_lsp", "notebook_shim")
+API: tuple[int, dict[str, str], str] = (200, {}, '{"version": "2.21.1"}')
 GOOD = {"idle_time": 7200, "keep_terminals": False, "count": 37, "errors": None}
 
 
@@ -77,7 +73,7 @@ def environment(home: Path) -> dict[str, str]:
 def jupyter_server(home: Path, *arguments: str, token: str = TOKEN, enabled: bool = True) -> Iterator[int]:
     """A real server with `home` as its home; gives its pid, and ends it by that pid."""
     home.mkdir(exist_ok=True)
-    extensions = {**ENABLED, "culling_manager": enabled}
+    extensions = {**dict.fromkeys(NOT_NEEDED, False), "culling_manager": enabled}
     command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", f"--ServerApp.root_dir={home}"]
     command += [f"--ServerApp.jpserver_extensions={name}={value}" for name, value in extensions.items()]
     command += [f"--IdentityProvider.token={token}", *arguments]
@@ -99,10 +95,17 @@ def jupyter_server(home: Path, *arguments: str, token: str = TOKEN, enabled: boo
 
 
 def is_up(home: Path, process: subprocess.Popen[bytes], log: Path) -> bool:
-    """Whether the server has told its address; it listens by then."""
+    """Whether the server listens; it tells where shortly before."""
     if process.poll() is not None:
         pytest.fail(f"the server ended with {process.returncode}:\n{log.read_text()}")
-    return (home / "runtime" / f"jpserver-{process.pid}.json").exists() and " is running at:" in log.read_text()
+    try:
+        info = json.loads((home / "runtime" / f"jpserver-{process.pid}.json").read_text())
+        family = socket.AF_UNIX if info["sock"] else socket.AF_INET
+        with closing(socket.socket(family)) as probe:
+            probe.connect(info["sock"] or ("127.0.0.1", info["port"]))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 40.0) -> None:
@@ -140,11 +143,12 @@ def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleTyp
 
 
 def runtime_file(home: Path, name: str = "jpserver-1.json", **changes: Any) -> Path:
-    """Write a runtime file as a server does, about a port at which nobody listens."""
+    """Write a runtime file as a server did long ago, about a port at which nobody listens."""
     info = {"url": "http://localhost:1/", "token": TOKEN, "pid": os.getpid(), "hostname": "localhost", **changes}
     path = home / "runtime" / name
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({key: value for key, value in info.items() if value is not ...}))
+    path.write_text(json.dumps(info))
+    os.utime(path, (1, 1))
     return path
 
 
@@ -153,8 +157,8 @@ class Stub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answers: dict[str, tuple[int, dict[str, str], str]]) -> None:
-        super().__init__(("127.0.0.1", 0), StubHandler)
+    def __init__(self, answers: dict[str, tuple[int, dict[str, str], str]], port: int) -> None:
+        super().__init__(("127.0.0.1", port), StubHandler)
         self.answers = answers
         self.seen: list[tuple[str, str | None]] = []
 
@@ -189,16 +193,9 @@ def stub() -> Iterator[Callable[..., Stub]]:
     """Make stubs; by default a Jupyter Server whose idle_checker answers `body`."""
     with ExitStack() as stack:
 
-        def make(
-            body: Any = "", status: int = 200, headers: dict[str, str] | None = None, api: Any = None, **more: Any
-        ) -> Stub:
+        def make(body: Any = "", status: int = 200, headers: Any = None, api: Any = None, port: int = 0) -> Stub:
             text = body if isinstance(body, str) else json.dumps(body)
-            answers = {
-                "api": (200, {}, '{"version": "2.21.1"}') if api is None else api,
-                "idle_checker": (status, headers or {}, text),
-                **{name: (200, {}, json.dumps(value)) for name, value in more.items()},
-            }
-            made = Stub(answers)
+            made = Stub({"api": api or API, "idle_checker": (status, headers or {}, text)}, port)
             stack.callback(made.server_close)
             threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
             stack.callback(made.shutdown)
@@ -215,7 +212,7 @@ def silent() -> Iterator[Callable[[bytes], str]]:
 
     def drip(listener: socket.socket, drops: bytes) -> None:
         connection, _ = listener.accept()
-        with connection, __import__("contextlib").suppress(OSError):
+        with connection, suppress(OSError):
             for drop in drops:
                 connection.sendall(bytes([drop]))
                 if over.wait(0.1):
@@ -251,11 +248,24 @@ def test_a_running_culler_is_found_and_its_settings_are_printed(tmp_path: Path) 
 
 def test_a_server_that_has_just_started_is_waited_for(tmp_path: Path) -> None:
     """With a heartbeat of a second, a check right after the start sees count 1 first, and waits until it is over 1."""
-    with jupyter_server(tmp_path, *OURS, "--CullingKernelManager.cull_interval=1"):
+    with jupyter_server(tmp_path, *OURS[:2], "--CullingKernelManager.cull_interval=1"):
         ran = script(tmp_path, "--json")
 
     assert ran.code == 0, ran
     assert ran.document["servers"][0]["settings"]["count"] == 2
+
+
+def test_a_server_that_does_not_listen_yet_is_waited_for(tmp_path: Path, stub: Any) -> None:
+    """A server writes its runtime file before it listens: a refused connection is final only if the file is older."""
+    port = free_port()
+    path = runtime_file(tmp_path, url=f"http://127.0.0.1:{port}/")
+    late = threading.Timer(0.6, lambda: stub(GOOD, port=port))
+
+    os.utime(path)
+    late.start()
+    ran = script(tmp_path)
+
+    assert ran.code == 0, ran
 
 
 def test_the_json_output_holds_what_the_endpoint_says(tmp_path: Path) -> None:
@@ -305,7 +315,7 @@ def test_a_missing_extension_has_its_own_exit_code(tmp_path: Path) -> None:
 
 
 def test_a_wrong_or_missing_token_has_its_own_exit_code(tmp_path: Path) -> None:
-    """8 for a wrong token and for none; the right one is taken from --token, JUPYTER_TOKEN, a pasted URL or the file."""
+    """8 for a wrong token and for none; the right one comes from --token, JUPYTER_TOKEN, a pasted URL or the file."""
     with jupyter_server(tmp_path, *OURS) as pid:
         url = json.loads((tmp_path / "runtime" / f"jpserver-{pid}.json").read_text())["url"]
         other = tmp_path / "other"
@@ -336,10 +346,13 @@ def test_an_idle_timeout_of_zero_is_told_as_off(tmp_path: Path) -> None:
     assert "NOT OK (4): culling is off" in ran.out
 
 
-@pytest.mark.parametrize("arguments", [(), OURS[1:]], ids=["none-of-ours", "only-terminals-ours"])
+TERMINALS_ONLY = (OURS[1], "--CullingTerminalManager.cull_interval=0.2")
+
+
+@pytest.mark.parametrize("arguments", [(), TERMINALS_ONLY], ids=["none-of-ours", "only-terminals-ours"])
 def test_a_foreign_kernel_manager_is_not_taken_for_ours(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """6 when kernels are not culled, also where the terminal manager alone makes the count rise."""
-    with jupyter_server(tmp_path, *arguments, *["--CullingTerminalManager.cull_interval=0.2"] * bool(arguments)):
+    with jupyter_server(tmp_path, *arguments):
         ran = script(tmp_path)
 
     assert ran.code == 6, ran
@@ -357,7 +370,7 @@ def test_foreign_terminals_are_noted_and_nothing_more(tmp_path: Path) -> None:
 
 def test_a_count_that_stays_at_one_is_not_running(tmp_path: Path) -> None:
     """5 after --timeout, with the count that was seen."""
-    with jupyter_server(tmp_path, *OURS, "--CullingKernelManager.cull_interval=3600", *["--debug"] * 0):
+    with jupyter_server(tmp_path, *SLOW):
         ran = script(tmp_path, "--timeout", "0.6")
 
     assert ran.code == 5, ran
@@ -390,8 +403,7 @@ def test_a_stale_runtime_file_beside_a_good_one_does_no_harm(tmp_path: Path) -> 
         ended.wait()
         runtime_file(tmp_path, "jpserver-10.json", pid=ended.pid)
         runtime_file(tmp_path, "jpserver-11.json", url="http://localhost:1/elsewhere/")
-        older = runtime_file(tmp_path, "jpserver-12.json", url=f"http://127.0.0.1:{port}/old/", token="old")
-        os.utime(older, (1, 1))
+        runtime_file(tmp_path, "jpserver-12.json", url=f"http://127.0.0.1:{port}/old/", token="old")
 
         ran = script(tmp_path)
 
@@ -597,7 +609,7 @@ def test_an_output_that_knows_only_ascii_is_no_reason_to_fail(tmp_path: Path, st
         (f'{{"url": "http://localhost:1/", "token": "", "pid": {10**30}}}', "process"),
         ('{"url": "file:///etc/passwd", "token": "", "pid": 1}', "url"),
         ('{"url": "http:///", "token": "", "pid": 1}', "url"),
-        ('{"url": "http://localhost\\r\\nX: y/", "token": "", "pid": 1}', "url"),
+        ('{"url": "http://local\\u0007host/", "token": "", "pid": 1}', "url"),
         ('{"url": "http://localhost:99999/", "token": "", "pid": 1}', "ort"),
         ('{"url": "http://localhost:1/", "token": "a\\r\\nX: y", "pid": 1}', "token"),
         ('{"url": "http://localhost:1/", "token": "\\u20ac", "pid": 1}', "token"),

@@ -208,6 +208,42 @@ async def test_a_failing_shutdown_is_told_and_tried_again_with_growing_pauses_an
     assert world.culler.troubles.last_text() is None
 
 
+@scenario
+async def test_a_failed_shutdown_stays_told_when_settings_change_and_is_over_when_the_kernel_works_again():
+    """What went wrong is wrong until it is done, or not wanted any more."""
+    world = World()
+    world.kernels.put("a")
+    world.kernels.failing.add("a")
+    world.start()
+    await world.clock.run_for(TIMEOUT + 1)
+
+    world.culler.change_settings(keep_terminals=True)
+    await world.clock.run_for(0.01)
+    told = world.culler.troubles.last_text()
+    world.touch("a", state="busy")
+    await world.clock.run_for(3600)
+
+    assert "could not be culled" in told
+    assert world.culler.troubles.last_text() is None
+    assert world.kernels.stopped == []
+
+
+@scenario
+async def test_what_cannot_be_read_any_more_keeps_what_was_known_of_it():
+    """The status page still shows name and last activity, with the reason for the doubt."""
+    world = World()
+    world.kernels.put("a")
+    world.start()
+    world.culler.watches[Kind.KERNEL].current(world.clock.wall)
+    world.kernels.unreadable_ids.add("a")
+    world.kernels.put("a", connections=1)
+
+    [(record, decision)] = world.culler.watches[Kind.KERNEL].current(world.clock.wall)
+
+    assert (record.name, record.last_activity, decision.reason.value) == ("python3", NOON, "unknown")
+    assert "no such socket" in record.error
+
+
 def test_backoff_grows_to_an_hour_and_no_further():
     """About 30 s, 1, 2, 4 minutes ... one hour, with up to a quarter of jitter."""
     for attempt, longest in [(1, 30), (2, 60), (3, 120), (8, 3600), (1000, 3600)]:

@@ -64,7 +64,11 @@ class Gateway:
     def end(self) -> None:
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
-        self.process.wait(20)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:  # some versions wait for their kernels without end
+            self.process.kill()
+            self.process.wait(10)
 
 
 @pytest.fixture
@@ -118,7 +122,12 @@ async def websocket_execute(url: str, kernel_id: str, code: str):
     """Run a cell as a browser would, over the gateway's WebSocket; gives the open connection."""
     from tornado.websocket import websocket_connect
 
-    socket = await websocket_connect(f"{url.replace('http', 'ws')}/api/kernels/{kernel_id}/channels")
+    try:
+        socket = await websocket_connect(f"{url.replace('http', 'ws')}/api/kernels/{kernel_id}/channels")
+    except HTTPClientError:
+        if hasattr(GatewayMappingKernelManager, "track_message_type"):
+            raise
+        pytest.skip("kernel gateway 2.5 on jupyter_server 2.10 never ends its WebSocket handshake, with us or without")
     header = {"msg_id": "m1", "msg_type": "execute_request", "session": "s1", "username": "u", "version": "5.3"}
     content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
     await socket.write_message(

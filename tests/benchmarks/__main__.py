@@ -47,14 +47,14 @@ def main() -> int:
     """Run what was asked for; 0, or with ``--check`` 1 when a budget is missed."""
     asked = options()
     document: dict[str, Any] = {"environment": environment(), "quick": asked.quick, "benchmarks": {}}
-    missed = []
+    missed = 0
     for name in NAMES if not asked.only else asked.only:
         results = run_one(name, asked.quick)
         rows = [row.as_json() for row in results.rows]
         document["benchmarks"][name] = {"rows": rows, "figures": results.figures}
-        missed += [f"{name}: {row.what}" for row in results.rows if row.met is False]
+        missed += sum(row.met is False for row in results.rows)
     asked.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(f"\n{len(missed)} budgets missed", *missed, sep="\n  ")
+    print(f"\n{missed} figures missed their budget")
     return 1 if asked.check and missed else 0
 
 

@@ -23,7 +23,7 @@ CALLS = 200
 async def run(quick: bool) -> Results:
     """Measure both sizes; the growth from one to the other shows whether it is O(1)."""
     results = Results()
-    samples = 15 if quick else 40
+    samples = 8 if quick else 30
     medians = {}
     for size in SIZES:
         found = await one_size(size, samples)

@@ -32,17 +32,19 @@ CELLS = {
 async def run(quick: bool) -> Results:
     """Both kinds of message, real and callback alone."""
     results = Results()
-    count, rounds = (1_500, 2) if quick else (4_000, 5)
+    count, rounds = (1_500, 3) if quick else (2_000, 10)
     async with AsyncExitStack() as stack:
         managers = {which: await stack.enter_async_context(fleet(which, 1)) for which in ("ours", "upstream")}
         for kind, cell in CELLS.items():
             found: dict[str, list[float]] = {"ours": [], "upstream": [], "receiving alone": []}
             for order in turns(rounds):
-                for which in (*order, "receiving alone"):
-                    found[which].append(await _real(managers, which, cell.format(count=count), count))
+                for which in order:
+                    found[which].append(await _real(managers[which], cell.format(count=count), count))
+                alone = await _real(managers[order[0]], cell.format(count=count), count, watch=False)
+                found["receiving alone"].append(alone)
             _report(results, f"CPU per {kind} message, real", found)
-            alone = await _callbacks_alone(managers, cell.format(count=1_500), 5 if quick else 15)
-            _report(results, f"CPU per {kind} message, callback alone", alone)
+            fed = await _callbacks_alone(managers, cell.format(count=1_500), 5 if quick else 15)
+            _report(results, f"CPU per {kind} message, callback alone", fed)
     return results
 
 
@@ -62,9 +64,8 @@ def _report(results: Results, title: str, found: dict[str, list[float]]) -> None
     results.figures[title] = {name: spread(values) for name, values in found.items()}
 
 
-async def _real(managers: Managers, which: str, code: str, least: int) -> float:
-    """CPU seconds per message while the cell runs; none may have been dropped."""
-    manager = managers["ours" if which == "ours" else "upstream"]
+async def _real(manager: Any, code: str, least: int, watch: bool = True) -> float:
+    """CPU seconds per message while the cell runs; none may have been dropped. Not to `watch` is to receive alone."""
     (kernel,) = manager._kernels.values()
     stream = kernel._activity_stream
     watcher = stream._recv_callback
@@ -79,7 +80,7 @@ async def _real(managers: Managers, which: str, code: str, least: int) -> float:
         nonlocal came
         came += 1
 
-    stream.on_recv(only_counting if which == "receiving alone" else counting)
+    stream.on_recv(counting if watch else only_counting)
     try:
         start = process_time()
         await execute(kernel, code)

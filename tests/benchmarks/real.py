@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,9 +25,7 @@ async def fleet(which: str, count: int, mixin: type | None = None, **traits: Any
         manager = make_manager(which, {}, mixin, connection_dir=folder, **traits)
         processes: list[psutil.Process] = []
         try:
-            quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            quiet["env"] = {**os.environ, "IPYTHONDIR": folder}
-            await asyncio.gather(*(manager.start_kernel(**quiet) for _ in range(count)))
+            await asyncio.gather(*(_start(manager, Path(folder, f"ipython{number}")) for number in range(count)))
             kernels = manager._kernels
             processes += [psutil.Process(kernel.provisioner.pid) for kernel in kernels.values()]
             await asyncio.gather(*(use_once(manager, kernel_id) for kernel_id in kernels))
@@ -39,6 +38,12 @@ async def fleet(which: str, count: int, mixin: type | None = None, **traits: Any
                 await manager._culler.pause()
             elif manager._culler_callback is not None:
                 manager._culler_callback.stop()
+
+
+async def _start(manager: Manager, ipython_folder: Path) -> None:
+    """Start one kernel, with a folder of its own: kernels that share one wait for its database, also for a hung one."""
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    await manager.start_kernel(env={**os.environ, "IPYTHONDIR": str(ipython_folder)}, **quiet)
 
 
 def _kill(process: psutil.Process) -> None:
@@ -59,13 +64,22 @@ async def use_once(manager: Manager, kernel_id: str) -> None:
 
 
 async def _until_heard(kernel: Any) -> None:
-    await execute(kernel, "1")
-    while kernel.execution_state != "idle":  # its first messages may have been sent before anybody listened
-        await asyncio.sleep(0.1)
+    """Run a cell, again where its messages were sent before anybody listened; and one that is heard from the start."""
+    idle = False
+    while not idle:
         await execute(kernel, "1")
-    await execute(kernel, "1")  # heard from 'busy' to 'idle'
-    while kernel.execution_state != "idle":
+        idle = await _soon_idle(kernel)
+    await execute(kernel, "1")
+    while not await _soon_idle(kernel):
+        pass
+
+
+async def _soon_idle(kernel: Any) -> bool:
+    for _ in range(50):
+        if kernel.execution_state == "idle":
+            return True
         await asyncio.sleep(0.01)
+    return False
 
 
 async def execute(kernel: Any, code: str) -> None:

@@ -31,7 +31,7 @@ OTHERS = (
 
 def configuration(which: str) -> dict[str, Any]:
     """The whole difference between the two servers, and what they have in common."""
-    extensions = {name: False for name in OTHERS} | {"jupyter_server_terminals": True}
+    extensions = dict.fromkeys(OTHERS, False) | {"jupyter_server_terminals": True}
     server: dict[str, Any] = {"jpserver_extensions": {**extensions, "culling_manager": which == "ours"}}
     if which != "ours":
         return {"ServerApp": server}
@@ -68,7 +68,7 @@ class Server:
 
     def until_it_answers(self) -> dict[str, float]:
         """Wait for GET /api; gives the seconds and the CPU seconds until then."""
-        while self.status("/api") != 200:
+        while self.get("/api")[0] != 200:
             assert self.process.poll() is None, f"the {self.which} server ended:\n{self.errors()[-2000:]}"
             assert time.perf_counter() < self.started + LIMIT_SECONDS, f"the {self.which} server does not answer"
             time.sleep(0.005)
@@ -78,18 +78,21 @@ class Server:
 
     def check_what_is_selected(self) -> None:
         """Our handlers answer on ours and do not exist on the plain one; and no error is in either log."""
-        status = self.status(f"/sagemaker-studio-autoshutdown/status?token={TOKEN}")
+        status, body = self.get(f"/sagemaker-studio-autoshutdown/status?token={TOKEN}")
         assert status == (200 if self.which == "ours" else 404), f"the {self.which} server answers {status} to our URL"
+        if self.which == "ours":
+            assert json.loads(body)["running"] is True, body
         assert "Traceback" not in self.errors(), self.errors()
 
-    def status(self, path: str) -> int | None:
-        """The status of the answer to a GET; None when there is no answer."""
+    def get(self, path: str) -> tuple[int | None, bytes]:
+        """Status and body of the answer to a GET; a status of None when there is no answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status
+            answer = connection.getresponse()
+            return answer.status, answer.read()
         except (OSError, http.client.HTTPException):
-            return None
+            return None, b""
         finally:
             connection.close()
 

@@ -1,9 +1,10 @@
 """What our managers and handlers add to a server's start, with no app to manage.
 
-Two servers are started in turns: *ours* (both managers selected, our extension enabled) and *plain* (neither), each with
-terminals and no other extension. Measured: from the start of the process until GET /api answers; CPU time until then;
-and memory half a second later (RSS, and USS in the JSON file). One more start of each tells every import, so that the
-report can say whether boto3 is among them, and which modules only ours imports.
+Two servers are started in turns: *ours* (both managers selected, our extension enabled) and *plain* (neither), each
+with terminals and no other extension. Measured: from the start of the process until GET /api answers; CPU time until
+then; and memory half a second later (RSS and USS). Noise only ever adds to wall time, so on a machine that others use
+the fastest start tells more than the median; both are held against the budget. One more start of each tells every
+import, so that the report can say whether boto3 is among them, and what only one of the two imports.
 """
 
 from __future__ import annotations
@@ -24,26 +25,23 @@ async def run(quick: bool) -> Results:
     """Some warm starts of each, then one of each that tells its imports."""
     results = Results()
     found: dict[str, dict[str, list[float]]] = {"ours": {}, "upstream": {}}
-    for number, order in enumerate(turns(3 if quick else 16)):
+    for number, order in enumerate(turns(3 if quick else 12)):
         for which in order:
             figures = _start(which)
             if number:  # the first of each wrote its bytecode and warmed the disk's cache
                 for name, value in figures.items():
                     found[which].setdefault(name, []).append(value)
     results.figures.update({which: {name: spread(v) for name, v in each.items()} for which, each in found.items()})
-    for name, words, unit, more in (
-        ("wall_seconds", "start until GET /api answers", "s", BUDGET_SECONDS),
-        ("cpu_seconds", "CPU time until GET /api answers", "s", None),
-        ("rss_bytes", "RSS after start", "B", BUDGET_BYTES),
-        ("uss_bytes", "USS after start", "B", None),
+    for name, words, unit, more, of_all in (
+        ("wall_seconds", "start until GET /api answers, median", "s", BUDGET_SECONDS, statistics.median),
+        ("wall_seconds", "start until GET /api answers, fastest", "s", BUDGET_SECONDS, min),
+        ("cpu_seconds", "CPU time until GET /api answers, median", "s", None, statistics.median),
+        ("rss_bytes", "RSS after start, median", "B", BUDGET_BYTES, statistics.median),
+        ("uss_bytes", "USS after start, median", "B", None, statistics.median),
     ):
-        pair = [statistics.median(found[which][name]) for which in ("ours", "upstream")]
-        results.figures[f"over plain, {name}"] = {
-            "of medians": pair[0] - pair[1],
-            "median of pairs": statistics.median(
-                ours - plain for ours, plain in zip(found["ours"][name], found["upstream"][name], strict=True)
-            ),
-        }
+        pair = [of_all(found[which][name]) for which in ("ours", "upstream")]
+        pairs = zip(found["ours"][name], found["upstream"][name], strict=True)
+        results.figures[f"over plain, {name}"] = {"pair by pair": spread([ours - plain for ours, plain in pairs])}
         promised = "" if more is None else f"plain + {'50 ms' if unit == 's' else '5 MB'}"
         budget = None if more is None else pair[1] + more
         what = f"{words} (upstream: plain server)"
@@ -88,6 +86,10 @@ def _report_imports(results: Results, imports: dict[str, dict[str, int]]) -> Non
             budget_words="none",
         )
     )
-    extra = {name: own for name, own in imports["ours"].items() if name not in imports["upstream"]}
-    results.figures["modules that only ours imports, microseconds each"] = extra
-    results.figures["microseconds of those imports"] = sum(extra.values())
+    only = {
+        which: {name: own / 1e6 for name, own in imports[which].items() if name not in imports[other]}
+        for which, other in (("ours", "upstream"), ("upstream", "ours"))
+    }
+    ours, plain = (sum(only[which].values()) for which in ("ours", "upstream"))
+    results.rows.append(Row(what="time in modules that the other does not import", unit="s", ours=ours, upstream=plain))
+    results.figures["modules that the other does not import: seconds each"] = only

@@ -1,11 +1,13 @@
 """Pytest plugin: write each test's outcome into a file as soon as it is known, so that a run that dies still tells.
 
+``--outcomes FILE`` is that file; ``--only FILE`` names tests (JSON, a list) that are to run, and no other.
 One JSON object per line, ``{"test": node id, "outcome": ..., "words": ...}``; `read` makes one ending per test of them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ import pytest
 #: A later line about a test replaces an earlier one, unless the earlier one weighs more.
 WEIGHT = {"died": 0, "passed": 1, "skipped": 2, "xfailed": 2, "failed": 3}
 
+CLOCK_TIME = re.compile(r"\d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
@@ -23,6 +27,11 @@ class Ending:
 
     outcome: str
     words: str = ""
+
+
+def stable(nodeid: str) -> str:
+    """A test's id without the time of day at which it was collected, which upstream makes some parameters of."""
+    return CLOCK_TIME.sub("<time>", nodeid)
 
 
 class Recorder:
@@ -33,7 +42,7 @@ class Recorder:
 
     def _write(self, test: str, outcome: str, words: str = "") -> None:
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"test": test, "outcome": outcome, "words": words}) + "\n")
+            file.write(json.dumps({"test": stable(test), "outcome": outcome, "words": words}) + "\n")
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A test starts; if nothing more is heard of it, the run died of it."""
@@ -51,13 +60,24 @@ class Recorder:
             self._write(report.nodeid, "failed", last_words(report))
 
 
+class Chooser:
+    """Runs the named tests only."""
+
+    def __init__(self, path: Path) -> None:
+        self._tests = set(json.loads(path.read_text(encoding="utf-8")))
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Drop all others."""
+        items[:] = [item for item in items if stable(item.nodeid) in self._tests]
+
+
 def last_words(report: Any) -> str:
     """The line of a failure that says what it was; '' for anything else."""
     if not report.failed:
         return ""
     crash = getattr(report.longrepr, "reprcrash", None)
-    lines = (crash.message if crash else report.longreprtext).strip().splitlines()
-    return lines[0][:300] if crash and lines else (lines or [""])[-1][:300]
+    lines = str(crash.message if crash else report.longreprtext).strip().splitlines() or [""]
+    return lines[0 if crash else -1][:300]
 
 
 def read(path: Path) -> dict[str, Ending]:
@@ -78,10 +98,13 @@ def _lines(path: Path) -> Iterator[tuple[str, Ending]]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--outcomes FILE``."""
+    """``--outcomes FILE`` and ``--only FILE``."""
     parser.addoption("--outcomes", type=Path, required=True, help="file that outcomes are appended to")
+    parser.addoption("--only", type=Path, help="file with the ids of the tests to run, as in --outcomes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start recording."""
+    """Start recording, and choosing."""
     config.pluginmanager.register(Recorder(config.getoption("--outcomes")), "outcome-recorder")
+    if config.getoption("--only"):
+        config.pluginmanager.register(Chooser(config.getoption("--only")), "test-chooser")
