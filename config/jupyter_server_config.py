@@ -7,9 +7,9 @@ Works as it stands::
 or copied to one of the directories that ``jupyter --paths`` lists under "config". What the command line says
 (``--CullingKernelManager.idle_timeout=60``) wins over this file.
 
-``jupyter_server_config.json`` says the same for those who write JSON, and may also lie in a ``jupyter_server_config.d``
-directory under any name that ends in ``.json``. Where both lie in one directory Jupyter reads both, and the JSON wins:
-copy one of them, and if you edit this one in place, remove the other.
+``jupyter_server_config.d/culling_manager_settings.json`` says the same for those who write JSON. In a directory
+``jupyter_server_config.d`` it counts as long as the package is installed and its server extension enabled, and what is
+configured anywhere else wins over it.
 
 Lines that begin with ``# c.`` show defaults. 0 turns a timeout or a bound off; a negative, infinite or otherwise
 absurd number is refused with a message that names setting, value and accepted range.

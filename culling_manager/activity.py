@@ -18,6 +18,11 @@ from typing import Any
 from jupyter_client.session import DELIM, Session
 from zmq.eventloop.zmqstream import ZMQStream
 
+#: Requests that are no use of a kernel: a page sends them by itself. Those of jupyter_server 2.15's
+#: `untracked_message_types`, for versions before it.
+NO_USE = frozenset(
+    {"kernel_info_request", "comm_info_request", "shutdown_request", "interrupt_request", "debug_request"}
+)
 #: How long a kernel that was never heard has to answer (seconds) before its silence counts.
 ASK_SECONDS = 1.0
 #: Share of one core above which a kernel that does not answer is taken to be working.
@@ -38,6 +43,7 @@ class KernelActivity:
     unanswered: bool = False
     version: int = 0
     streams: weakref.WeakSet[ZMQStream] = field(default_factory=weakref.WeakSet)
+    connect_shell: Callable[..., Any] | None = None
     probes: set[bytes] = field(default_factory=set)
 
     def note(self, at: datetime) -> None:
@@ -91,7 +97,7 @@ def may_be_status(frames: list[bytes]) -> bool:
 
 def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[str], bool]) -> None:
     """Count each request that the server forwards on the kernel's shell channel at the moment it does so."""
-    connect = kernel.connect_shell
+    connect = activity.connect_shell = kernel.connect_shell
 
     def sent(frames: list[Any], _status: Any) -> None:
         if tracked(_message_type(frames)):
@@ -146,7 +152,7 @@ async def _answers(kernel: Any, activity: KernelActivity) -> tuple[bool, bool]:
     replies: list[asyncio.Future[None]] = []
     activity.probes.add(probe)
     try:
-        for connect in (kernel.connect_shell, kernel.connect_control):
+        for connect in (activity.connect_shell or kernel.connect_shell, kernel.connect_control):
             stream, reply = connect(), loop.create_future()
             streams.append(stream)
             replies.append(reply)

@@ -9,6 +9,7 @@ from typing import Any
 from jupyter_core.paths import jupyter_config_path
 from jupyter_server.extension.config import ExtensionConfigManager
 from jupyter_server.gateway.gateway_client import GatewayClient
+from traitlets import TraitError
 from traitlets.config import Config
 
 from ._version import __version__
@@ -39,22 +40,22 @@ class ServerDesk:
     def _culler(self) -> IdleCuller:
         return IdleCuller.of(self._server, self._server.log)
 
+    def _kernels_not_ours(self) -> str | None:
+        if Kind.KERNEL in self._culler.watches:
+            return None
+        name = type(self._server.kernel_manager).__name__
+        return f"Kernels are not culled: the kernel manager is {name}. Configure {HOW_TO_SELECT[Kind.KERNEL]}"
+
+    def _terminals_not_ours(self) -> str | None:
+        terminals = self._server.web_app.settings.get("terminal_manager")
+        if terminals is None or Kind.TERMINAL in self._culler.watches:
+            return None
+        name = type(terminals).__name__
+        return f"Terminals are not culled: the terminal manager is {name}. Configure {HOW_TO_SELECT[Kind.TERMINAL]}"
+
     def notices(self) -> list[str]:
         """What is not ours on this server, and how to make it so."""
-        watches = self._culler.watches
-        found = []
-        if Kind.KERNEL not in watches:
-            name = type(self._server.kernel_manager).__name__
-            found.append(
-                f"Kernels are not culled: the kernel manager is {name}. Configure {HOW_TO_SELECT[Kind.KERNEL]}"
-            )
-        terminals = self._server.web_app.settings.get("terminal_manager")
-        if terminals is not None and Kind.TERMINAL not in watches:
-            name = type(terminals).__name__
-            found.append(
-                f"Terminals are not culled: the terminal manager is {name}. Configure {HOW_TO_SELECT[Kind.TERMINAL]}"
-            )
-        return found
+        return [words for words in (self._kernels_not_ours(), self._terminals_not_ours()) if words is not None]
 
     def settings(self) -> Mapping[str, Any]:
         """Count and settings as the original extension shows them; ``idle_time`` in seconds."""
@@ -65,7 +66,7 @@ class ServerDesk:
             "idle_time": int(seconds) if seconds == int(seconds) else seconds,
             "keep_terminals": culler.policy.keep_terminals,
             "count": culler.count,
-            "errors": culler.troubles.last_text() if ours else self.notices()[0],
+            "errors": culler.troubles.last_text() or self._kernels_not_ours(),
         }
 
     def change(self, minutes: object, keep_terminals: bool | None) -> None:
@@ -80,7 +81,7 @@ class ServerDesk:
         """
         culler = self._culler
         if not culler.watches:
-            raise CullingError(self.notices()[0])
+            raise CullingError(" ".join(self.notices()))
         seconds = culler.policy.user_minutes("idle_time", minutes) * 60
         culler.change_settings(idle_timeout=seconds, keep_terminals=keep_terminals)
         culler.start()
@@ -141,6 +142,25 @@ def _link_jupyter_server_extension(server: Any) -> None:
         server.log.info("Culling: kernels are on a gateway, so culling_manager.GatewayCullingKernelManager is used.")
         gateway_class = {"kernel_manager_class": "culling_manager.GatewayCullingKernelManager"}
         server.update_config(Config({"ServerApp": gateway_class}))
+    end_on_bad_terminal_settings(server)
+
+
+def end_on_bad_terminal_settings(server: Any) -> None:
+    """End the start of the server when the settings of our terminal manager are refused.
+
+    Jupyter Server ends by itself for the kernel manager's. For the terminal manager's it would go on without any
+    terminals, and say so only in a traceback.
+    """
+    selected = str(server.config.get("TerminalsExtensionApp", {}).get("terminal_manager_class", ""))
+    if not selected.endswith("CullingTerminalManager"):
+        return
+    from .terminals import check_settings
+
+    try:
+        check_settings(server.config)
+    except TraitError as error:
+        server.log.critical("Bad config encountered during initialization: %s", error)
+        server.exit(1)
 
 
 def _load_jupyter_server_extension(server: Any) -> None:

@@ -11,7 +11,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from tornado.ioloop import IOLoop
 from traitlets import Bool, Bunch, TraitError, observe
 
-from .activity import follow_iopub, follow_requests
+from .activity import NO_USE, follow_iopub, follow_requests
 from .culler import IdleCuller
 from .errors import SettingError
 from .kernelsource import KernelSource
@@ -156,8 +156,8 @@ class CullingKernelManager(AsyncMappingKernelManager):
         self._culler.wake_soon(Kind.KERNEL)
 
     def _tracked(self) -> Callable[[str], bool]:
-        """Which requests count as activity; before jupyter_server 2.15 every one does."""
-        found: Callable[[str], bool] = getattr(self, "track_message_type", lambda message_type: True)
+        """Which requests count as use; jupyter_server has a say in that since 2.15."""
+        found: Callable[[str], bool] = getattr(self, "track_message_type", lambda kind: kind not in NO_USE)
         return found
 
     async def restart_kernel(  # type: ignore[override]

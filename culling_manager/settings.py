@@ -29,6 +29,8 @@ class Minutes(Float[float, "int | float"]):
 
     def from_string(self, s: str) -> float:
         """Read a number from the command line; what is no number goes on to `validate`, which says so."""
+        if self.allow_none and s == "None":
+            return None  # type: ignore[return-value]
         try:
             return float(s)
         except ValueError:

@@ -12,6 +12,7 @@ from terminado.management import PtyWithClients
 from tornado.ioloop import IOLoop
 from tornado.web import HTTPError
 from traitlets import Bool, Bunch, TraitError, observe
+from traitlets.config import Config, Configurable
 
 from .culler import IdleCuller
 from .decisions import Decision, decide_terminal
@@ -105,8 +106,8 @@ class TerminalSource:
         self.terminated.add(terminal)
 
 
-class CullingTerminalManager(TerminalManager):
-    """Upstream's terminal manager that culls idle terminals exactly at their deadline."""
+class TerminalSettings(Configurable):
+    """The settings of `CullingTerminalManager`, apart from it so that they can be checked before there is one."""
 
     idle_timeout = Minutes(
         None,
@@ -121,18 +122,27 @@ class CullingTerminalManager(TerminalManager):
         config=True,
         help="""Whether terminals are left alone. True: no terminal is ever terminated for being idle.""",
     )
-    cull_interval = Seconds(  # type: ignore[assignment]
+    cull_interval = Seconds(
         DEFAULT_INTERVAL_SECONDS,
         config=True,
         help="""Heartbeat (seconds); the smaller one of this and the kernel manager's counts. A value of 0 or less is
         replaced by the default.""",
     )
 
+
+def check_settings(config: Config) -> None:
+    """Raise the TraitError that `CullingTerminalManager` would raise for its section of `config`."""
+    type("CullingTerminalManager", (TerminalSettings,), {})(config=config)
+
+
+class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore[misc]
+    """Upstream's terminal manager that culls idle terminals exactly at their deadline."""
+
     _ready = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._own_idle_timeout = configured(self, kwargs, "idle_timeout")
+        self._own_idle_timeout = configured(self, kwargs, "idle_timeout") and self.idle_timeout is not None
         if configured(self, kwargs, "cull_inactive_timeout"):
             self._take_over_upstream_timeout()
         self._source = TerminalSource(self)

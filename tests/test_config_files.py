@@ -26,7 +26,7 @@ from culling_manager import CullingKernelManager, CullingTerminalManager, Gatewa
 
 CONFIG = Path(__file__).parents[1] / "config"
 PYTHON = CONFIG / "jupyter_server_config.py"
-TWIN = CONFIG / "jupyter_server_config.json"
+TWIN = CONFIG / "jupyter_server_config.d" / "culling_manager_settings.json"
 NOT_NEEDED = ("jupyterlab", "notebook", "jupyter_lsp", "notebook_shim")
 DEFAULTS = {"idle_time": 7200, "keep_terminals": False, "errors": None}
 #: Design 3.2, in the units of the traits.
@@ -124,9 +124,10 @@ def jupyter(home: Path, *arguments: str, command: str = "server", extension: boo
 
 def installed(home: Path, *files: Path) -> Path:
     """Copy files to the user's Jupyter config directory, as an administrator does."""
-    (home / "config").mkdir()
     for file in files:
-        shutil.copy(file, home / "config")
+        folder = home / "config" / file.parent.relative_to(CONFIG)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder)
     return home
 
 
@@ -230,9 +231,13 @@ def test_the_python_file_is_taken_as_it_stands(tmp_path: Path) -> None:
     assert "is configured but not" not in server.log.read_text()
 
 
-def test_the_json_twin_is_taken_from_a_config_directory(tmp_path: Path) -> None:
-    """Under its own name it works where the Python file does."""
-    with jupyter(installed(tmp_path, TWIN)) as server:
+def test_the_json_twin_works_as_jupyter_server_config_json_too(tmp_path: Path) -> None:
+    """Under Jupyter's own name it works where the Python file does."""
+    folder = tmp_path / "config"
+    folder.mkdir()
+    shutil.copy(TWIN, folder / "jupyter_server_config.json")
+
+    with jupyter(tmp_path) as server:
         settings, status = server.settings(), server.get("status")
 
     assert settings == DEFAULTS
@@ -266,8 +271,8 @@ def test_a_server_with_a_gateway_starts_with_either_file(tmp_path: Path, file: P
     assert "Bad config" not in server.log.read_text()
 
 
-def test_where_both_files_lie_the_json_wins(tmp_path: Path) -> None:
-    """Jupyter's own rule, which the Python file warns of."""
+def test_beside_the_python_file_the_twin_does_not_win(tmp_path: Path) -> None:
+    """What is edited in the Python file counts, though the JSON lies in the d directory next to it."""
     home = installed(tmp_path, PYTHON, TWIN)
     with (home / "config" / PYTHON.name).open("a") as file:
         file.write("\nc.CullingKernelManager.idle_timeout = 5\n")
@@ -275,8 +280,8 @@ def test_where_both_files_lie_the_json_wins(tmp_path: Path) -> None:
     with jupyter(home) as server:
         settings = server.settings()
 
-    assert settings == DEFAULTS
-    assert "Collisions detected" in server.log.read_text()
+    assert settings == {**DEFAULTS, "idle_time": 300}
+    assert "Collisions detected" not in server.log.read_text()
 
 
 def test_a_misspelt_setting_is_named_in_the_log(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import requests
 from culling_manager.extension import selected_in
 from tests.test_clients import SPACE, free_port, wait_for
 
-TWIN = Path(__file__).parents[1] / "config" / "jupyter_server_config.json"
+TWIN = Path(__file__).parents[1] / "config" / "jupyter_server_config.d" / "culling_manager_settings.json"
 
 
 class ServerProcess:
@@ -100,6 +100,32 @@ def test_only_what_is_ours_is_taken_from_the_d_directory():
         "ServerApp": {"kernel_manager_class": "culling_manager.CullingKernelManager"},
         "CullingKernelManager": {"idle_timeout": 5},
     }
+
+
+@pytest.mark.parametrize(
+    "flag", ["idle_timeout=-1", "idle_timeout=abc", "idle_timeout=nan", "keep_terminals=maybe", "cull_interval=nan"]
+)
+def test_bad_terminal_settings_end_the_start(server, flag):
+    """Jupyter Server alone would go on without any terminals."""
+    shutil.copy(TWIN, server.config / "jupyter_server_config.d" / "culling.json")
+
+    with pytest.raises(AssertionError, match="the server ended"):
+        server.start(f"--CullingTerminalManager.{flag}")
+
+    assert server.process.wait(10) == 1
+    assert "Bad config encountered during initialization" in server.log()
+    assert flag.split("=")[0] in server.log()
+    assert "Traceback" not in server.log()
+
+
+def test_none_for_terminals_follows_the_kernels_on_the_command_line_too(server):
+    """The documented default can be given."""
+    shutil.copy(TWIN, server.config / "jupyter_server_config.d" / "culling.json")
+
+    server.start("--CullingTerminalManager.idle_timeout=None", "--CullingKernelManager.idle_timeout=3")
+
+    policy = requests.get(f"{server.base}/{SPACE}/status", timeout=10).json()["policy"]
+    assert (policy["idle_timeout"], policy["terminal_idle_timeout"]) == (180, None)
 
 
 def test_settings_without_selection_are_a_warning(server):

@@ -230,6 +230,7 @@ class TestOnlyTerminals:
 
         assert status == 200
         assert IdleCuller.of(jp_serverapp).policy.terminal_timeout == 1800
+        assert "Kernels are not culled" in (await ask(jp_fetch, "idle_checker"))[1]["errors"]
         assert len(document["notices"]) == 1
 
 

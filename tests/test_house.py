@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "gateway": {"kernels", "kernelsource", "decisions", "errors", "policy", "records"},
     "terminals": {"culler", "records", "policy", "decisions", "errors", "settings"},
     "handlers": {"report", "errors"},
-    "extension": {"_version", "culler", "errors", "handlers", "policy", "records", "report"},
+    "extension": {"_version", "culler", "errors", "handlers", "policy", "records", "report", "terminals"},
     "__init__": {"_version"},
 }
 #: Rooms that import only the standard library besides rooms.

@@ -51,6 +51,7 @@ class Kernels:
     async def execute(self, kernel_id: str, code: str, wait: bool = True):
         """Send a cell as a browser does, through the kernel's shell stream; waits until the kernel is idle again."""
         kernel = self.manager.get_kernel(kernel_id)
+        await self.heard(kernel)
         stream = kernel.connect_shell(identity=b"browser")
         replies: list = []
         stream.on_recv(replies.append)
@@ -60,6 +61,19 @@ class Kernels:
             await until(lambda: replies and kernel.execution_state == "idle", 30)
             stream.close()
         return stream
+
+    async def heard(self, kernel) -> None:
+        """Ask until the server's own IOPub connection has heard the kernel; what was sent before it was up is lost."""
+        client = kernel.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=60)
+            while kernel.execution_state == "starting":
+                client.execute("pass")
+                await client.get_shell_msg(timeout=60)
+                await asyncio.sleep(0.05)
+        finally:
+            client.stop_channels()
 
     def results(self) -> list[Result]:
         return [outcome.result for outcome in self.manager._culler.outcomes]

@@ -80,6 +80,15 @@ def test_if_both_timeouts_are_set_ours_wins_and_one_warning_says_so(caplog):
     assert len([record for record in caplog.records if "idle_timeout is used" in record.message]) == 1
 
 
+def test_none_beside_upstreams_setting_lets_upstreams_count():
+    """`idle_timeout = None` says nothing, so nothing is contradicted."""
+    config = Config({"CullingTerminalManager": {"idle_timeout": None, "cull_inactive_timeout": 60}})
+
+    manager = CullingTerminalManager(shell_command=SHELL, config=config)
+
+    assert manager._culler.policy.terminal_timeout == 60
+
+
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, "abc", True])
 def test_a_bad_number_of_minutes_is_a_trait_error(value):
     """With name, value and range."""

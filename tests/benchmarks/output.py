@@ -32,7 +32,7 @@ CELLS = {
 async def run(quick: bool) -> Results:
     """Both kinds of message, real and callback alone."""
     results = Results()
-    count, rounds = (1_500, 3) if quick else (2_000, 10)
+    count, rounds = (1_000, 3) if quick else (2_000, 10)
     async with AsyncExitStack() as stack:
         managers = {which: await stack.enter_async_context(fleet(which, 1)) for which in ("ours", "upstream")}
         for kind, cell in CELLS.items():
@@ -43,7 +43,7 @@ async def run(quick: bool) -> Results:
                 alone = await _real(managers[order[0]], cell.format(count=count), count, watch=False)
                 found["receiving alone"].append(alone)
             _report(results, f"CPU per {kind} message, real", found)
-            fed = await _callbacks_alone(managers, cell.format(count=1_500), 5 if quick else 15)
+            fed = await _callbacks_alone(managers, cell.format(count=1_000), 5 if quick else 15)
             _report(results, f"CPU per {kind} message, callback alone", fed)
     return results
 

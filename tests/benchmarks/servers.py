@@ -41,9 +41,13 @@ def configuration(which: str) -> dict[str, Any]:
 
 
 class Server:
-    """One server process, from its start to its end."""
+    """One server process, from its start to its end.
 
-    def __init__(self, which: str, *python_options: str) -> None:
+    Bytecode is kept in the folder `bytecode`, as an installation has it, whatever this environment does. `program` are
+    the arguments of Python that run a server, if not the usual ones.
+    """
+
+    def __init__(self, which: str, bytecode: str, *program: str) -> None:
         self.which = which
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._port = _free_port()
@@ -51,13 +55,17 @@ class Server:
         config = Path(self._folder.name, "config")
         config.mkdir()
         (config / "jupyter_server_config.json").write_text(json.dumps(configuration(which)))
-        command = [sys.executable, *python_options, "-m", "jupyter_server", "--no-browser", "--ip=127.0.0.1"]
+        command = [sys.executable, *(program or ("-m", "jupyter_server")), "--no-browser", "--ip=127.0.0.1"]
         command += [f"--port={self._port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"]
         command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         with self._log.open("wb") as log:
             self.started = time.perf_counter()
             self.process = subprocess.Popen(
-                command, cwd=self._folder.name, env=self._environment(config), stdout=log, stderr=log
+                command,
+                cwd=self._folder.name,
+                env=self._environment(config) | with_bytecode(bytecode),
+                stdout=log,
+                stderr=log,
             )
         self._seen = psutil.Process(self.process.pid)
 
@@ -123,6 +131,11 @@ class Server:
     ) -> None:
         self.end()
         self._folder.cleanup()
+
+
+def with_bytecode(folder: str) -> dict[str, str]:
+    """Environment variables that make Python keep bytecode in `folder`; an empty string is no prohibition to write."""
+    return {"PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def _free_port() -> int:

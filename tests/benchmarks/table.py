@@ -31,7 +31,7 @@ def cells(row: Row) -> tuple[str, ...]:
         row.what,
         humane(row.ours, row.unit),
         humane(row.upstream, row.unit),
-        "-" if row.ratio is None else f"{row.ratio:.2g}",
+        "-" if row.ratio is None else f"{row.ratio:.3g}",
         budget,
         {True: "met", False: "MISSED", None: ""}[row.met],
     )
