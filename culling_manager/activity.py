@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -25,6 +26,8 @@ NO_USE = frozenset(
 )
 #: How long a kernel that was never heard has to answer (seconds) before its silence counts.
 ASK_SECONDS = 1.0
+#: A healthy idle kernel answers within this (seconds); only then is a closer look taken.
+QUICK_SECONDS = 0.25
 #: Share of one core above which a kernel that does not answer is taken to be working.
 WORKING_SHARE = 0.02
 
@@ -129,28 +132,41 @@ async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
     Its main thread answers on the shell channel only when it is free, its control thread always; a kernel that answers
     on neither is at work if a request to it is unanswered or its process uses CPU.
     """
-    before = _cpu_seconds(kernel)
-    shell, control = await _answers(kernel, activity)
-    if shell:
-        return None
-    if control:
-        return "its main thread is at work: only its control channel answers"
+    async with _asking(kernel, activity) as (shell, control):
+        free = await _answered(shell, QUICK_SECONDS)
+        before = 0.0 if free else _cpu_seconds(kernel)
+        if free or await _answered(shell, ASK_SECONDS):
+            activity.unanswered = False
+            return None
+        used = _cpu_seconds(kernel) - before
+        if control.done():
+            return "its main thread is at work: only its control channel answers"
     if activity.unanswered:
         return "a request that was sent to it has not been answered"
-    used = _cpu_seconds(kernel) - before
     if used > WORKING_SHARE * ASK_SECONDS:
         return f"it does not answer, and its process used {used:.2f} s of CPU in {ASK_SECONDS:g} s"
     return None
 
 
-async def _answers(kernel: Any, activity: KernelActivity) -> tuple[bool, bool]:
-    """Whether the kernel answers on (shell, control); waits `ASK_SECONDS` at most."""
+async def _answered(reply: asyncio.Future[None], seconds: float) -> bool:
+    await asyncio.wait([reply], timeout=seconds)
+    return reply.done()
+
+
+@asynccontextmanager
+async def _asking(
+    kernel: Any, activity: KernelActivity
+) -> AsyncIterator[tuple[asyncio.Future[None], asyncio.Future[None]]]:
+    """Send a question on the shell and the control channel; gives what is done when each is answered.
+
+    What the kernel says of these questions on IOPub is no activity.
+    """
     session = Session(config=kernel.session.config, key=kernel.session.key)
     probe = session.session.encode()
     loop = asyncio.get_running_loop()
+    activity.probes.add(probe)
     streams: list[Any] = []
     replies: list[asyncio.Future[None]] = []
-    activity.probes.add(probe)
     try:
         for connect in (activity.connect_shell or kernel.connect_shell, kernel.connect_control):
             stream, reply = connect(), loop.create_future()
@@ -158,8 +174,7 @@ async def _answers(kernel: Any, activity: KernelActivity) -> tuple[bool, bool]:
             replies.append(reply)
             stream.on_recv(lambda _message, reply=reply: reply.done() or reply.set_result(None))
             session.send(stream, "kernel_info_request")
-        await asyncio.wait(replies[:1], timeout=ASK_SECONDS)
-        return replies[0].done(), replies[1].done()
+        yield replies[0], replies[1]
     finally:
         for stream in streams:
             stream.close()

@@ -125,7 +125,7 @@ class KernelSource:
             idle_timeout=self.own_timeout(kernel),
             alive=not activity.gone,
             owned=getattr(kernel, "owns_kernel", True) is not False,
-            settled=activity.settled,
+            settled=activity.settled and not activity.unanswered,
         )
 
     def own_timeout(self, kernel: Any) -> float | None:
@@ -168,7 +168,10 @@ class KernelSource:
                 self.plain.discard(kernel_id)
 
     async def confirm(self, record: KernelRecord) -> None:
-        """Ask a kernel that was never heard whether it works, for its state cannot show it."""
+        """Ask a kernel whether it works when its state cannot show it: never heard, or silent since a request.
+
+        Code that holds the interpreter keeps a kernel from sending even its 'busy'.
+        """
         kernel = self.manager._kernels.get(record.identity)
         if kernel is None or record.settled or not record.alive or record.state == "dead":
             return

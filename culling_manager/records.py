@@ -43,7 +43,7 @@ class KernelRecord:
 
     `state` is Jupyter's execution state. `idle_timeout` (seconds) is the kernelspec's own ``cull_idle_timeout``, if it
     has one. `error` says why the reading is not to be trusted, if it is not. `settled` is False while nothing was heard
-    from the kernel that would make its state believable.
+    from the kernel, since its start or since the last request to it, that would make its state believable.
     """
 
     identity: str

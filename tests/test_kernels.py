@@ -52,14 +52,21 @@ class Kernels:
         """Send a cell as a browser does, through the kernel's shell stream; waits until the kernel is idle again."""
         kernel = self.manager.get_kernel(kernel_id)
         await self.heard(kernel)
-        stream = kernel.connect_shell(identity=b"browser")
+        stream = await self.send(kernel_id, code)
         replies: list = []
         stream.on_recv(replies.append)
-        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        kernel.session.send(stream, "execute_request", content)
         if wait:
             await until(lambda: replies and kernel.execution_state == "idle", 30)
             stream.close()
+        return stream
+
+    async def send(self, kernel_id: str, code: str):
+        """Forward a cell as the server does, and wait until it is on its way; gives the open stream."""
+        kernel = self.manager.get_kernel(kernel_id)
+        stream = kernel.connect_shell(identity=b"browser")
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        kernel.session.send(stream, "execute_request", content)
+        await until(lambda: not stream.sending())
         return stream
 
     async def heard(self, kernel) -> None:
@@ -295,27 +302,86 @@ def test_a_kernel_that_nobody_connected_to_gets_its_exit_handlers(run, tmp_path)
     assert witness.exists()
 
 
-def test_a_kernel_that_was_never_heard_but_works_survives(run):
-    """jupyter_server 2.10 to 2.17 can miss 'busy' at start: its control channel answers, its main thread does not."""
+async def unheard(kernels: Kernels, kernel_id: str) -> None:
+    """Make the server deaf to a kernel and its knowledge three hours old, as if it had never heard it."""
+    kernel = kernels.manager.get_kernel(kernel_id)
+    kernel._activity_stream.on_recv(None)
+    kernel.execution_state = "starting"
+    activity = kernels.manager._source.activity(kernel_id)
+    activity.settled, activity.unanswered = False, False
+    activity.noted_at = kernel.last_activity = ago(hours=3)
+
+
+SILENT_BUT_WORKING = {
+    "asleep in its cell: only its control channel answers": "import time; time.sleep(60)",
+    "deep in C code that holds the interpreter: only its CPU tells": "import re; re.match('(a+)+$', 'a' * 60 + 'b')",
+}
+
+
+@pytest.mark.parametrize("cell", SILENT_BUT_WORKING.values(), ids=SILENT_BUT_WORKING.keys())
+def test_a_kernel_that_was_never_heard_but_works_survives(run, cell):
+    """jupyter_server 2.10 to 2.17 can miss 'busy' at start; such a kernel is asked, and its process looked at."""
 
     async def check():
         async with Kernels() as kernels:
             kernel_id = await kernels.start()
             kernel = kernels.manager.get_kernel(kernel_id)
-            stream = await kernels.execute(kernel_id, "import time; time.sleep(60)", wait=False)
-            await until(lambda: kernel.execution_state == "busy", 30)
-            kernel._activity_stream.on_recv(None)
-            kernel.execution_state = "starting"
-            activity = kernels.manager._source.activity(kernel_id)
-            activity.settled, activity.unanswered = False, False
-            activity.noted_at = kernel.last_activity = ago(hours=3)
+            await kernels.heard(kernel)
+            stream = await kernels.send(kernel_id, cell)
+            await asyncio.sleep(1)
+            await unheard(kernels, kernel_id)
 
             await kernels.manager.cull_kernels()
             stream.close()
 
             assert kernel_id in kernels.manager
             assert kernels.results() == [Result.CHANGED]
-            assert activity.noted_at > ago(minutes=1)
+            assert kernels.manager._source.activity(kernel_id).noted_at > ago(minutes=1)
+
+    run(check())
+
+
+def test_a_kernel_whose_cell_holds_the_interpreter_survives_though_it_still_shows_idle(run):
+    """Its 'busy' never leaves it; the request without a word since is enough to ask before anything happens."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.execute(kernel_id, "1")
+            stream = await kernels.send(kernel_id, "import re; re.match('(a+)+$', 'a' * 60 + 'b')")
+            await asyncio.sleep(1)
+            kernels.manager._source.activity(kernel_id).noted_at = kernel.last_activity = ago(hours=3)
+
+            await kernels.manager.cull_kernels()
+            stream.close()
+
+            assert kernel_id in kernels.manager
+
+    run(check())
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["a request is unanswered", "nobody asked it anything"])
+def test_a_frozen_kernel_that_was_never_heard_survives_only_with_an_unanswered_request(run, asked):
+    """Stopped: silent on both channels, no CPU. What somebody waits for is kept; what is silent and unused goes."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            kernel.shutdown_wait_time = 0.5
+            await kernels.heard(kernel)
+            await unheard(kernels, kernel_id)
+            os.kill(kernel.provisioner.pid, signal.SIGSTOP)
+            if asked:
+                stream = await kernels.send(kernel_id, "1")
+                kernels.manager._source.activity(kernel_id).noted_at = ago(hours=3)
+
+            await kernels.manager.cull_kernels()
+            if asked:
+                stream.close()
+
+            assert (kernel_id in kernels.manager) == asked
 
     run(check())
 

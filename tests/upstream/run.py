@@ -66,6 +66,7 @@ DESELECTED: Mapping[str, str] = {
 NEWER_THAN_THE_TESTS = (
     # tornado 6.6: the tests build their requests in the old way
     "ignore:The method, uri, and version arguments to HTTPServerRequest:DeprecationWarning",
+    "ignore:The start_line argument to HTTPServerRequest will be required:DeprecationWarning",
     # tornado 6.6: the server's own handling of signals, in its versions before the deprecation
     "ignore:add_callback_from_signal is deprecated:DeprecationWarning",
     # jupyter_events 0.11: jupyter_server before 2.15 has numbers as versions in its event schemas
