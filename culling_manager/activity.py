@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+import zmq
 from jupyter_client.session import DELIM, Session
 from zmq.eventloop.zmqstream import ZMQStream
 
@@ -24,6 +25,8 @@ from zmq.eventloop.zmqstream import ZMQStream
 NO_USE = frozenset(
     {"kernel_info_request", "comm_info_request", "shutdown_request", "interrupt_request", "debug_request"}
 )
+#: Messages that are handled in one turn of the event loop, so that a flood leaves turns to others.
+BATCH = 100
 #: How long a kernel that was never heard has to answer (seconds) before its silence counts.
 ASK_SECONDS = 1.0
 #: A healthy idle kernel answers within this (seconds); only then is a closer look taken.
@@ -86,8 +89,28 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
         upstream(frames)
         activity.heard(kernel.execution_state)
 
-    stream.on_recv(record)
+    def record_all(frames: list[bytes]) -> None:
+        record(frames)
+        for more in waiting(stream):
+            record(more)
+
+    stream.on_recv(record_all)
     return True
+
+
+def waiting(stream: Any) -> Iterator[list[bytes]]:
+    """The messages that have arrived besides the one being handled, at most `BATCH`.
+
+    Fetching them one by one through the event loop costs more than all the rest.
+    """
+    for _ in range(BATCH):
+        if not isinstance(stream, ZMQStream) or stream.closed():
+            return
+        try:
+            frames = stream.socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return  # nothing more there, or closed: the stream itself finds out and tells
+        yield frames
 
 
 def may_be_status(frames: list[bytes]) -> bool:

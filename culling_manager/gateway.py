@@ -46,13 +46,13 @@ class GatewayKernelSource(KernelSource):
 
     def __init__(self, manager: GatewayCullingKernelManager) -> None:
         super().__init__(manager)
-        self.own_timeouts: dict[str, Any] = {}
+        self.spec_metadata: dict[str, Any] = {}
         self.may_list = True
         self._asking: asyncio.Future[Any] | None = None
 
     def own_timeout(self, kernel: Any) -> float | None:
         """The ``cull_idle_timeout`` of the gateway's kernelspec, as fetched by `refresh`; None before that."""
-        return own_timeout_in(self.own_timeouts.get(_spec_name(kernel), {}))
+        return own_timeout_in(self.spec_metadata.get(_spec_name(kernel), {}))
 
     def read(self, identity: str, now: datetime) -> KernelRecord:
         """Read one kernel from its model. KeyError when it is gone."""
@@ -106,8 +106,9 @@ class GatewayKernelSource(KernelSource):
         models = await self._list_models()
         for kernel_id, kernel in list(kernels.items()):
             await self._take_model(kernel_id, kernel, models.get(kernel_id))
-        for name in {_spec_name(kernel) for kernel in kernels.values()} - set(self.own_timeouts):
-            self.own_timeouts[name] = await self._spec_metadata(name)
+        for name in {_spec_name(kernel) for kernel in kernels.values()} - set(self.spec_metadata):
+            self.spec_metadata[name] = await self._spec_metadata(name)
+            self.own_timeouts.clear()
 
     async def _list_models(self) -> dict[str, Any]:
         """The gateway's models by kernel id; nothing when it forbids listing."""

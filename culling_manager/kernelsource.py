@@ -11,11 +11,12 @@ from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
 
 from .activity import KernelActivity, at_work
-from .decisions import Decision, decide_kernel, kernel_timeout
+from .decisions import QUIET_STATES, Decision, decide_kernel, kernel_timeout
 from .errors import ReadError, StopError
 from .policy import CullingPolicy
 from .records import KernelRecord, Kind, utc
 from .settings import heartbeat
+from .source import KEPT
 
 if TYPE_CHECKING:
     from .kernels import CullingKernelManager
@@ -30,7 +31,8 @@ class KernelSource:
         self.manager = manager
         self.activities: dict[str, KernelActivity] = {}
         self.unguarded: set[str] = set()
-        self.plain: set[str] = set()
+        self.special: set[str] = set()
+        self.own_timeouts: dict[str, float | None] = {}
 
     def settings(self) -> Mapping[str, Any]:
         """The manager's traits as fields of `CullingPolicy`."""
@@ -58,26 +60,31 @@ class KernelSource:
             found = self.activities[kernel_id] = KernelActivity()
         return found
 
-    def glance(self) -> Iterable[tuple[str, datetime | None]]:
-        """Identity and last activity of each kernel; None where more than that decides, or may."""
-        plain = self.plain
-        special_states = ("dead", "busy") if self.manager.busy_timeout > 0 else ("dead",)
+    def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
+        """Identity, last activity and own timeout of each kernel."""
+        timeouts, connections = self.own_timeouts, self.manager._kernel_connections
+        busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
         for kernel_id, kernel in list(self.manager._kernels.items()):
+            own: float | None = None
             try:
-                simple = kernel_id in plain or self._is_plain(kernel_id, kernel)
-                last = kernel.last_activity if simple and kernel.execution_state not in special_states else None
+                own = timeouts[kernel_id] if kernel_id in timeouts else self._learn_timeout(kernel_id, kernel)
+                state = kernel.execution_state
+                last = kernel.last_activity
+                if state == "busy":
+                    last = KEPT if busy_keeps else None
+                elif state not in QUIET_STATES or last is None or last.tzinfo is None:
+                    last = None
+                elif not policy.cull_connected and connections.get(kernel_id):
+                    last = KEPT
             except Exception:
                 last = None  # `read` fails on it too, and tells
-            yield kernel_id, last if last is not None and last.tzinfo is not None else None
+            if kernel_id in self.special or (own is not None and own <= 0):
+                last = None
+            yield kernel_id, last, own
 
-    def _is_plain(self, kernel_id: str, kernel: Any) -> bool:
-        """Whether nothing but state and last activity decides for a kernel: no timeout of its own, no request."""
-        activity = self.activities.get(kernel_id)
-        special = activity is not None and (activity.gone or activity.kept_until is not None)
-        if special or self.own_timeout(kernel) is not None:
-            return False
-        self.plain.add(kernel_id)
-        return True
+    def _learn_timeout(self, kernel_id: str, kernel: Any) -> float | None:
+        own = self.own_timeouts[kernel_id] = self.own_timeout(kernel)
+        return own
 
     def exists(self, identity: str) -> bool:
         """Whether the kernel is still listed."""
@@ -86,20 +93,23 @@ class KernelSource:
     def forget(self, identity: str) -> None:
         """The kernel is gone."""
         self.activities.pop(identity, None)
-        self.plain.discard(identity)
+        self.own_timeouts.pop(identity, None)
+        self.special.discard(identity)
         self.unguarded.discard(identity)
 
+    def catch_up(self, identity: str) -> None:
+        """Count requests that were accepted and are still on their way to the kernel."""
+        self.activity(identity).catch_waiting(datetime.now(timezone.utc))
+
     def fingerprint(self, identity: str) -> Hashable:
-        """The fingerprint of one kernel, after counting what is on its way to it. KeyError when it is gone."""
+        """The fingerprint of one kernel. KeyError when it is gone."""
         kernel = self.manager._kernels[identity]
-        activity = self.activity(identity)
-        activity.catch_waiting(datetime.now(timezone.utc))
-        connections = self.manager._kernel_connections.get(identity)
+        activity = self.activities.get(identity)
         return (
             getattr(kernel, "execution_state", None),
             getattr(kernel, "last_activity", None),
-            connections,
-            activity.version,
+            self.manager._kernel_connections.get(identity),
+            0 if activity is None else activity.version,
         )
 
     def read(self, identity: str, now: datetime) -> KernelRecord:
@@ -165,7 +175,7 @@ class KernelSource:
             if gone != activity.gone and not activity.restarting:
                 activity.gone = gone
                 activity.version += 1
-                self.plain.discard(kernel_id)
+                self.special.add(kernel_id)
 
     async def confirm(self, record: KernelRecord) -> None:
         """Ask a kernel whether it works when its state cannot show it: never heard, or silent since a request.

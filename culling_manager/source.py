@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from .decisions import Decision
 from .policy import CullingPolicy
 from .records import Kind, Record
+
+#: See `Source.glance`.
+KEPT = datetime.max.replace(tzinfo=timezone.utc)
 
 
 class Source(Protocol):
@@ -22,11 +25,18 @@ class Source(Protocol):
     def apply(self, changes: Mapping[str, Any]) -> None:
         """Take over settings that were changed at run time; keys as in `settings`, others are ignored."""
 
-    def glance(self) -> Iterable[tuple[str, datetime | None]]:
-        """Identity and last activity of each; None where more than the last activity decides."""
+    def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
+        """Identity, last activity, own timeout (seconds, over 0; None: the policy's) of each.
+
+        In place of the last activity None says that more decides, so that it has to be read; `KEPT` says that it is
+        kept for as long as it is as it is, and cannot become due without fresh activity or `IdleCuller.wake_soon`.
+        """
 
     def exists(self, identity: str) -> bool:
         """Whether it is still there."""
+
+    def catch_up(self, identity: str) -> None:
+        """Count what is on its way to it, before the last look."""
 
     def fingerprint(self, identity: str) -> Hashable:
         """Something cheap that is equal as long as the record is; None: read it. Raises KeyError when it is gone."""

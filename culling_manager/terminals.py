@@ -46,11 +46,14 @@ class TerminalSource:
         if "keep_terminals" in changes:
             self.manager.keep_terminals = changes["keep_terminals"]
 
-    def glance(self) -> Iterable[tuple[str, datetime | None]]:
-        """Identity and last activity of each terminal."""
+    def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
+        """Identity and last activity of each terminal; none has a timeout of its own."""
         for name, terminal in list(self.manager.terminals.items()):
             last = getattr(terminal, "last_activity", None)
-            yield name, last if last is not None and last.tzinfo is not None else None
+            yield name, last if last is not None and last.tzinfo is not None else None, None
+
+    def catch_up(self, identity: str) -> None:
+        """Nothing is on its way that would not show."""
 
     def exists(self, identity: str) -> bool:
         """Whether the terminal is still listed."""

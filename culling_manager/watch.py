@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .decisions import Decision, Reason, hold_after
 from .errors import StopError
 from .records import Outcome, Record, Result
-from .source import Source
+from .source import KEPT, Source
 
 if TYPE_CHECKING:
     from .culler import IdleCuller
@@ -59,7 +59,6 @@ class Watch:
     next_look: datetime = AT_ONCE
     items: dict[str, Item] = field(default_factory=dict)
     looking: asyncio.Task[list[asyncio.Task[Outcome]]] | None = None
-    _own_timeouts: dict[str, float] = field(default_factory=dict)
     _stale_at: datetime = NEVER
     _failure: str | None = None
     _failures: int = 0
@@ -106,25 +105,43 @@ class Watch:
 
     def survey(self, now: datetime) -> list[str]:
         """Give the identities that are due at `now`, and set when to look next."""
-        shortest = self._shortest_timeout()
-        cutoff = NEVER if shortest is None else now - timedelta(seconds=shortest)
-        oldest = now
-        suspects = []
-        for identity, last in self.source.glance():
-            if last is None or not cutoff < last <= now:
-                suspects.append(identity)
-            elif last < oldest:
-                oldest = last
+        suspects, nearest = self._suspects(now)
         due = [identity for identity in suspects if self._is_due(identity, now)]
         self._drop_gone()
-        nearest = NEVER if shortest is None else oldest + timedelta(seconds=shortest)
         for item in self.items.values():
-            if item.due_at is not None and item.due_at < nearest and item.task is None:
-                nearest = item.due_at if item.due_at > now else nearest
+            if item.due_at is not None and now < item.due_at < nearest and item.task is None:
+                nearest = item.due_at
         if self._stale_at is NEVER:
             self._stale_at = self._stale_from(now)
         self.next_look = min(nearest, self._stale_at)
         return due
+
+    def _suspects(self, now: datetime) -> tuple[list[str], datetime]:
+        """Give what may be due, and when the first of all others may be: fresh activity only makes that later."""
+        policy = self.culler.policy
+        shortest = self._shortest_timeout()
+        cutoff = AT_ONCE if shortest is None else now - timedelta(seconds=shortest)
+        nearest = NEVER
+        oldest = now
+        suspects = []
+        for identity, last, own in self.source.glance(policy):
+            if last is None:
+                suspects.append(identity)
+                continue
+            if own is not None:
+                due_at = (now if last is KEPT else last) + timedelta(seconds=own)
+                if due_at < now or (last > now and last is not KEPT):
+                    suspects.append(identity)
+                elif due_at < nearest:
+                    nearest = due_at
+            elif last is not KEPT:
+                if not cutoff < last <= now:
+                    suspects.append(identity)
+                elif last < oldest:
+                    oldest = last
+        if shortest is not None:
+            nearest = min(nearest, oldest + timedelta(seconds=shortest))
+        return suspects, nearest
 
     def _stale_from(self, now: datetime) -> datetime:
         """When facts fetched at `now` are too old to decide on."""
@@ -153,9 +170,9 @@ class Watch:
         return item if stands and self._failure is None else self._judge(identity, fingerprint, now)
 
     def _shortest_timeout(self) -> float | None:
-        """Seconds: what is in use now, or was later than these ago, cannot be due for being idle."""
+        """Seconds: what has no timeout of its own and was in use later than these ago cannot be due."""
         policy = self.culler.policy
-        timeouts = [self.source.timeout(None, policy), policy.busy_timeout, *self._own_timeouts.values()]
+        timeouts = [self.source.timeout(None, policy), policy.busy_timeout]
         return min((seconds for seconds in timeouts if seconds > 0), default=None)
 
     def _judge(self, identity: str, fingerprint: Hashable, now: datetime) -> Item | None:
@@ -202,8 +219,6 @@ class Watch:
 
     def _set_deadline(self, item: Item) -> None:
         record, decision = item.record, item.decision
-        if getattr(record, "idle_timeout", None):
-            self._own_timeouts[record.identity] = self.source.timeout(record, self.culler.policy)
         item.due_at = AT_ONCE if decision.cull else decision.due_at
         if not decision.cull:
             if item.attempts:
@@ -235,7 +250,6 @@ class Watch:
         for identity in [known for known in self.items if not self.source.exists(known)]:
             if self.items[identity].task is None:
                 del self.items[identity]
-                self._own_timeouts.pop(identity, None)
                 self.culler.troubles.over(f"{self.source.kind.value} {identity}")
 
     async def _refresh(self, now: datetime) -> bool:
@@ -294,6 +308,7 @@ class Watch:
     def _look_again(self, identity: str, item: Item) -> Decision | None:
         """Decide once more, on a fresh record, without letting anything happen in between; None when it is gone."""
         now = self.culler.now()
+        self.source.catch_up(identity)
         if self._current_item(identity, now) is None:
             return None
         item.decision = self._decide(item.record, now)
@@ -330,7 +345,7 @@ class Watch:
 
     def current(self, now: datetime) -> list[tuple[Record, Decision]]:
         """Every item as it is now, with today's decision; acts on nothing."""
-        found = [self._current_item(identity, now) for identity, _ in self.source.glance()]
+        found = [self._current_item(identity, now) for identity, _, _ in self.source.glance(self.culler.policy)]
         return [(item.record, self._decide(item.record, now)) for item in found if item is not None]
 
 

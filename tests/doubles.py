@@ -11,6 +11,7 @@ from typing import Any
 from culling_manager.decisions import Decision, decide_kernel, kernel_timeout
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import KernelRecord, Kind
+from culling_manager.source import KEPT
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 
@@ -99,6 +100,7 @@ class FakeKernels:
     refresh_error: Exception | None = None
     unreadable_ids: set[str] = field(default_factory=set)
     before_confirm: Any = None
+    before_last_look: Any = None
     stale: float | None = None
     kind: Kind = Kind.KERNEL
 
@@ -115,11 +117,22 @@ class FakeKernels:
     def apply(self, changes: Mapping[str, Any]) -> None:
         self.own_settings.update(changes)
 
-    def glance(self) -> Iterable[tuple[str, datetime | None]]:
+    def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         self.looks += 1
         for identity, record in list(self.records.items()):
-            plain = record.state in ("idle", "starting") and record.idle_timeout is None and record.kept_until is None
-            yield identity, record.last_activity if plain and record.error is None and record.alive else None
+            simple = record.kept_until is None and record.error is None and record.alive
+            simple = simple and identity not in self.unreadable_ids
+            busy = record.state == "busy" and policy.busy_timeout == 0
+            held = record.state in ("idle", "starting") and record.connections > 0 and not policy.cull_connected
+            if not simple or not (busy or record.state in ("idle", "starting")):
+                last = None
+            else:
+                last = KEPT if busy or held else record.last_activity
+            yield identity, last, record.idle_timeout
+
+    def catch_up(self, identity: str) -> None:
+        if self.before_last_look is not None:
+            self.before_last_look(identity)
 
     def exists(self, identity: str) -> bool:
         return identity in self.records

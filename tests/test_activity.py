@@ -216,6 +216,7 @@ def test_a_forwarded_request_counts_at_the_moment_it_is_accepted():
             stream = kernel.connect_shell(identity=b"browser")
             kernel.session.send(stream, "execute_request", {"code": "1"})
 
+            manager._source.catch_up(kernel_id)
             on_its_way = manager._source.fingerprint(kernel_id)
             await until(lambda: not stream.sending())
             record = manager._source.read(kernel_id, datetime.now(timezone.utc))

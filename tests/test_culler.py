@@ -491,7 +491,7 @@ async def test_an_error_inside_a_pass_does_not_end_the_loop():
     world = World()
     world.kernels.put("a")
     broken = world.kernels.glance
-    world.kernels.glance = lambda: 1 / 0
+    world.kernels.glance = lambda policy: 1 / 0
     world.start()
 
     await world.clock.run_for(TIMEOUT)

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "culler": {"clock", "records", "policy", "decisions", "errors", "report", "source", "watch"},
     "settings": {"policy", "errors"},
     "activity": set(),
-    "kernelsource": {"activity", "records", "policy", "decisions", "errors", "settings"},
+    "kernelsource": {"activity", "records", "policy", "decisions", "errors", "settings", "source"},
     "kernels": {"activity", "kernelsource", "culler", "records", "errors", "settings"},
     "gateway": {"kernels", "kernelsource", "decisions", "errors", "policy", "records"},
     "terminals": {"culler", "records", "policy", "decisions", "errors", "settings"},

@@ -11,15 +11,22 @@ import signal
 import sys
 import time
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets import TraitError
 from traitlets.config import Config
 
 from culling_manager import CullingKernelManager
+from culling_manager.errors import CullingError
+from culling_manager.kernelsource import KernelSource
+from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind, Result
+from culling_manager.source import KEPT
 from tests.conftest import until
 
 
@@ -134,7 +141,7 @@ def test_bounds_without_anything_between_them_are_a_trait_error():
 
 
 @pytest.mark.parametrize(
-    ("section", "settings", "minutes"),
+    ("section", "configured", "minutes"),
     [
         ("CullingKernelManager", {"idle_timeout": 3}, 3),
         ("CullingKernelManager", {"cull_idle_timeout": 90}, 1.5),
@@ -145,9 +152,9 @@ def test_bounds_without_anything_between_them_are_a_trait_error():
         ("MappingKernelManager", {}, 120),
     ],
 )
-def test_upstreams_own_settings_keep_their_meaning(section, settings, minutes):
+def test_upstreams_own_settings_keep_their_meaning(section, configured, minutes):
     """`cull_idle_timeout` (seconds) of an existing configuration counts, 0 and less being off."""
-    manager = CullingKernelManager(config=Config({section: settings}))
+    manager = CullingKernelManager(config=Config({section: configured}))
 
     assert manager.idle_timeout == minutes
     assert manager._culler.policy.idle_timeout == minutes * 60
@@ -251,6 +258,48 @@ def test_upstream_starts_our_culler_and_no_loop_of_its_own(run):
             assert kernels.manager._culler.running
 
     run(check())
+
+
+# -- what a glance leaves out --------------------------------------------------------------------------
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    state=st.sampled_from(["idle", "busy", "starting", "restarting", "dead", "odd", None]),
+    idle_for=st.floats(-100, 20_000),
+    connections=st.integers(0, 1),
+    own=st.sampled_from([None, 0, -5, 60, 7200.5, "odd"]),
+    naive=st.sampled_from([False, False, False, True]),
+    timeout=st.sampled_from([0.0, 1.0, 120.0]),
+    rules=st.fixed_dictionaries(
+        {"cull_busy": st.booleans(), "cull_connected": st.booleans(), "busy_timeout": st.sampled_from([0.0, 1.0])}
+    ),
+)
+def test_what_a_glance_leaves_out_is_kept_by_the_rules(state, idle_for, connections, own, naive, timeout, rules):
+    """The quick look and the rules never disagree: what is not read is kept, at least until what the look says."""
+    policy = CullingPolicy(idle_timeout=timeout * 60, **{**rules, "busy_timeout": rules["busy_timeout"] * 60})
+    now = datetime.now(timezone.utc)
+    last = (now - timedelta(seconds=idle_for)).replace(tzinfo=None if naive else timezone.utc)
+    metadata = {} if own is None else {"cull_idle_timeout": own}
+    spec = SimpleNamespace(metadata=metadata)
+    kernel = SimpleNamespace(execution_state=state, last_activity=last, kernel_spec=spec, kernel_name="x")
+    source = KernelSource(SimpleNamespace(_kernels={"k": kernel}, _kernel_connections={"k": connections}))
+
+    [(_, seen, seen_own)] = source.glance(policy)
+
+    if seen is None:
+        return
+    try:
+        record = source.read("k", now)
+    except CullingError as error:
+        record = source.unreadable("k", str(error))
+    decision = source.decide(record, policy, now)
+    if seen is KEPT:
+        assert not decision.cull
+        assert decision.due_at is None
+    elif policy.idle_timeout > 0:
+        due_at = min(seen, now) + timedelta(seconds=policy.idle_timeout if seen_own is None else seen_own)
+        assert decision.due_at == due_at
 
 
 # -- real kernels ------------------------------------------------------------------------------------
@@ -580,7 +629,8 @@ def test_memory_of_a_kernel_goes_with_it(run):
             await kernels.manager.cull_kernels()
 
             assert kernels.manager._source.activities == {}
-            assert kernels.manager._source.plain == set()
+            assert kernels.manager._source.own_timeouts == {}
+            assert kernels.manager._source.special == set()
             assert kernels.manager._culler.watches[Kind.KERNEL].items == {}
 
     run(check())
