@@ -305,6 +305,25 @@ def test_what_a_glance_leaves_out_is_kept_by_the_rules(state, idle_for, connecti
 # -- real kernels ------------------------------------------------------------------------------------
 
 
+def test_a_flood_of_output_is_followed_to_its_end(run):
+    """Messages are fetched in batches while a kernel is busy: none is lost, least of all the 'idle' at the end."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.execute(kernel_id, "1")
+            cell = "for i in range(3000): get_ipython().display_pub.publish({'text/plain': 'x' * 500})"
+            before = kernel.last_activity
+
+            await kernels.execute(kernel_id, cell)
+
+            assert kernel.execution_state == "idle"
+            assert kernel.last_activity > before
+
+    run(check())
+
+
 def test_an_idle_kernel_goes_and_a_busy_one_stays(run):
     """The one thing that everything else is about."""
 
@@ -354,6 +373,7 @@ def test_a_kernel_that_nobody_connected_to_gets_its_exit_handlers(run, tmp_path)
 async def unheard(kernels: Kernels, kernel_id: str) -> None:
     """Make the server deaf to a kernel and its knowledge three hours old, as if it had never heard it."""
     kernel = kernels.manager.get_kernel(kernel_id)
+    await asyncio.sleep(0.1)  # a busy kernel's messages are fetched every 10 ms
     kernel._activity_stream.on_recv(None)
     kernel.execution_state = "starting"
     activity = kernels.manager._source.activity(kernel_id)

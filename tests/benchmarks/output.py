@@ -3,7 +3,7 @@
 *Real*: an ipykernel kernel of each manager runs a cell that sends thousands of messages, one after the other. Measured
 is the CPU time of this process (all its threads: ZeroMQ, event loop, the manager's activity watcher) from the request
 until all have come, divided by the messages that came. Beside it stands what receiving alone costs, measured with a
-callback that does nothing: no watcher can be cheaper. A counter around the callback is in all three.
+callback that does nothing, one message a turn of the event loop as upstream receives them. A counter is in all three.
 
 *Callback alone*: frames recorded from such a cell, fed straight into the activity callback of a newly started watcher.
 """
@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from time import process_time
 from typing import Any
+from unittest.mock import patch
+
+from culling_manager.activity import arrived
 
 from .measure import Results, Row, settled_memory, spread, turns
 from .real import execute, fleet
@@ -80,12 +83,21 @@ async def _real(manager: Any, code: str, least: int, watch: bool = True) -> floa
         nonlocal came
         came += 1
 
-    stream.on_recv(counting if watch else only_counting)
+    def counting_arrived(stream: Any, first: Frames) -> Iterator[Frames]:
+        nonlocal came
+        for frames in arrived(stream, first):
+            came += 1
+            yield frames
+
+    ours = watcher.__module__ == arrived.__module__
+    if not watch or not ours:
+        stream.on_recv(counting if watch else only_counting)
     try:
-        start = process_time()
-        await execute(kernel, code)
-        await _until_silent(lambda: came)
-        used = process_time() - start
+        with patch("culling_manager.activity.arrived", counting_arrived):
+            start = process_time()
+            await execute(kernel, code)
+            await _until_silent(lambda: came)
+            used = process_time() - start
     finally:
         stream.on_recv(watcher)
     assert came >= least, f"only {came} of {least} messages came: the kernel sent fewer, or some were dropped"

@@ -112,7 +112,7 @@ def _fetched(distribution: str, wanted: str, work: Path) -> Path:
     if not archive.exists():
         options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(work)]
         command = [sys.executable, "-m", "pip", "download", *options, f"{distribution}=={wanted}"]
-        subprocess.run(command, check=True)  # noqa: S603
+        subprocess.run(command, check=True)
     return archive
 
 
@@ -164,7 +164,7 @@ def _pytest(root: Path, arguments: list[str], ours: bool, stem: Path) -> tuple[d
     settings += [f"-W{words}" for words in NEWER_THAN_THE_TESTS]
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
     with stem.with_name(f"{stem.name}.log").open("w", encoding="utf-8") as log:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [sys.executable, "-m", "pytest", *plugins, *settings, *arguments],
             cwd=root,
             env={**os.environ, "PYTHONPATH": path},
