@@ -40,7 +40,11 @@ WORKING_SHARE = 0.02
 
 @dataclass(slots=True)
 class KernelActivity:
-    """What we know of a kernel besides upstream's own attributes. `version` counts changes."""
+    """What we know of a kernel besides upstream's own attributes.
+
+    `version` counts changes. `outstanding` has the message ids of requests that were forwarded and whose 'idle' has
+    not been heard.
+    """
 
     started_at: datetime | None = None
     noted_at: datetime | None = None
@@ -49,8 +53,8 @@ class KernelActivity:
     settled: bool = True
     gone: bool = False
     restarting: int = 0
-    unanswered: bool = False
     version: int = 0
+    outstanding: set[str] = field(default_factory=set)
     streams: weakref.WeakSet[ZMQStream] = field(default_factory=weakref.WeakSet)
     connect_shell: Callable[..., Any] | None = None
     probes: set[bytes] = field(default_factory=set)
@@ -62,13 +66,18 @@ class KernelActivity:
 
     def heard(self, state: str | None) -> None:
         """Follow the state after a message; one 'busy' shows that we hear the kernel, so its 'idle' is believable."""
-        self.unanswered = False
         if state == "busy":
             self.settled = True
             if self.busy_since is None:
                 self.busy_since = datetime.now(timezone.utc)
         else:
             self.busy_since = None
+
+    def started_anew(self) -> None:
+        """The process is another one: nothing was heard of it, and nobody asked it anything."""
+        self.settled = False
+        self.outstanding.clear()
+        self.version += 1
 
     def catch_waiting(self, now: datetime) -> None:
         """Count requests that were accepted but are still on their way to the kernel."""
@@ -91,6 +100,8 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
             return
         upstream(frames)
         activity.heard(kernel.execution_state)
+        if activity.outstanding and kernel.execution_state != "busy":
+            activity.outstanding.discard(parent_of(frames))
 
     def record_all(first: list[bytes]) -> None:
         for frames in arrived(stream, first):
@@ -100,7 +111,7 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
             asyncio.get_running_loop().call_later(REST_SECONDS, resume)
 
     def resume() -> None:
-        if not stream.closed():
+        if not stream.closed() and stream._recv_callback is None:  # unless somebody else listens by now
             stream.on_recv(record_all)
 
     stream.on_recv(record_all)
@@ -131,13 +142,22 @@ def may_be_status(frames: list[bytes]) -> bool:
         return True
 
 
+def parent_of(frames: list[bytes]) -> str:
+    """The id of the request that a message answers; '' when there is none."""
+    try:
+        return str(json.loads(frames[frames.index(DELIM) + 3])["msg_id"])
+    except (ValueError, IndexError, KeyError, TypeError):
+        return ""
+
+
 def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[str], bool]) -> None:
     """Count each request that the server forwards on the kernel's shell channel at the moment it does so."""
     connect = activity.connect_shell = kernel.connect_shell
 
     def sent(frames: list[Any], _status: Any) -> None:
-        if tracked(_message_type(frames)):
-            activity.unanswered = True
+        kind, request = _type_and_id(frames)
+        if tracked(kind):
+            activity.outstanding.add(request)
             activity.note(datetime.now(timezone.utc))
 
     def connect_shell(*args: Any, **kwargs: Any) -> Any:
@@ -150,13 +170,14 @@ def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[st
     kernel.connect_shell = connect_shell
 
 
-def _message_type(frames: list[Any]) -> str:
-    """The message type of a message being sent; '' when it cannot be told, which counts as a request."""
+def _type_and_id(frames: list[Any]) -> tuple[str, str]:
+    """Message type and id of a message being sent; '' when they cannot be told, which counts as a request."""
     try:
         parts = [bytes(frame) for frame in frames]
-        return str(json.loads(parts[parts.index(DELIM) + 2])["msg_type"])
+        header = json.loads(parts[parts.index(DELIM) + 2])
+        return str(header["msg_type"]), str(header["msg_id"])
     except (ValueError, IndexError, KeyError, TypeError):
-        return ""
+        return "", ""
 
 
 async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
@@ -165,16 +186,17 @@ async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
     Its main thread answers on the shell channel only when it is free, its control thread always; a kernel that answers
     on neither is at work if a request to it is unanswered or its process uses CPU.
     """
+    asked_before = set(activity.outstanding)
     async with _asking(kernel, activity) as (shell, control):
         free = await _answered(shell, QUICK_SECONDS)
         before = 0.0 if free else _cpu_seconds(kernel)
         if free or await _answered(shell, ASK_SECONDS):
-            activity.unanswered = False
+            activity.outstanding -= asked_before  # requests are answered in their order
             return None
         used = _cpu_seconds(kernel) - before
         if control.done():
             return "its main thread is at work: only its control channel answers"
-    if activity.unanswered:
+    if activity.outstanding:
         return "a request that was sent to it has not been answered"
     if used > WORKING_SHARE * ASK_SECONDS:
         return f"it does not answer, and its process used {used:.2f} s of CPU in {ASK_SECONDS:g} s"

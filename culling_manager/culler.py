@@ -11,6 +11,8 @@ import asyncio
 import logging
 import weakref
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -137,7 +139,9 @@ class IdleCuller:
 
     def start(self) -> None:
         """Start waking up; needs a running event loop. A second start changes nothing."""
-        if self._timer is None and not self._paused:
+        if self._paused:
+            self._was_running = True
+        elif self._timer is None:
             self.count = 0
             self.log.info("Culling: %s", policy_line(self.policy, self.watches))
             self._wake()
@@ -162,8 +166,17 @@ class IdleCuller:
         if waiting:
             await asyncio.wait(waiting)
 
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Nothing is culled within; afterwards it goes on, also when the waiting was cancelled."""
+        try:
+            await self.pause()
+            yield
+        finally:
+            self.resume()
+
     def resume(self) -> None:
-        """End one `pause`; it goes on as before."""
+        """End one `pause`; it goes on as before, or as was asked for meanwhile."""
         self._paused -= 1
         if not self._paused and self._was_running:
             self._was_running = False
@@ -174,7 +187,7 @@ class IdleCuller:
         for watch in self.watches.values():
             if kind is None or watch.source.kind is kind:
                 watch.look_soon()
-        self._arm_again()
+        self.arm_again()
 
     def now(self) -> datetime:
         """The time, after a look at whether the clock jumped."""
@@ -230,7 +243,7 @@ class IdleCuller:
             return []
         finally:
             watch.looking = None
-            self._arm_again()
+            self.arm_again()
 
     def _until_next(self, longest: float) -> float:
         """Seconds until the next deadline has passed, at most `longest`."""
@@ -247,7 +260,7 @@ class IdleCuller:
         self._timer_at = self.clock.now() + timedelta(seconds=seconds)
         self._timer_mono = self.clock.monotonic() + seconds
 
-    def _arm_again(self) -> None:
+    def arm_again(self) -> None:
         """The next look may have come nearer: sleep no longer than until then."""
         if self._timer is None:
             return
@@ -263,7 +276,7 @@ class IdleCuller:
             if watch.looking is not None:
                 await asyncio.wait([watch.looking])
             tasks += await watch.look(thorough=True)
-        self._arm_again()
+        self.arm_again()
         return list(await asyncio.gather(*tasks)) if tasks else []
 
     async def consider(self, kind: Kind, identity: str) -> None:

@@ -11,8 +11,10 @@ import asyncio
 import json
 import uuid
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.gateway.connections import GatewayWebSocketConnection
@@ -47,41 +49,55 @@ class GatewayKernelSource(KernelSource):
     def __init__(self, manager: GatewayCullingKernelManager) -> None:
         super().__init__(manager)
         self.spec_metadata: dict[str, Any] = {}
+        self.adopted: set[str] = set()
         self.may_list = True
         self._asking: asyncio.Future[Any] | None = None
 
     def own_timeout(self, kernel: Any) -> float | None:
-        """The ``cull_idle_timeout`` of the gateway's kernelspec, as fetched by `refresh`; None before that."""
-        return own_timeout_in(self.spec_metadata.get(_spec_name(kernel), {}))
+        """The ``cull_idle_timeout`` of the gateway's kernelspec.
+
+        Raises
+        ------
+        ReadError
+            When it is no number, or not known yet: nothing is decided about a kernel before its spec is known.
+        """
+        name = _spec_name(kernel)
+        if name not in self.spec_metadata:
+            raise ReadError(f"its kernelspec {name!r} could not be fetched from the gateway yet")
+        return own_timeout_in(self.spec_metadata[name])
 
     def read(self, identity: str, now: datetime) -> KernelRecord:
         """Read one kernel from its model. KeyError when it is gone."""
         kernel = self.manager._kernels[identity]
         if getattr(kernel, "kernel", None) is None:
             raise KeyError(identity)
-        return super().read(identity, now)
+        record = super().read(identity, now)
+        return replace(record, owned=False) if identity in self.adopted else record
+
+    def forget(self, identity: str) -> None:
+        """The kernel is gone."""
+        super().forget(identity)
+        self.adopted.discard(identity)
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """A kernel that became idle unseen is due one timeout later at the earliest; see also `POLL_SECONDS`."""
-        own = [self.own_timeout(kernel) or 0.0 for kernel in self.manager._kernels.values()]
-        timeouts = [seconds for seconds in (policy.idle_timeout, *own) if seconds > 0]
         if policy.idle_timeout <= 0 or not self.manager._kernels:
             return None
+        own = (self.own_timeouts.get(kernel_id) for kernel_id in self.manager._kernels)
+        timeouts = [policy.idle_timeout, *(seconds for seconds in own if seconds is not None and seconds > 0)]
         if self._watched_closely(policy):
             timeouts.append(POLL_SECONDS)
         return min(timeouts)
 
     def _watched_closely(self, policy: CullingPolicy) -> bool:
-        """Whether a disconnect or the end of a run, which only the gateway sees, would change a decision."""
-        now = datetime.now(timezone.utc)
-        connections = self.manager._kernel_connections
-        for kernel_id, kernel in self.manager._kernels.items():
-            idle = (now - kernel.last_activity).total_seconds()
-            if policy.busy_timeout > 0 and kernel.execution_state == "busy":
-                return True
-            if not policy.cull_connected and connections.get(kernel_id) and idle > policy.idle_timeout:
-                return True
-        return False
+        """Whether a disconnect or the beginning or end of a run, which only the gateway sees, may change a decision."""
+        if policy.busy_timeout > 0:
+            return True
+        if policy.cull_connected:
+            return False
+        now, connections = datetime.now(timezone.utc), self.manager._kernel_connections
+        held = [kernel for kernel_id, kernel in self.manager._kernels.items() if connections.get(kernel_id)]
+        return any((now - kernel.last_activity).total_seconds() > policy.idle_timeout for kernel in held)
 
     async def refresh(self) -> None:
         """Fetch all models with one request, and the kernelspec of each kernel name once.
@@ -98,8 +114,7 @@ class GatewayKernelSource(KernelSource):
         try:
             await self._in_time(self._fetch_all())
         except Exception as error:
-            words = f"the gateway at {GatewayClient.instance().url} cannot be read: {error or repr(error)}"
-            raise ReadError(words) from error
+            raise ReadError(f"the gateway at {_public_url()} cannot be read: {_public(error)}") from error
 
     async def _fetch_all(self) -> None:
         kernels = self.manager._kernels
@@ -107,8 +122,7 @@ class GatewayKernelSource(KernelSource):
         for kernel_id, kernel in list(kernels.items()):
             await self._take_model(kernel_id, kernel, models.get(kernel_id))
         for name in {_spec_name(kernel) for kernel in kernels.values()} - set(self.spec_metadata):
-            self.spec_metadata[name] = await self._spec_metadata(name)
-            self.own_timeouts.clear()
+            await self.learn_spec(name)
 
     async def _list_models(self) -> dict[str, Any]:
         """The gateway's models by kernel id; nothing when it forbids listing."""
@@ -162,6 +176,13 @@ class GatewayKernelSource(KernelSource):
             raise ReadError(f"no answer within {ANSWER_SECONDS:g} s")
         return task.result()
 
+    async def learn_spec(self, name: str) -> None:
+        """Fetch a kernelspec's metadata; what was judged without it is judged anew."""
+        self.spec_metadata[name] = await self._spec_metadata(name)
+        self.own_timeouts.clear()
+        for kernel_id in self.manager._kernels:
+            self.activity(kernel_id).version += 1
+
     async def _spec_metadata(self, name: str) -> dict[str, Any]:
         try:
             specs: Any = self.manager.kernel_spec_manager
@@ -192,7 +213,18 @@ class GatewayKernelSource(KernelSource):
                 self.manager.log.info("Culling: kernel %s is kept: only its control channel answers", record.identity)
                 self.activity(record.identity).note(datetime.now(timezone.utc))
         except Exception as error:
-            raise ReadError(f"the gateway cannot tell whether it is still idle: {error or repr(error)}") from error
+            raise ReadError(f"the gateway cannot tell whether it is still idle: {_public(error)}") from error
+
+
+def _public_url() -> str:
+    """The gateway's URL without user and password."""
+    url = urlsplit(GatewayClient.instance().url or "")
+    return urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2]))
+
+
+def _public(error: Exception) -> str:
+    """The words of an error without what the gateway's URL has of secrets."""
+    return (str(error) or repr(error)).replace(GatewayClient.instance().url or "\0", _public_url())
 
 
 def _spec_name(kernel: Any) -> str:
@@ -272,7 +304,20 @@ class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelMana
             self._source.activity(kernel_id).note(datetime.now(timezone.utc))
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
-        """Start a kernel on the gateway; its deadline counts from now."""
-        kernel_id: str = await super().start_kernel(**kwargs)  # type: ignore[no-untyped-call]
+        """Start a kernel on the gateway; its deadline counts from now. One that is there already is left alone."""
+        wanted = kwargs.get("kernel_id")
+        adopts = wanted is not None and wanted not in self._kernels
+        kernel_id: str = await super().start_kernel(**kwargs)
+        source: Any = self._source
+        if adopts:
+            source.adopted.add(kernel_id)
+        name = _spec_name(self._kernels[kernel_id])
+        if name not in source.spec_metadata:
+            try:
+                await source.learn_spec(name)
+            except Exception as error:
+                self.log.warning(
+                    "Culling: kernelspec %s: %s; until it is known its kernels are kept", name, _public(error)
+                )
         self._culler.wake_soon(Kind.KERNEL)
         return kernel_id

@@ -50,6 +50,13 @@ class CullingHandler(APIHandler):
         desk: Desk = self.settings["culling_manager_desk"]
         return desk
 
+    def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
+        """Check the origin as Jupyter does; one that is no URL is not ours."""
+        try:
+            return bool(super().check_origin(origin_to_satisfy_tornado))
+        except ValueError:
+            return False
+
     def refuse(self, status: int, message: str, **more: Any) -> None:
         """Answer with an error that says what is wrong."""
         self.set_status(status)
@@ -107,6 +114,14 @@ def keep_terminals(body: Mapping[str, Any], needed: bool) -> bool | None:
     return value
 
 
+def _is_host(url: str | None, host: str) -> bool:
+    """Whether a URL, where there is one, is of `host`."""
+    try:
+        return url is None or urlsplit(url).netloc == host
+    except ValueError:
+        return False
+
+
 class IdleCheckerHandler(CullingHandler):
     """``idle_checker``: count and settings; the shapes are those of the original extension."""
 
@@ -128,9 +143,8 @@ class IdleCheckerHandler(CullingHandler):
         request = self.request
         if request.method != "POST" or not request.headers.get("Content-Type", "").startswith("application/json"):
             return False
-        for header in ("Origin", "Referer"):
-            if header in request.headers and urlsplit(request.headers[header]).netloc != request.host:
-                return False
+        if not all(_is_host(request.headers.get(name), request.host) for name in ("Origin", "Referer")):
+            return False
         sent = (self.get_query_argument("_xsrf", "") or "").strip('" ')
         names = ("_xsrf", self.identity_provider.get_cookie_name(self))
         known = [(self.get_cookie(name) or "").strip('" ').split("=")[0] for name in names]

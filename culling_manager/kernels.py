@@ -129,11 +129,8 @@ class CullingKernelManager(AsyncMappingKernelManager):
 
     async def shutdown_all(self, now: bool = False) -> None:  # type: ignore[override]
         """Shut all kernels down; nothing is culled meanwhile."""
-        await self._culler.pause()
-        try:
+        async with self._culler.paused():
             await super().shutdown_all(now=now)
-        finally:
-            self._culler.resume()
 
     # -- upstream's seams: activity ----------------------------------------------------------------
 
@@ -143,14 +140,15 @@ class CullingKernelManager(AsyncMappingKernelManager):
         kernel = self._kernels[kernel_id]
         activity = self._source.activity(kernel_id)
         activity.started_at = datetime.now(timezone.utc)
-        activity.settled, activity.gone = False, False
-        activity.version += 1
+        activity.gone = False
+        activity.started_anew()
         if not follow_iopub(self, kernel, activity):
             self.log.warning(
                 "Culling: this pyzmq has no ZMQStream._recv_callback; output messages cost what they cost upstream."
             )
         if "connect_shell" not in vars(kernel):
             follow_requests(kernel, activity, self._tracked())
+            kernel.add_restart_callback(activity.started_anew, "restart")
         if not getattr(kernel, "autorestart", True) or getattr(kernel, "_restarter", None) is None:
             self._source.unguarded.add(kernel_id)
         self._culler.wake_soon(Kind.KERNEL)
@@ -159,6 +157,18 @@ class CullingKernelManager(AsyncMappingKernelManager):
         """Which requests count as use; jupyter_server has a say in that since 2.15."""
         found: Callable[[str], bool] = getattr(self, "track_message_type", lambda kind: kind not in NO_USE)
         return found
+
+    async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
+        """Start a kernel as upstream does; one that turns 'dead' is culled at once."""
+        kernel_id: str = await super().start_kernel(**kwargs)
+        kernel = self._kernels.get(kernel_id)
+        if kernel is not None and kernel.has_trait("execution_state"):
+            kernel.observe(self._state_changed, "execution_state")
+        return kernel_id
+
+    def _state_changed(self, change: Bunch) -> None:
+        if change.new == "dead":
+            self._culler.wake_soon(Kind.KERNEL)
 
     async def restart_kernel(  # type: ignore[override]
         self, kernel_id: str, now: bool = False, **kwargs: Any
@@ -171,7 +181,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
             return await ensure_async(super().restart_kernel(kernel_id, now=now, **kwargs))  # type: ignore[no-untyped-call]
         finally:
             activity.restarting -= 1
-            activity.settled, activity.unanswered = False, False
+            activity.started_anew()
             activity.note(datetime.now(timezone.utc))
 
     def remove_kernel(self, kernel_id: str) -> Any:

@@ -78,9 +78,13 @@ class KernelSource:
                     last = KEPT
             except Exception:
                 last = None  # `read` fails on it too, and tells
-            if kernel_id in self.special or (own is not None and own <= 0):
+            if kernel_id in self.special or (own is not None and own <= 0) or self._restarting(kernel_id):
                 last = None
             yield kernel_id, last, own
+
+    def _restarting(self, kernel_id: str) -> bool:
+        activity = self.activities.get(kernel_id)
+        return activity is not None and activity.restarting > 0
 
     def _learn_timeout(self, kernel_id: str, kernel: Any) -> float | None:
         own = self.own_timeouts[kernel_id] = self.own_timeout(kernel)
@@ -105,6 +109,8 @@ class KernelSource:
         """The fingerprint of one kernel. KeyError when it is gone."""
         kernel = self.manager._kernels[identity]
         activity = self.activities.get(identity)
+        if activity is not None and activity.restarting:
+            return None
         return (
             getattr(kernel, "execution_state", None),
             getattr(kernel, "last_activity", None),
@@ -122,7 +128,7 @@ class KernelSource:
         elif activity.busy_since is None:
             activity.busy_since = now
         last = utc(getattr(kernel, "last_activity", None), "last_activity")
-        noted = activity.noted_at
+        noted = now if activity.restarting else activity.noted_at
         return KernelRecord(
             identity=identity,
             name=getattr(kernel, "kernel_name", "") or "",
@@ -135,7 +141,7 @@ class KernelSource:
             idle_timeout=self.own_timeout(kernel),
             alive=not activity.gone,
             owned=getattr(kernel, "owns_kernel", True) is not False,
-            settled=activity.settled and not activity.unanswered,
+            settled=activity.settled and not activity.outstanding,
         )
 
     def own_timeout(self, kernel: Any) -> float | None:
@@ -197,15 +203,26 @@ class KernelSource:
         """Shut the kernel down as upstream does."""
         try:
             await ensure_async(self.manager.shutdown_kernel(record.identity))  # type: ignore[no-untyped-call]
+            pending = self.manager._pending_kernels.get(record.identity)
+            if pending is not None:
+                await asyncio.wait([pending])
         except HTTPError as error:
             if error.status_code == 404:
                 raise KeyError(record.identity) from error
             raise
-        pending = self.manager._pending_kernels.get(record.identity)
-        if pending is not None:
-            await asyncio.wait([pending])
+        finally:
+            self._listen_again(record.identity)
         if record.identity in self.manager:
             raise StopError("it is still listed after its shutdown, see the log for the reason")
+
+    def _listen_again(self, kernel_id: str) -> None:
+        """Upstream stops listening to a kernel before it is down; one that stays has to be heard again."""
+        kernel = self.manager._kernels.get(kernel_id)
+        if kernel is None or getattr(kernel, "_activity_stream", kernel) is not None:
+            return
+        last_activity = kernel.last_activity
+        self.manager.start_watching_activity(kernel_id)
+        kernel.last_activity = last_activity
 
 
 def own_timeout_in(metadata: Mapping[str, Any]) -> float | None:

@@ -10,6 +10,8 @@ from .errors import SettingError
 #: The longest timeout that is accepted: 100 years, so that a deadline never leaves the calendar.
 LONGEST_SECONDS = 100 * 365 * 86_400.0
 LONGEST_MINUTES = LONGEST_SECONDS / 60
+#: The least that users may set at run time where nothing else is configured: a second, for less would cull everything.
+LEAST_USER_MINUTES = 0.0166
 
 
 def number(name: str, value: object, *, low: float, high: float, accepted: str) -> float:
@@ -93,13 +95,8 @@ class CullingPolicy:
         Raises
         ------
         SettingError
-            When it is not a number over 0, or outside `min_idle_timeout` to `max_idle_timeout`.
+            When it is not a number, less than a second, or outside `min_idle_timeout` to `max_idle_timeout`.
         """
-        low = self.min_idle_timeout / 60
+        low = self.min_idle_timeout / 60 or LEAST_USER_MINUTES
         high = self.max_idle_timeout / 60 or LONGEST_MINUTES
-        floor = f"from {plain(low)}" if low else "over 0, up"
-        accepted = f"a number of minutes {floor} to {plain(high)}"
-        found = number(name, value, low=low, high=high, accepted=accepted)
-        if found <= 0:
-            raise SettingError(name, value, accepted)
-        return found
+        return number(name, value, low=low, high=high, accepted=f"a number of minutes from {low:.4g} to {plain(high)}")

@@ -201,8 +201,5 @@ class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore
 
     async def terminate_all(self) -> None:
         """Terminate all terminals; nothing is culled meanwhile."""
-        await self._culler.pause()
-        try:
+        async with self._culler.paused():
             await super().terminate_all()
-        finally:
-            self._culler.resume()

@@ -335,6 +335,7 @@ class Watch:
             item.retry_at = item.due_at = now + timedelta(seconds=wait)
             culler.trouble(subject, f"{subject} could not be culled (try {item.attempts}): {words}")
             self.next_look = min(self.next_look, item.retry_at)
+            culler.arm_again()
         elif result in (Result.CULLED, Result.GONE):
             culler.troubles.over(subject)
             item.fingerprint = item.due_at = None

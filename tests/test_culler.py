@@ -138,6 +138,44 @@ async def test_work_that_comes_while_it_is_being_asked_survives():
 
 
 @scenario
+async def test_a_request_that_is_on_its_way_at_the_last_look_survives():
+    """What has been accepted and not yet sent is counted before the last decision."""
+    world = World()
+    world.kernels.put("a")
+    world.kernels.before_last_look = world.touch
+    world.start()
+
+    await world.clock.run_for(TIMEOUT + 1)
+
+    assert world.kernels.stopped == []
+
+
+@scenario
+async def test_the_first_retry_does_not_wait_for_a_slow_heartbeat():
+    """With a heartbeat of an hour a failed shutdown is tried again within a minute all the same."""
+    world = World(cull_interval=3600.0)
+    world.kernels.put("a")
+    world.kernels.failing.add("a")
+    world.start()
+
+    await world.clock.run_for(TIMEOUT + 60)
+
+    assert len(world.culler.outcomes) >= 2
+
+
+@scenario
+async def test_being_asked_to_start_during_a_pause_is_not_lost():
+    """A POST that starts the culler while kernels are being shut down starts it afterwards."""
+    world = World()
+    async with world.culler.paused():
+        world.culler.start()
+        during = world.culler.running
+
+    assert not during
+    assert world.culler.running
+
+
+@scenario
 async def test_what_was_changed_meanwhile_is_culled_exactly_at_its_new_deadline():
     """A reprieve is one timeout, not a heartbeat more."""
     world = World(idle_timeout=3.0)

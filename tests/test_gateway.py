@@ -11,16 +11,18 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 import requests
 from jupyter_server.gateway.gateway_client import GatewayClient
-from jupyter_server.gateway.managers import GatewayMappingKernelManager
+from jupyter_server.gateway.managers import GatewayKernelSpecManager, GatewayMappingKernelManager
 from tornado.httpclient import HTTPClientError
 
 from culling_manager import CullingKernelManager, GatewayCullingKernelManager
 from culling_manager.records import Result
 from tests.conftest import until
+from tests.doubles import NOON
 from tests.test_clients import free_port
 
 
@@ -33,6 +35,7 @@ class Gateway:
         self.log = folder / "gateway.log"
         environment = {
             **os.environ,
+            "JUPYTER_PATH": str(folder / "share"),
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         }
@@ -166,6 +169,99 @@ def test_an_idle_remote_kernel_goes_at_its_deadline(gateway, connect, run):
 
     assert results[-1] is Result.CULLED
     assert left == [others]
+
+
+SPECS = {"never": 0, "soon": 1, "odd": "1h"}
+
+
+@pytest.fixture
+def gateway_with_specs(tmp_path):
+    """A running gateway whose kernelspecs have timeouts of their own."""
+    for name, own in SPECS.items():
+        folder = tmp_path / "share" / "kernels" / name
+        folder.mkdir(parents=True)
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec = {"argv": argv, "display_name": name, "language": "python", "metadata": {"cull_idle_timeout": own}}
+        (folder / "kernel.json").write_text(json.dumps(spec))
+    found = Gateway(tmp_path).wait()
+    yield found
+    found.end()
+
+
+def test_the_gateways_kernelspecs_have_their_say_from_the_start(gateway_with_specs, connect, run):
+    """Never, sooner than ours, and nonsense that keeps its own kernel and nobody else's."""
+    connect(gateway_with_specs.url)
+
+    async def check():
+        async with Remote(idle_timeout=0.05, kernel_spec_manager=GatewayKernelSpecManager()) as manager:
+            started = asyncio.get_running_loop().time()
+            ids = {name: await manager.start_kernel(kernel_name=name) for name in (*SPECS, "python3")}
+            await until(lambda: ids["soon"] not in manager, 30)
+            soon = asyncio.get_running_loop().time() - started
+            python3_was_there = ids["python3"] in manager
+            await until(lambda: ids["python3"] not in manager, 30)
+            await manager.list_kernels()
+            await manager.cull_kernels()
+            left = {name for name, kernel_id in ids.items() if kernel_id in manager}
+            return soon, python3_was_there, left, [t.message for t in manager._culler.troubles.recent(NOON)]
+
+    _soon, python3_was_there, left, troubles = run(check())
+
+    assert python3_was_there
+    assert left == {"never", "odd"}
+    assert any("metadata.cull_idle_timeout = '1h' is not a number" in words for words in troubles)
+
+
+def test_a_run_that_begins_later_is_bounded_by_busy_timeout(gateway, connect, run, monkeypatch):
+    """The gateway is asked regularly while that matters, so that a run's beginning is seen."""
+    connect(gateway.url)
+    monkeypatch.setattr("culling_manager.gateway.POLL_SECONDS", 0.3)
+
+    async def check():
+        async with Remote(busy_timeout=0.02) as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+            socket = await websocket_execute(gateway.url, kernel_id, "import time; time.sleep(60)")
+            await until(lambda: kernel_id not in manager, 30)
+            socket.close()
+            return manager._culler.outcomes[-1].reason
+
+    assert run(check()) == "busy too long"
+
+
+def test_a_kernel_that_is_there_already_is_taken_in_and_left_alone(gateway, connect, run):
+    """Upstream can adopt a kernel by its id; this server did not start it, so it is not its to stop."""
+    connect(gateway.url)
+    others = requests.post(f"{gateway.url}/api/kernels", json={}).json()["id"]
+
+    async def check():
+        async with Remote(idle_timeout=0.02) as manager:
+            await manager.start_kernel(kernel_id=others)
+            await asyncio.sleep(2)
+            await manager.cull_kernels()
+            record, decision = manager._culler.watches[manager._source.kind].current(manager._culler.now())[0]
+            manager._kernels.clear()
+            return record.identity, decision.reason.value
+
+    assert run(check()) == (others, "external")
+
+
+def test_user_and_password_of_the_gateways_url_are_told_to_nobody(connect, run, caplog):
+    """Neither in the log nor in the status."""
+    connect(f"http://somebody:secret@127.0.0.1:{free_port()}")
+
+    async def check():
+        async with Remote() as manager:
+            source = manager._source
+            manager._kernels["k"] = SimpleNamespace(kernel={"name": "x"}, kernel_url=f"{source.manager.kernels_url}/k")
+            await manager.cull_kernels()
+            manager._kernels.clear()
+            return manager._culler.troubles.last_text()
+
+    words = run(check())
+
+    assert "cannot be read" in words
+    assert "secret" not in words
+    assert "secret" not in "".join(record.message for record in caplog.records if record.name == "remote")
 
 
 def test_a_remote_kernel_that_works_stays_though_our_model_of_it_is_old(gateway, connect, run):

@@ -84,7 +84,7 @@ async def test_a_run_time_setting_takes_effect_on_a_real_kernel_at_once(jp_fetch
     kernel_id = json.loads(answer.body)["id"]
     await asyncio.sleep(1.0)
 
-    status, _ = await ask(jp_fetch, "settings", {"idle_time": 0.005})
+    status, _ = await ask(jp_fetch, "settings", {"idle_time": 0.017})
 
     assert status == 200
     await until(lambda: kernel_id not in jp_serverapp.kernel_manager, 20)
@@ -126,6 +126,7 @@ BAD_BODIES = {
     "idle_time bool": ({"idle_time": True, "keep_terminals": False}, "idle_time"),
     "idle_time list": ({"idle_time": [120], "keep_terminals": False}, "idle_time"),
     "idle_time 0": ({"idle_time": 0, "keep_terminals": False}, "idle_time"),
+    "idle_time next to nothing": ({"idle_time": 5e-324, "keep_terminals": False}, "idle_time"),
     "idle_time negative": ({"idle_time": -5, "keep_terminals": False}, "idle_time"),
     "idle_time 1e308": ({"idle_time": 1e308, "keep_terminals": False}, "idle_time"),
     "idle_time NaN": ('{"idle_time": NaN, "keep_terminals": false}', "idle_time"),
@@ -302,6 +303,21 @@ class TestAuthorization:
         status, _ = await ask(jp_fetch, path, body)
 
         assert status == (200 if method == "GET" else 403)
+
+
+@pytest.mark.parametrize("header", ["Origin", "Referer"])
+@pytest.mark.parametrize("value", ["http://[", "http://[::1", "null", "//"])
+async def test_a_malformed_origin_is_no_reason_to_fail(http_server_client, jp_base_url, header, value):
+    """Anybody can send it; it is refused without a traceback in the log."""
+    answer = await http_server_client.fetch(
+        f"{jp_base_url}{SPACE}/idle_checker",
+        method="POST",
+        headers={header: value, "Content-Type": "application/json"},
+        body="{}",
+        raise_error=False,
+    )
+
+    assert answer.code in {403, 404}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -377,7 +377,7 @@ async def unheard(kernels: Kernels, kernel_id: str) -> None:
     kernel._activity_stream.on_recv(None)
     kernel.execution_state = "starting"
     activity = kernels.manager._source.activity(kernel_id)
-    activity.settled, activity.unanswered = False, False
+    activity.started_anew()
     activity.noted_at = kernel.last_activity = ago(hours=3)
 
 
@@ -426,6 +426,152 @@ def test_a_kernel_whose_cell_holds_the_interpreter_survives_though_it_still_show
             stream.close()
 
             assert kernel_id in kernels.manager
+
+    run(check())
+
+
+def test_a_second_cell_in_the_queue_that_holds_the_interpreter_survives_too(run):
+    """'Run All': the first cell's 'idle' says nothing of the second, whose 'busy' never leaves the kernel."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.execute(kernel_id, "1")
+            first = await kernels.send(kernel_id, "import time; time.sleep(0.3)")
+            second = await kernels.send(kernel_id, "import re; re.match('(a+)+$', 'a' * 60 + 'b')")
+            await asyncio.sleep(1.5)
+            kernels.manager._source.activity(kernel_id).noted_at = kernel.last_activity = ago(hours=3)
+            outstanding = len(kernels.manager._source.activity(kernel_id).outstanding)
+
+            await kernels.manager.cull_kernels()
+            first.close()
+            second.close()
+
+            assert outstanding >= 1
+            assert kernel_id in kernels.manager
+
+    run(check())
+
+
+def test_answered_requests_are_not_outstanding(run):
+    """Each 'idle' takes its own request off the list, so that an idle kernel goes without being asked."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            for _ in range(3):
+                await kernels.execute(kernel_id, "1")
+
+            await until(lambda: not kernels.manager._source.activity(kernel_id).outstanding)
+            assert kernels.manager._source.activity(kernel_id).settled
+
+    run(check())
+
+
+def test_a_request_counts_as_activity_when_it_is_forwarded_though_the_kernel_has_not_said_a_word(run):
+    """The kernel is frozen, so its state cannot show anything; the request alone moves the deadline."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.execute(kernel_id, "1")
+            os.kill(kernel.provisioner.pid, signal.SIGSTOP)
+            kernel.last_activity = ago(hours=3)
+            stream = await kernels.send(kernel_id, "1")
+
+            await kernels.manager.cull_kernels()
+            stream.close()
+
+            assert kernel_id in kernels.manager
+            assert kernels.results() == []
+
+    run(check())
+
+
+def test_a_kernel_that_turns_dead_goes_at_once_though_its_deadline_is_hours_away(run):
+    """Upstream sets 'dead' for a kernel that failed to start; nobody else tells."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            await kernels.execute(kernel_id, "1")
+            kernels.manager._culler.start()
+            await asyncio.sleep(0.1)
+
+            kernels.manager.get_kernel(kernel_id).execution_state = "dead"
+
+            await until(lambda: kernel_id not in kernels.manager, 10)
+
+    run(check())
+
+
+def test_a_kernel_whose_shutdown_failed_is_heard_again(run):
+    """Upstream stops listening before it stops the kernel; a kernel that stays must not look idle for ever."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.execute(kernel_id, "1")
+            kernel.last_activity = long_ago = ago(hours=3)
+            kernels.manager._source.activity(kernel_id).noted_at = None
+            shutdown = kernel.shutdown_kernel
+
+            async def refuse(*_args, **_kwargs):
+                raise RuntimeError("not now")
+
+            kernel.shutdown_kernel = refuse
+            await kernels.manager.cull_kernels()
+            listening, last_activity = kernel._activity_stream, kernel.last_activity
+            kernel.shutdown_kernel = shutdown
+            kernels.manager._pending_kernels.pop(kernel_id, None)
+
+            assert kernels.results() == [Result.FAILED]
+            assert listening is not None
+            assert last_activity == long_ago
+
+    run(check())
+
+
+def test_a_restart_that_takes_longer_than_the_timeout_is_not_culled(run):
+    """While it is being restarted it is in use."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            await kernels.execute(kernel_id, "1")
+            activity = kernels.manager._source.activity(kernel_id)
+            activity.restarting += 1
+            kernels.manager.get_kernel(kernel_id).last_activity = activity.noted_at = ago(hours=3)
+
+            await kernels.manager.cull_kernels()
+            during = kernel_id in kernels.manager
+            activity.restarting -= 1
+            await kernels.manager.cull_kernels()
+
+            assert during
+            assert kernel_id not in kernels.manager
+
+    run(check())
+
+
+def test_a_cancelled_shutdown_of_all_does_not_end_culling(run):
+    """An extension that gives up waiting leaves a culler that runs."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernels.manager._culler.start()
+            forever = asyncio.get_running_loop().create_future()
+            kernels.manager._culler.watches[Kind.KERNEL].looking = asyncio.ensure_future(asyncio.shield(forever))
+            shutting = asyncio.ensure_future(kernels.manager.shutdown_all())
+            await asyncio.sleep(0)
+            shutting.cancel()
+            await asyncio.wait([shutting])
+            kernels.manager._culler.watches[Kind.KERNEL].looking = None
+
+            assert kernels.manager._culler.running
 
     run(check())
 

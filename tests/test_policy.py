@@ -53,6 +53,13 @@ def test_a_user_cannot_leave_the_bounds(value):
         policy.user_minutes("idle_time", value)
 
 
+@pytest.mark.parametrize("value", [0, -1, 1e-9, 5e-324, 0.016])
+def test_without_bounds_less_than_a_second_is_refused(value):
+    """Next to nothing would cull every idle kernel at once."""
+    with pytest.raises(SettingError, match=r"from 0\.0166 to 52560000"):
+        CullingPolicy().user_minutes("idle_time", value)
+
+
 @pytest.mark.parametrize("value", [10, 480, 120.5])
 def test_a_user_may_set_anything_between_the_bounds_and_the_bounds_themselves(value):
     """Both bounds are included."""
