@@ -8,14 +8,16 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from .standins import Manager, make_manager
 
-START_LIMIT_SECONDS = 60.0
+START_LIMIT_SECONDS = 20.0
+STARTS = 3
+#: Kernels that share a history file wait for each other at their end, also for a hung one, and for the disk.
+NO_HISTORY_FILE = ["--HistoryManager.hist_file=:memory:"]
 
 
 @asynccontextmanager
@@ -25,10 +27,7 @@ async def fleet(which: str, count: int, mixin: type | None = None, **traits: Any
         manager = make_manager(which, {}, mixin, connection_dir=folder, **traits)
         processes: list[psutil.Process] = []
         try:
-            await asyncio.gather(*(_start(manager, Path(folder, f"ipython{number}")) for number in range(count)))
-            kernels = manager._kernels
-            processes += [psutil.Process(kernel.provisioner.pid) for kernel in kernels.values()]
-            await asyncio.gather(*(use_once(manager, kernel_id) for kernel_id in kernels))
+            await asyncio.gather(*(_start(manager, folder, processes) for _ in range(count)))
             yield manager
         finally:
             for process in processes:
@@ -40,10 +39,17 @@ async def fleet(which: str, count: int, mixin: type | None = None, **traits: Any
                 manager._culler_callback.stop()
 
 
-async def _start(manager: Manager, ipython_folder: Path) -> None:
-    """Start one kernel, with a folder of its own: kernels that share one wait for its database, also for a hung one."""
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    await manager.start_kernel(env={**os.environ, "IPYTHONDIR": str(ipython_folder)}, **quiet)
+async def _start(manager: Manager, folder: str, processes: list[psutil.Process]) -> None:
+    """Start one kernel and use it; one that never answers (another process took one of its ports) is replaced."""
+    how: dict[str, Any] = {"env": {**os.environ, "IPYTHONDIR": folder}, "extra_arguments": NO_HISTORY_FILE}
+    for _ in range(STARTS):
+        kernel_id = await manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **how)
+        processes.append(psutil.Process(manager._kernels[kernel_id].provisioner.pid))
+        try:
+            return await use_once(manager, kernel_id)
+        except asyncio.TimeoutError:
+            await manager.shutdown_kernel(kernel_id, now=True)
+    raise TimeoutError(f"none of {STARTS} kernels answered")
 
 
 def _kill(process: psutil.Process) -> None:

@@ -1,0 +1,58 @@
+"""What the README says can be done: its configuration loads, its files are there, its commands are those of CI."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from traitlets.config import Config
+
+from culling_manager import CullingKernelManager, CullingTerminalManager
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_configuration_block_loads_and_names_real_settings():
+    """Six lines that somebody copies."""
+    found = Config()
+
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {"c": found})
+
+    assert found.ServerApp.kernel_manager_class == "culling_manager.CullingKernelManager"
+    for ours in (CullingKernelManager, CullingTerminalManager):
+        assert set(found[ours.__name__]) <= set(ours.class_traits(config=True))
+
+
+@pytest.mark.parametrize("ours", [CullingKernelManager, CullingTerminalManager])
+def test_every_setting_of_ours_has_its_line_in_the_tables(ours):
+    """A new trait without a word in the README fails here."""
+    own = {name for name in vars(ours) | vars(ours.__mro__[1]) if name in ours.class_traits(config=True)}
+
+    assert {name for name in own if f"`{name}`" not in README} == set()
+
+
+def test_the_test_command_is_the_one_that_ci_calls():
+    """What is promised to newcomers is what is checked."""
+    assert any(block.strip() == ".ci/test" for block in blocks("bash"))
+    assert re.search(r"^\.ci/test\b", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def test_linked_files_are_there():
+    """No link into nothing."""
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
+
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_no_placeholder_is_left():
+    """TRANSCRIPT and FIGURES were promises to ourselves."""
+    assert not re.search(r"^[A-Z]{5,}$", README, re.MULTILINE)
