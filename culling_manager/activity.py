@@ -100,7 +100,7 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
             return
         upstream(frames)
         activity.heard(kernel.execution_state)
-        if activity.outstanding and kernel.execution_state != "busy":
+        if activity.outstanding and kernel.execution_state != "busy" and may_be_status(frames):
             activity.outstanding.discard(parent_of(frames))
 
     def record_all(first: list[bytes]) -> None:

@@ -5,7 +5,8 @@ is the CPU time of this process (all its threads: ZeroMQ, event loop, the manage
 until all have come, divided by the messages that came. Beside it stands what receiving alone costs, measured with a
 callback that does nothing, one message a turn of the event loop as upstream receives them. A counter is in all three.
 
-*Callback alone*: frames recorded from such a cell, fed straight into the activity callback of a newly started watcher.
+*Callback alone*: frames recorded from such a cell, fed straight into the activity callback of a newly started watcher;
+into ours, which fetches for itself what has arrived behind a message, as many at a time as it had in the real cells.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from itertools import islice
 from time import process_time
 from typing import Any
 from unittest.mock import patch
@@ -41,15 +43,19 @@ async def run(quick: bool) -> Results:
     async with AsyncExitStack() as stack:
         managers = {which: await stack.enter_async_context(fleet(which, 1)) for which in ("ours", "upstream")}
         for kind, cell in CELLS.items():
+            code = cell.format(count=COUNT)
             found: dict[str, list[float]] = {"ours": [], "upstream": [], "receiving alone": []}
+            at_once = []
             for order in turns(rounds):
                 for which in order:
-                    found[which].append(await _real(managers[which], cell.format(count=COUNT)))
-                alone = await _real(managers[order[0]], cell.format(count=COUNT), watch=False)
-                found["receiving alone"].append(alone)
+                    seconds, messages = await _real(managers[which], code)
+                    found[which].append(seconds)
+                    at_once += [messages] if which == "ours" else []
+                found["receiving alone"].append((await _real(managers[order[0]], code, watch=False))[0])
             _report(results, f"CPU per {kind} message, real", found)
-            fed = await _callbacks_alone(managers, cell.format(count=COUNT), 5 if quick else 15)
+            fed = await _callbacks_alone(managers, code, 5 if quick else 15, round(statistics.median(at_once)))
             _report(results, f"CPU per {kind} message, callback alone", fed)
+            results.figures[f"{kind} messages that ours handles at once"] = spread(at_once)
     return results
 
 
@@ -69,12 +75,15 @@ def _report(results: Results, title: str, found: dict[str, list[float]]) -> None
     results.figures[title] = {name: spread(values) for name, values in found.items()}
 
 
-async def _real(manager: Any, code: str, watch: bool = True) -> float:
-    """CPU seconds per message while the cell runs; none may have been dropped. Not to `watch` is to receive alone."""
+async def _real(manager: Any, code: str, watch: bool = True) -> tuple[float, float]:
+    """CPU seconds per message while the cell runs, and how many messages ours handled at once on average.
+
+    None may have been dropped. Not to `watch` is to receive alone.
+    """
     (kernel,) = manager._kernels.values()
     stream = kernel._activity_stream
     watcher = stream._recv_callback
-    came = 0
+    came = turns_of_ours = 0
 
     def counting(frames: Frames) -> None:
         nonlocal came
@@ -86,7 +95,8 @@ async def _real(manager: Any, code: str, watch: bool = True) -> float:
         came += 1
 
     def counting_arrived(stream: Any, first: Frames) -> Iterator[Frames]:
-        nonlocal came
+        nonlocal came, turns_of_ours
+        turns_of_ours += 1
         for frames in arrived(stream, first):
             came += 1
             yield frames
@@ -103,7 +113,7 @@ async def _real(manager: Any, code: str, watch: bool = True) -> float:
     finally:
         stream.on_recv(watcher)
     assert came >= COUNT, f"only {came} of {COUNT} messages came"
-    return used / came
+    return used / came, came / max(turns_of_ours, 1)
 
 
 async def _until_silent(count: Callable[[], int]) -> None:
@@ -114,7 +124,7 @@ async def _until_silent(count: Callable[[], int]) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _callbacks_alone(managers: Managers, code: str, rounds: int) -> dict[str, list[float]]:
+async def _callbacks_alone(managers: Managers, code: str, rounds: int, at_once: int) -> dict[str, list[float]]:
     frames = {which: await _recorded(manager, code) for which, manager in managers.items()}
     found: dict[str, list[float]] = {which: [] for which in managers}
     with settled_memory() as collect:
@@ -123,13 +133,25 @@ async def _callbacks_alone(managers: Managers, code: str, rounds: int) -> dict[s
                 callback = _fresh_watcher(managers[which])
                 collect()
                 start = process_time()
-                for each in frames[which]:
-                    callback(each)
+                _feed(callback, frames[which], at_once)
                 found[which].append((process_time() - start) / len(frames[which]))
                 (kernel,) = managers[which]._kernels.values()
                 assert kernel.execution_state == "idle", "the recorded cell did not end"
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.05)  # ours may rest between two batches; then it listens again
     return found
+
+
+def _feed(callback: Callable[[Frames], object], frames: list[Frames], at_once: int) -> None:
+    """Hand every message to the callback; what ours fetches by itself stops at `at_once` messages."""
+    waiting = iter(frames)
+
+    def fetched(_stream: Any, first: Frames) -> Iterator[Frames]:
+        yield first
+        yield from islice(waiting, at_once - 1)
+
+    with patch("culling_manager.activity.arrived", fetched):
+        for each in waiting:
+            callback(each)
 
 
 async def _recorded(manager: Any, code: str) -> list[Frames]:

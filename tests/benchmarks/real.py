@@ -40,7 +40,7 @@ async def fleet(which: str, count: int, mixin: type | None = None, **traits: Any
 
 
 async def _start(manager: Manager, folder: str, processes: list[psutil.Process]) -> None:
-    """Start one kernel and use it; one that never answers (another process took one of its ports) is replaced."""
+    """Start one kernel and use it; one that never answers (something else took one of its ports) is replaced."""
     how: dict[str, Any] = {"env": {**os.environ, "IPYTHONDIR": folder}, "extra_arguments": NO_HISTORY_FILE}
     for _ in range(STARTS):
         kernel_id = await manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **how)
@@ -48,7 +48,8 @@ async def _start(manager: Manager, folder: str, processes: list[psutil.Process])
         try:
             return await use_once(manager, kernel_id)
         except asyncio.TimeoutError:
-            await manager.shutdown_kernel(kernel_id, now=True)
+            if kernel_id in manager:
+                await manager.shutdown_kernel(kernel_id, now=True)
     raise TimeoutError(f"none of {STARTS} kernels answered")
 
 
