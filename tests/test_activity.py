@@ -13,7 +13,7 @@ from jupyter_client.session import DELIM, Session
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
 
 from culling_manager import CullingKernelManager
-from culling_manager.activity import KernelActivity, follow_iopub, may_be_status
+from culling_manager.activity import KernelActivity, follow_iopub, may_be_status, parent_of
 from tests.conftest import until
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
@@ -177,11 +177,10 @@ async def record_real_messages() -> tuple[list[list[bytes]], bytes]:
     client.start_channels()
     try:
         await client.wait_for_ready(timeout=60)
+        await until(lambda: client.kernel_info() and frames, 60)  # what was said before our connection was up is lost
         for cell in CELLS:
-            client.execute(cell)
-            await client.get_shell_msg(timeout=60)
-        await until(lambda: len(frames) > 4 * len(CELLS))
-        await asyncio.sleep(0.2)
+            request = client.execute(cell)
+            await until(lambda asked=request: any(parent_of(f) == asked and b'"idle"' in f[-1] for f in frames), 60)
     finally:
         client.stop_channels()
         stream.close()

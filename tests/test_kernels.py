@@ -56,14 +56,18 @@ class Kernels:
         return await self.manager.start_kernel(kernel_name="python3", **kwargs)
 
     async def execute(self, kernel_id: str, code: str, wait: bool = True):
-        """Send a cell as a browser does, through the kernel's shell stream; waits until the kernel is idle again."""
+        """Send a cell as a browser does, through the kernel's shell stream; waits until its 'idle' was heard.
+
+        The reply comes on another channel than that, so the state may still be the one from before the request.
+        """
         kernel = self.manager.get_kernel(kernel_id)
+        activity = self.manager._source.activity(kernel_id)
         await self.heard(kernel)
         stream = await self.send(kernel_id, code)
         replies: list = []
         stream.on_recv(replies.append)
         if wait:
-            await until(lambda: replies and kernel.execution_state == "idle", 30)
+            await until(lambda: replies and not activity.outstanding and kernel.execution_state == "idle", 30)
             stream.close()
         return stream
 
