@@ -58,12 +58,27 @@ c.CullingKernelManager.idle_timeout = 120
 # Whether being busy does not protect a kernel: True also shuts down a busy one that was silent for idle_timeout.
 # c.CullingKernelManager.cull_busy = False
 
-# Decide, log and report, but shut nothing down: for a rehearsal. Covers terminals too.
+# Decide, log and report, but shut nothing down: for a rehearsal. Covers terminals and apps too.
 # c.CullingKernelManager.dry_run = False
 
 # Jupyter Server's own idle timeout (seconds; 0 or less: no kernel is shut down). It counts where idle_timeout is not
 # configured, so remove that line above to use this one; if both are there, idle_timeout wins and a warning says so.
 # c.CullingKernelManager.cull_idle_timeout = 0
+
+# -- apps: what is billed --------------------------------------------------------------------------
+
+# Which app manager deletes the billed compute once nothing on it has been in use for idle_timeout. "auto": by
+# SageMaker's resource metadata file, this server's Studio space (SpaceApp), all KernelGateway apps of this user in
+# Studio Classic (KernelGatewayApps), or this notebook instance (NotebookInstance, which is stopped); anywhere else
+# nothing. "culling_manager.apps.NoApps": never anything. "culling_manager.apps.JupyterServerProcess": the server stops.
+# c.CullingKernelManager.app_manager_class = "auto"
+
+# Names of apps that are never deleted; * stands for any characters. A space's app goes by the space's name, too.
+# c.AppManager.keep_apps = []
+
+# Path of SageMaker's resource metadata file. "": what the environment variable RESOURCE_METADATA_FILE says, else
+# /opt/ml/metadata/resource-metadata.json.
+# c.ResourceMetadataFile.path = ""
 
 # -- terminals -------------------------------------------------------------------------------------
 

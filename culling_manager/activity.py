@@ -43,7 +43,8 @@ class KernelActivity:
     """What we know of a kernel besides upstream's own attributes.
 
     `version` counts changes. `outstanding` has the message ids of requests that were forwarded and whose 'idle' has
-    not been heard.
+    not been heard. `welcome_expected` means that we connected anew to a kernel that nobody used: newer kernels greet
+    each connection with an ``iopub_welcome``, and upstream takes that for activity.
     """
 
     started_at: datetime | None = None
@@ -53,6 +54,7 @@ class KernelActivity:
     settled: bool = True
     gone: bool = False
     restarting: int = 0
+    welcome_expected: bool = False
     version: int = 0
     outstanding: set[str] = field(default_factory=set)
     streams: weakref.WeakSet[ZMQStream] = field(default_factory=weakref.WeakSet)
@@ -98,6 +100,9 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
             return
         if activity.probes and any(probe in b"".join(frames[:6]) for probe in activity.probes):
             return
+        if activity.welcome_expected and b"iopub_welcome" in header_of(frames):
+            activity.welcome_expected = False
+            return
         upstream(frames)
         activity.heard(kernel.execution_state)
         if activity.outstanding and kernel.execution_state != "busy" and may_be_status(frames):
@@ -136,10 +141,16 @@ def arrived(stream: Any, first: list[bytes]) -> Iterator[list[bytes]]:
 
 def may_be_status(frames: list[bytes]) -> bool:
     """Whether an IOPub message may be a status message; True in doubt. The header is only searched, not parsed."""
+    header = header_of(frames)
+    return not header or b"status" in header
+
+
+def header_of(frames: list[bytes]) -> bytes:
+    """The header of a message as it came; empty when there is none."""
     try:
-        return b"status" in frames[frames.index(DELIM) + 2]
+        return frames[frames.index(DELIM) + 2]
     except (ValueError, IndexError):
-        return True
+        return b""
 
 
 def parent_of(frames: list[bytes]) -> str:

@@ -15,25 +15,39 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from .clock import Clock, JumpGuard, SystemClock, Timer
-from .decisions import Decision
+from .decisions import Decision, Reason
 from .errors import SettingError, Troubles
 from .policy import CullingPolicy
-from .records import Kind, Outcome, Record, Result
+from .records import Kind, Outcome, Record, Result, TerminalRecord
 from .report import culling_line, policy_line
 from .source import Source
 from .watch import NEVER, Watch
 
-#: Shutdowns that may be under way at the same time.
-CONCURRENT_STOPS = 128
 #: A wake-up later than planned by more than this (seconds) means that the event loop stood still, and with it the
 #: messages that would have told of work; then they get `HOLD_SECONDS` to be read.
 STALL_SECONDS = 2.0
 HOLD_SECONDS = 1.0
 #: A deadline has to be strictly in the past, so wake this much after it (seconds).
 JUST_AFTER = 0.0005
+
+
+class Neighbours(Protocol):
+    """Who wants to know of kernels and terminals that come and go, because they live on something."""
+
+    def place(self, terminal: TerminalRecord) -> TerminalRecord:
+        """Say where a terminal runs: whether that is billed, and whether it goes with it."""
+
+    def arrived(self, record: Record) -> None:
+        """A kernel was started."""
+
+    def left(self, record: Record, used_at: datetime | None) -> None:
+        """A kernel or terminal goes; None means that it was culled for being idle, else it was in use until then."""
+
+    def describe(self) -> dict[str, str]:
+        """Who that is, and more words."""
 
 
 class IdleCuller:
@@ -53,7 +67,7 @@ class IdleCuller:
         self.count = 0
         self.jumped_at: datetime | None = None
         self.watches: dict[Kind, Watch] = {}
-        self.slots = asyncio.Semaphore(CONCURRENT_STOPS)
+        self.neighbours: Neighbours | None = None
         self._guard = JumpGuard()
         self._timer: Timer | None = None
         self._timer_at = NEVER
@@ -100,7 +114,7 @@ class IdleCuller:
         intervals = []
         for watch in self.watches.values():
             found = dict(watch.source.settings())
-            intervals.append(found.pop("cull_interval"))
+            intervals += [found.pop("cull_interval")] if "cull_interval" in found else []
             settings.update(found)
         policy = CullingPolicy(cull_interval=min(intervals, default=10.0), **settings)
         if policy != self.policy:
@@ -284,7 +298,34 @@ class IdleCuller:
         watch = self.watches[kind]
         task = watch.cull_if_due(identity)
         if task is not None:
-            await task
+            await asyncio.wait([task])  # who gives up waiting does not cancel it
+
+    # -- comings and goings ----------------------------------------------------------------------
+
+    def place(self, terminal: TerminalRecord) -> TerminalRecord:
+        """The record with what is known of where the terminal runs."""
+        return terminal if self.neighbours is None else self.neighbours.place(terminal)
+
+    def arrived(self, kind: Kind, identity: str) -> None:
+        """Something was started: it may be due later, and what it lives on may be new."""
+        self.wake_soon(kind)
+        record = None if self.neighbours is None else self.watches[kind].record_of(identity, self.now())
+        if self.neighbours is not None and record is not None:
+            self.neighbours.arrived(record)
+
+    def leaving(self, kind: Kind, identity: str) -> None:
+        """Something is about to be taken off its manager's list, by whomever."""
+        if self.neighbours is None or kind not in self.watches:
+            return
+        culled = self.watches[kind].being_culled(identity)
+        if culled is not None:
+            record, decision = culled
+            at_work = decision.reason is not Reason.IDLE and getattr(record, "state", None) == "busy"
+            self.neighbours.left(record, self.now() if at_work else None)
+            return
+        gone = self.watches[kind].record_of(identity, self.now())
+        if gone is not None:
+            self.neighbours.left(gone, self.now())
 
     # -- telling -------------------------------------------------------------------------------
 

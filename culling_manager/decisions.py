@@ -13,10 +13,13 @@ from enum import Enum
 from typing import TypeVar
 
 from .policy import CullingPolicy
-from .records import KernelRecord, TerminalRecord
+from .records import AppRecord, KernelRecord, TerminalRecord
 
 #: Execution states that mean: alive and not working. Any other than these, 'busy' and 'dead' is unknown, and kept.
 QUIET_STATES = frozenset({"idle", "starting", "restarting", "autorestarting", "terminating"})
+
+#: The one state of an app that is billed and can be deleted.
+IN_SERVICE = "InService"
 
 #: After a clock jump at least this much is left until any deadline (seconds), or the whole timeout if that is shorter.
 JUMP_HOLD_SECONDS = 300.0
@@ -47,6 +50,9 @@ class Reason(Enum):
     WITH_APP = "goes with its app"
     ENDED = "ended"
     CLOCK_JUMP = "clock jump"
+    NOT_IN_SERVICE = "not in service"
+    PROTECTED = "protected"
+    IN_USE = "in use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +74,20 @@ class Decision:
         return self.action is Action.CULL
 
 
-AnyRecord = TypeVar("AnyRecord", KernelRecord, TerminalRecord)
+AnyRecord = TypeVar("AnyRecord", KernelRecord, TerminalRecord, AppRecord)
 Rule = Callable[[AnyRecord, CullingPolicy, datetime], "Decision | None"]
 
 
-def _idle_since(record: KernelRecord | TerminalRecord, now: datetime) -> datetime | None:
+def _idle_since(record: KernelRecord | TerminalRecord | AppRecord, now: datetime) -> datetime | None:
     """Give the last activity, or the start of a kernel that never had any; one in the future counts as now."""
-    last = record.last_activity
+    last = app_idle_since(record) if isinstance(record, AppRecord) else record.last_activity
     if last is None:
         last = getattr(record, "started_at", None)
     return last if last is None or last < now else now
 
 
 def _keep(
-    reason: Reason, record: KernelRecord | TerminalRecord, now: datetime, due_at: datetime | None = None
+    reason: Reason, record: KernelRecord | TerminalRecord | AppRecord, now: datetime, due_at: datetime | None = None
 ) -> Decision:
     since = _idle_since(record, now)
     idle = None if since is None else (now - since).total_seconds()
@@ -269,6 +275,81 @@ TERMINAL_RULES: tuple[Rule[TerminalRecord], ...] = (
 )
 
 
+def app_idle_since(record: AppRecord) -> datetime | None:
+    """The latest of an app's creation, first sight and last activity; None when it was never seen in service."""
+    if record.watched_since is None:
+        return None
+    known = (record.watched_since, record.created_at, record.last_activity)
+    return max(each for each in known if each is not None)
+
+
+def apps_off(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """With an idle timeout of 0 no app is deleted."""
+    return _keep(Reason.OFF, record, now) if policy.idle_timeout <= 0 else None
+
+
+def not_in_service(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Only what is in service can be deleted."""
+    return None if record.state == IN_SERVICE else _keep(Reason.NOT_IN_SERVICE, record, now)
+
+
+def protected(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """An app whose name the admin has listed is never deleted."""
+    return _keep(Reason.PROTECTED, record, now) if record.protected else None
+
+
+def never_seen(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Without a first sight nobody can tell how long it has been idle: kept."""
+    return _keep(Reason.UNKNOWN, record, now) if record.watched_since is None else None
+
+
+def in_use(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """A kernel or terminal on it that is kept keeps it."""
+    return None if record.kept_by is None else _keep(Reason.IN_USE, record, now)
+
+
+def app_idle(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Delete strictly after the latest of creation, first sight and last activity + timeout.
+
+    Not before the last of its kernels and terminals is due either, which may have timeouts of their own.
+    """
+    decision = _by_deadline(_idle_since(record, now) or now, policy.idle_timeout, now)
+    until = record.kept_until
+    if until is None or (decision.due_at is not None and until <= decision.due_at):
+        return decision
+    if now > until:
+        return replace(decision, due_at=until)
+    return replace(decision, action=Action.KEEP, reason=Reason.ACTIVE, due_at=until)
+
+
+APP_RULES: tuple[Rule[AppRecord], ...] = (
+    failed_reading,
+    apps_off,
+    not_in_service,
+    protected,
+    never_seen,
+    in_use,
+    app_idle,
+)
+
+#: Decisions on a kernel or terminal that do not keep its app: it goes with the app, or has gone already.
+LETS_GO = frozenset({Reason.WITH_APP, Reason.ENDED, Reason.NOT_BILLED})
+#: Decisions that keep it until their `due_at`, if nothing happens.
+KEEPS_UNTIL = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.CLOCK_JUMP})
+
+
+def keeps_app(decision: Decision) -> bool:
+    """Whether something that is decided so on keeps its app for as long as things are as they are."""
+    if decision.cull or decision.reason in LETS_GO:
+        return False
+    return decision.due_at is None or decision.reason not in KEEPS_UNTIL
+
+
+def keeps_app_until(decision: Decision) -> datetime | None:
+    """The instant until which something that is decided so on keeps its app; None when it does not, or without end."""
+    return None if decision.cull or decision.reason not in KEEPS_UNTIL else decision.due_at
+
+
 def _first(rules: tuple[Rule[AnyRecord], ...], record: AnyRecord, policy: CullingPolicy, now: datetime) -> Decision:
     for rule in rules:
         decision = rule(record, policy, now)
@@ -285,6 +366,11 @@ def decide_kernel(record: KernelRecord, policy: CullingPolicy, now: datetime) ->
 def decide_terminal(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision:
     """Decide for one terminal at `now` (aware UTC); the first of `TERMINAL_RULES` that holds is the reason."""
     return _first(TERMINAL_RULES, record, policy, now)
+
+
+def decide_app(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision:
+    """Decide for one app at `now` (aware UTC); the first of `APP_RULES` that holds is the reason."""
+    return _first(APP_RULES, record, policy, now)
 
 
 def hold_after(decision: Decision, jumped_at: datetime | None, timeout: float, now: datetime) -> Decision:

@@ -6,7 +6,10 @@
     ├── SettingError   a setting is out of its accepted range (also a ValueError)
     ├── RecordError    what was read is not a usable record (also a ValueError)
     ├── ReadError      a reading failed: doubt keeps, nothing is culled on account of it
-    └── StopError      something was asked to stop and is still there
+    ├── StopError      something was asked to stop and is still there
+    ├── CallError      a cloud's control plane refused a call, or did not answer it
+    │   └── DeniedError   because a permission is missing
+    └── GoneError      what was to be looked at or deleted is gone already
 """
 
 from __future__ import annotations
@@ -44,6 +47,18 @@ class ReadError(CullingError):
 
 class StopError(CullingError):
     """A kernel or terminal was asked to stop, and afterwards it is still there."""
+
+
+class CallError(CullingError):
+    """A control plane refused a call, or did not answer it as it should."""
+
+
+class DeniedError(CallError):
+    """A control plane refused a call because a permission is missing, which the message names."""
+
+
+class GoneError(CullingError):
+    """What was to be looked at or deleted is gone already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,11 @@ HOW_TO_SELECT = {
 }
 
 #: Sections that are ours, and where in others our classes are selected.
-OUR_CLASSES = ("CullingKernelManager", "GatewayCullingKernelManager", "CullingTerminalManager")
+OUR_CLASSES = (
+    *("CullingKernelManager", "GatewayCullingKernelManager", "CullingTerminalManager"),
+    *("AppManager", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
+    *("SageMakerAppManager", "ResourceMetadataFile"),
+)
 SELECTION = {"ServerApp": "kernel_manager_class", "TerminalsExtensionApp": "terminal_manager_class"}
 
 
@@ -105,6 +109,8 @@ class ServerDesk:
             next_wake_up=culler.next_wake_up,
             kernels=current.get(Kind.KERNEL, ()),
             terminals=current.get(Kind.TERMINAL, ()),
+            apps=current.get(Kind.APP, ()),
+            app_manager=None if culler.neighbours is None else culler.neighbours.describe(),
             troubles=culler.troubles.recent(now),
             outcomes=culler.outcomes,
             notices=self.notices(),

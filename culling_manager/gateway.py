@@ -27,11 +27,11 @@ from tornado.web import HTTPError
 from tornado.websocket import websocket_connect
 
 from .decisions import QUIET_STATES
-from .errors import ReadError
+from .errors import ReadError, RecordError
 from .kernels import CullingKernelManager
 from .kernelsource import KernelSource, own_timeout_in
 from .policy import CullingPolicy
-from .records import KernelRecord, Kind
+from .records import KernelRecord, Kind, utc
 
 #: How often (seconds) the gateway is asked about something that only it can see: a disconnect, a change of runs.
 POLL_SECONDS = 60.0
@@ -43,6 +43,31 @@ ANSWER_SECONDS = 20.0
 ASK_SECONDS = 5.0
 
 
+class Patience:
+    """Waits for one answer at a time, and no longer than `ANSWER_SECONDS`; upstream's client retries for minutes."""
+
+    def __init__(self) -> None:
+        self._asking: asyncio.Future[Any] | None = None
+
+    async def wait_for(self, asking: Coroutine[Any, Any, Any]) -> Any:
+        """Give the answer. A late request is left to end by itself, and until it has, nothing more is asked.
+
+        Raises
+        ------
+        ReadError
+            When the answer does not come in time.
+        """
+        if self._asking is not None and not self._asking.done():
+            asking.close()
+            raise ReadError("it has not answered the last request yet")
+        self._asking = task = asyncio.ensure_future(asking)
+        done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS)
+        if not done:
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise ReadError(f"no answer within {ANSWER_SECONDS:g} s")
+        return task.result()
+
+
 class GatewayKernelSource(KernelSource):
     """Kernels on a gateway as records; only those that this server started."""
 
@@ -51,7 +76,7 @@ class GatewayKernelSource(KernelSource):
         self.spec_metadata: dict[str, Any] = {}
         self.adopted: set[str] = set()
         self.may_list = True
-        self._asking: asyncio.Future[Any] | None = None
+        self._models, self._strangers = Patience(), Patience()
 
     def own_timeout(self, kernel: Any) -> float | None:
         """The ``cull_idle_timeout`` of the gateway's kernelspec.
@@ -72,7 +97,8 @@ class GatewayKernelSource(KernelSource):
         if getattr(kernel, "kernel", None) is None:
             raise KeyError(identity)
         record = super().read(identity, now)
-        return replace(record, owned=False) if identity in self.adopted else record
+        where = placed_by(kernel.kernel)
+        return replace(record, **where, owned=False) if identity in self.adopted else replace(record, **where)
 
     def forget(self, identity: str) -> None:
         """The kernel is gone."""
@@ -112,7 +138,7 @@ class GatewayKernelSource(KernelSource):
         if not self.manager._kernels:
             return
         try:
-            await self._in_time(self._fetch_all())
+            await self._models.wait_for(self._fetch_all())
         except Exception as error:
             raise ReadError(f"the gateway at {_public_url()} cannot be read: {_public(error)}") from error
 
@@ -124,14 +150,14 @@ class GatewayKernelSource(KernelSource):
         for name in {_spec_name(kernel) for kernel in kernels.values()} - set(self.spec_metadata):
             await self.learn_spec(name)
 
-    async def _list_models(self) -> dict[str, Any]:
-        """The gateway's models by kernel id; nothing when it forbids listing."""
-        if not self.may_list:
+    async def _list_models(self, insist: bool = False) -> dict[str, Any]:
+        """The gateway's models by kernel id; nothing when it forbids listing, unless that has to be an error."""
+        if not self.may_list and not insist:
             return {}
         try:
             response = await gateway_request(self.manager.kernels_url, method="GET")  # type: ignore[attr-defined]
         except HTTPError as error:
-            if error.status_code != 403:
+            if error.status_code != 403 or insist:
                 raise
             self.may_list = False
             self.manager.log.info("Culling: the gateway does not allow listing kernels; each is asked for.")
@@ -161,20 +187,23 @@ class GatewayKernelSource(KernelSource):
             raise
         return json.loads(response.body)
 
-    async def _in_time(self, asking: Coroutine[Any, Any, Any]) -> Any:
-        """Wait for an answer for `ANSWER_SECONDS` at most; upstream's client retries for over two minutes.
+    async def strangers(self) -> list[KernelRecord]:
+        """Records of the kernels on the gateway that are not in our list.
 
-        The request is left to end by itself, and until it has, the gateway is not asked again.
+        Raises
+        ------
+        ReadError
+            When the gateway cannot be read, or does not let its kernels be listed.
         """
-        if self._asking is not None and not self._asking.done():
-            asking.close()
-            raise ReadError("it has not answered the last request yet")
-        self._asking = task = asyncio.ensure_future(asking)
-        done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS)
-        if not done:
-            task.add_done_callback(lambda late: late.cancelled() or late.exception())
-            raise ReadError(f"no answer within {ANSWER_SECONDS:g} s")
-        return task.result()
+        try:
+            models = await self._strangers.wait_for(self._list_models(insist=True))
+        except Exception as error:
+            raise ReadError(
+                f"the gateway at {_public_url()} does not list its kernels, so nobody can tell what else is in use: "
+                f"{_public(error)}"
+            ) from error
+        now = datetime.now(timezone.utc)
+        return [record_of(model, now) for kernel_id, model in models.items() if kernel_id not in self.manager._kernels]
 
     async def learn_spec(self, name: str) -> None:
         """Fetch a kernelspec's metadata; what was judged without it is judged anew."""
@@ -229,6 +258,28 @@ def _public(error: Exception) -> str:
 
 def _spec_name(kernel: Any) -> str:
     return str((getattr(kernel, "kernel", None) or {}).get("name", ""))
+
+
+def placed_by(model: dict[str, Any]) -> dict[str, Any]:
+    """Where a model says that its kernel runs: Studio Classic adds these fields, other gateways do not."""
+    return {name: None if model.get(name) is None else str(model[name]) for name in ("app_name", "instance_type")}
+
+
+def record_of(model: dict[str, Any], now: datetime) -> KernelRecord:
+    """The record of a kernel that only the gateway knows. One without a usable time of last activity is kept."""
+    try:
+        last = utc(datetime.fromisoformat(str(model.get("last_activity")).replace("Z", "+00:00")), "last_activity")
+    except (ValueError, RecordError):
+        last = None
+    return KernelRecord(
+        identity=str(model["id"]),
+        name=str(model.get("name", "")),
+        state=model.get("execution_state"),
+        last_activity=last if last is None or last < now else now,
+        connections=model.get("connections") or 0,
+        owned=False,
+        **placed_by(model),
+    )
 
 
 async def remote_at_work(kernel_id: str) -> bool:
@@ -319,5 +370,5 @@ class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelMana
                 self.log.warning(
                     "Culling: kernelspec %s: %s; until it is known its kernels are kept", name, _public(error)
                 )
-        self._culler.wake_soon(Kind.KERNEL)
+        self._culler.arrived(Kind.KERNEL, kernel_id)
         return kernel_id

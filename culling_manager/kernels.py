@@ -12,11 +12,12 @@ from tornado.ioloop import IOLoop
 from traitlets import Bool, Bunch, TraitError, observe
 
 from .activity import NO_USE, follow_iopub, follow_requests
+from .appsource import join_apps
 from .culler import IdleCuller
 from .errors import SettingError
 from .kernelsource import KernelSource
 from .records import Kind
-from .settings import DEFAULT_INTERVAL_SECONDS, Minutes, Seconds, configured
+from .settings import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, configured
 
 
 class CullingKernelManager(AsyncMappingKernelManager):
@@ -61,7 +62,16 @@ class CullingKernelManager(AsyncMappingKernelManager):
     dry_run = Bool(
         False,
         config=True,
-        help="""Decide, log and report, but shut nothing down.""",
+        help="""Decide, log and report, but shut nothing down and delete no app.""",
+    )
+    app_manager_class = ClassOrName(
+        "auto",
+        config=True,
+        help="""The app manager, a subclass of culling_manager.apps.AppManager or its import name, which deletes the
+        billed compute once nothing on it has been in use for `idle_timeout`. "auto": the one for the place that
+        SageMaker's resource metadata file names (a Studio space, Studio Classic, a notebook instance); without that
+        file there is none. culling_manager.apps.NoApps: nothing is deleted.
+        culling_manager.apps.JupyterServerProcess: this server is stopped.""",
     )
 
     _ready = False
@@ -78,6 +88,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
             self._culler.attach(self._source)
         except SettingError as error:
             raise TraitError(f"{type(self).__name__}: {error}") from None
+        join_apps(self._culler, self, self.app_manager_class)
         IOLoop.current().add_callback(self._culler.start)
 
     def _make_source(self) -> KernelSource:
@@ -164,6 +175,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
         kernel = self._kernels.get(kernel_id)
         if kernel is not None and kernel.has_trait("execution_state"):
             kernel.observe(self._state_changed, "execution_state")
+        self._culler.arrived(Kind.KERNEL, kernel_id)
         return kernel_id
 
     def _state_changed(self, change: Bunch) -> None:
@@ -187,6 +199,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
     def remove_kernel(self, kernel_id: str) -> Any:
         """Take a kernel off the list, and what we remembered of it."""
         if self._ready:
+            self._culler.leaving(Kind.KERNEL, kernel_id)
             self._source.forget(kernel_id)
         return super().remove_kernel(kernel_id)
 

@@ -221,6 +221,7 @@ class KernelSource:
         if kernel is None or getattr(kernel, "_activity_stream", kernel) is not None:
             return
         last_activity = kernel.last_activity
+        self.activity(kernel_id).welcome_expected = True
         self.manager.start_watching_activity(kernel_id)
         kernel.last_activity = last_activity
 

@@ -1,4 +1,4 @@
-"""What was seen of one kernel or terminal at one instant, and what came of acting on it.
+"""What was seen of one kernel, terminal or app at one instant, and what came of acting on it.
 
 Records are facts without judgement. Timestamps are aware and in UTC; a naive one is refused, because comparing local
 time with UTC is how an idle culler kills fresh work.
@@ -18,6 +18,7 @@ class Kind(Enum):
 
     KERNEL = "kernel"
     TERMINAL = "terminal"
+    APP = "app"
 
 
 def utc(value: datetime | None, name: str) -> datetime | None:
@@ -43,7 +44,8 @@ class KernelRecord:
 
     `state` is Jupyter's execution state. `idle_timeout` (seconds) is the kernelspec's own ``cull_idle_timeout``, if it
     has one. `error` says why the reading is not to be trusted, if it is not. `settled` is False while nothing was heard
-    from the kernel, since its start or since the last request to it, that would make its state believable.
+    from the kernel, since its start or since the last request to it, that would make its state believable. `app_name`
+    and `instance_type` are what the kernel's model says of where it runs, if it says anything.
     """
 
     identity: str
@@ -58,6 +60,8 @@ class KernelRecord:
     alive: bool = True
     owned: bool = True
     settled: bool = True
+    app_name: str | None = None
+    instance_type: str | None = None
     error: str | None = None
 
 
@@ -78,7 +82,31 @@ class TerminalRecord:
     error: str | None = None
 
 
-Record = KernelRecord | TerminalRecord
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppRecord:
+    """One billed unit of compute as it was seen.
+
+    `state` is what its service says; only ``InService`` is in use or idle. `watched_since` is when this culler first
+    saw it so. `last_activity` is the latest of every kernel and terminal that it has or had. `kept_by` says in words
+    which of them keeps it for as long as things are as they are, and `kept_until` when the last one that is kept until
+    an instant is due. `protected` means that its name is among those never to be deleted.
+    """
+
+    identity: str
+    name: str
+    app_type: str = ""
+    state: str | None
+    created_at: datetime | None = None
+    watched_since: datetime | None = None
+    last_activity: datetime | None = None
+    kept_by: str | None = None
+    kept_until: datetime | None = None
+    protected: bool = False
+    instance_type: str | None = None
+    error: str | None = None
+
+
+Record = KernelRecord | TerminalRecord | AppRecord
 
 
 class Result(Enum):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .decisions import Decision, Reason
 from .errors import Trouble
 from .policy import CullingPolicy
-from .records import KernelRecord, Kind, Outcome, Record
+from .records import AppRecord, KernelRecord, Kind, Outcome, Record
 
 if TYPE_CHECKING or sys.version_info >= (3, 11):
     from typing import assert_never
@@ -71,6 +71,12 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
             return "Its shell has ended; a background job still holds it."
         case Reason.CLOCK_JUMP:
             return f"Kept for {_until(decision, now)}, because the clock jumped."
+        case Reason.NOT_IN_SERVICE:
+            return f"Not in service: its service says {getattr(record, 'state', None)}."
+        case Reason.PROTECTED:
+            return "Kept: its name is among those that are never deleted."
+        case Reason.IN_USE:
+            return f"Kept by {getattr(record, 'kept_by', None)}."
     assert_never(decision.reason)
 
 
@@ -84,6 +90,7 @@ def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
     words = {
         Kind.KERNEL: after.format(policy.idle_timeout / 60) if policy.idle_timeout > 0 else "not culled",
         Kind.TERMINAL: after.format(policy.terminal_timeout / 60) if policy.terminal_timeout > 0 else "not culled",
+        Kind.APP: f"after {policy.idle_timeout / 60:g} min without use" if policy.idle_timeout > 0 else "not deleted",
     }
     if policy.keep_terminals:
         words[Kind.TERMINAL] = "kept"
@@ -101,14 +108,20 @@ def culling_line(record: Record, decision: Decision) -> str:
             f"Culling '{record.state}' kernel '{record.name}' ({record.identity}) with {record.connections} "
             f"connections: {decision.reason.value}{idle}."
         )
+    if isinstance(record, AppRecord):
+        return f"Deleting app {record.name!r} ({record.identity}): {decision.reason.value}{idle}."
     return f"Culling terminal '{record.identity}': {decision.reason.value}{idle}."
 
 
 def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
-    """One kernel or terminal in the state document."""
+    """One kernel, terminal or app in the state document."""
     found: dict[str, Any] = {"id": record.identity}
     if isinstance(record, KernelRecord):
         found |= {"name": record.name, "state": record.state, "connections": record.connections}
+    elif isinstance(record, AppRecord):
+        found |= {"name": record.name, "state": record.state, "type": record.app_type}
+        found |= {"instance_type": record.instance_type, "created_at": iso(record.created_at)}
+        found |= {"watched_since": iso(record.watched_since)}
     else:
         found |= {"name": record.identity, "state": "ended" if record.ended else "running"}
     return found | {
@@ -142,11 +155,15 @@ def state_document(
     next_wake_up: datetime | None,
     kernels: Iterable[tuple[Record, Decision]] = (),
     terminals: Iterable[tuple[Record, Decision]] = (),
+    apps: Iterable[tuple[Record, Decision]] = (),
+    app_manager: dict[str, str] | None = None,
     troubles: Iterable[Trouble] = (),
     outcomes: Iterable[Outcome] = (),
     notices: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The one document that command line, web page and tests read. `policy` is in seconds."""
+    troubles = list(troubles)
+    errors = {trouble.subject: trouble.message for trouble in troubles if trouble.active}
     return {
         "version": version,
         "now": iso(now),
@@ -158,6 +175,10 @@ def state_document(
         "next_wake_up": iso(next_wake_up),
         "kernels": [entry(record, decision, now) for record, decision in kernels],
         "terminals": [entry(record, decision, now) for record, decision in terminals],
-        "apps": [],
+        "app_manager": app_manager,
+        "apps": [
+            entry(record, decision, now) | {"error": errors.get(f"app {record.identity}") or errors.get("apps")}
+            for record, decision in apps
+        ],
         "recent": [outcome_entry(outcome) for outcome in outcomes],
     }

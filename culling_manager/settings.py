@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from traitlets import Any as AnyValue
 from traitlets import Float, TraitError
 from traitlets.config import Configurable
 
@@ -50,6 +51,24 @@ class Seconds(Minutes):
             return number(name, value, low=-LONGEST_SECONDS, high=LONGEST_SECONDS, accepted=accepted)
         except SettingError as error:
             raise TraitError(str(error)) from None
+
+
+class ClassOrName(AnyValue):
+    """A class or its import name, which is looked up by whoever uses it; from the command line always a name."""
+
+    info_text = "a class or its import name"
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Refuse what is neither, naming trait, value and what is accepted."""
+        if isinstance(value, type) or (isinstance(value, str) and value.strip()):
+            return value
+        raise TraitError(
+            str(SettingError(f"{type(obj).__name__}.{self.name}", value, "'auto', or a class or its import name"))
+        )
+
+    def from_string(self, s: str) -> str:
+        """A name as it stands."""
+        return s
 
 
 def configured(owner: Configurable, given: dict[str, Any], name: str) -> bool:

@@ -67,11 +67,12 @@ class TerminalSource:
     def read(self, identity: str, now: datetime) -> TerminalRecord:
         """Read one terminal. KeyError when it is gone."""
         terminal = self.manager.terminals[identity]
-        return TerminalRecord(
+        record = TerminalRecord(
             identity=identity,
             last_activity=utc(getattr(terminal, "last_activity", None), "last_activity"),
             ended=terminal in self.terminated,
         )
+        return self.manager._culler.place(record)
 
     def unreadable(self, identity: str, error: str) -> TerminalRecord:
         """The record of a terminal whose reading failed."""
@@ -198,6 +199,13 @@ class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore
             ptywclients.last_activity = datetime.now(timezone.utc)  # type: ignore[attr-defined]
         super().start_reading(ptywclients)
         self._culler.wake_soon(Kind.TERMINAL)
+
+    def on_eof(self, ptywclients: PtyWithClients) -> None:
+        """The terminal has ended: tell before it is off the list, where it may be known under another name already."""
+        name = getattr(ptywclients, "term_name", None)
+        if name is not None and self.terminals.get(name) is ptywclients:
+            self._culler.leaving(Kind.TERMINAL, name)
+        super().on_eof(ptywclients)
 
     async def terminate_all(self) -> None:
         """Terminate all terminals; nothing is culled meanwhile."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 0.035
 #: How long asking one thing to stop may take (seconds) before it counts as failed and is tried again later.
 STOP_LIMIT_SECONDS = 120.0
+#: Shutdowns of one kind that may be under way at the same time.
+CONCURRENT_STOPS = 128
 #: First retry after a failure, about (seconds); doubled each time, up to the cap.
 RETRY_SECONDS = 30.0
 RETRY_CAP_SECONDS = 3600.0
@@ -37,7 +39,7 @@ AT_ONCE = datetime.min.replace(tzinfo=timezone.utc)
 
 @dataclass(slots=True)
 class Item:
-    """What is remembered of one kernel or terminal between two looks."""
+    """What is remembered of one kernel, terminal or app between two looks."""
 
     fingerprint: Hashable
     record: Record
@@ -59,6 +61,7 @@ class Watch:
     next_look: datetime = AT_ONCE
     items: dict[str, Item] = field(default_factory=dict)
     looking: asyncio.Task[list[asyncio.Task[Outcome]]] | None = None
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_STOPS))
     _stale_at: datetime = NEVER
     _failure: str | None = None
     _failures: int = 0
@@ -72,8 +75,30 @@ class Watch:
         for item in self.items.values():
             item.fingerprint, item.retry_at, item.rehearsed = None, None, False
         if self._failure is None:
-            self._stale_at = NEVER
+            self._stale_at = min(self._stale_at, self._stale_from(self.culler.clock.now()))
         self.look_soon()
+
+    def refresh_within(self, seconds: float) -> None:
+        """Facts may have changed that do not come by themselves: fetch them in `seconds` at the latest."""
+        if self._failure is None:
+            self._stale_at = min(self._stale_at, self.culler.clock.now() + timedelta(seconds=seconds))
+            self.next_look = min(self.next_look, self._stale_at)
+            self.culler.arm_again()
+
+    def being_culled(self, identity: str) -> tuple[Record, Decision] | None:
+        """The decision that is being carried out on it just now, if one is, and the record that it rests on.
+
+        What its end itself makes it say comes later than that record.
+        """
+        item = self.items.get(identity)
+        return (item.record, item.decision) if item is not None and item.stopping else None
+
+    def record_of(self, identity: str, now: datetime) -> Record | None:
+        """A fresh record of one item; None when it is gone."""
+        try:
+            return self._read(identity, now)
+        except KeyError:
+            return None
 
     async def look(self, thorough: bool = False) -> list[asyncio.Task[Outcome]]:
         """One round over this source; gives the tasks that carry out what was decided.
@@ -187,7 +212,8 @@ class Watch:
             item = self.items[identity] = Item(fingerprint, record, decision, None)
         elif item.decision.reason is not decision.reason:
             self._tell_change(item, decision)
-        item.fingerprint, item.record, item.decision, item.rehearsed = fingerprint, record, decision, False
+        item.rehearsed = item.rehearsed and item.record == record
+        item.fingerprint, item.record, item.decision = fingerprint, record, decision
         self._set_deadline(item)
         if decision.reason is Reason.UNKNOWN:
             self._doubt(item, now)
@@ -238,7 +264,8 @@ class Watch:
         """Tell why it is kept without being known, and read it again before long."""
         record, kind = item.record, self.source.kind.value
         item.fingerprint = None
-        self._stale_at = min(self._stale_at, now + timedelta(seconds=RETRY_SECONDS))
+        if self._failure is None:
+            self._stale_at = min(self._stale_at, now + timedelta(seconds=RETRY_SECONDS))
         if record.error is None or record.error != self._failure:
             words = record.error or (
                 f"{kind} {record.identity} is kept, for its state is not known: state "
@@ -275,7 +302,7 @@ class Watch:
     async def _cull(self, identity: str, item: Item) -> Outcome:
         """Carry out one decision; whatever happens, it ends in an `Outcome`."""
         try:
-            async with self.culler.slots:
+            async with self.slots:
                 result, words = await self._carry_out(identity, item)
         except Exception as error:
             result, words = Result.FAILED, str(error) or repr(error)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from culling_manager.decisions import Decision, decide_kernel, kernel_timeout
+from traitlets import Any as AnyTrait
+from traitlets import Dict, List
+
+from culling_manager.apps import AppManager
+from culling_manager.apps.threads import THREAD_NAME
+from culling_manager.culler import IdleCuller
+from culling_manager.decisions import Decision, decide_kernel, decide_terminal, kernel_timeout
+from culling_manager.errors import ReadError
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import KernelRecord, Kind
+from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
 from culling_manager.source import KEPT
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
@@ -81,9 +89,13 @@ class FakeTimer:
 
 
 async def settle() -> None:
-    """Let every task run until it waits for something."""
+    """Let every task run until it waits for time to go by, also one that waits for a call in a thread."""
     for _ in range(12):
         await asyncio.sleep(0)
+    while any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+        await asyncio.sleep(0.001)
+        for _ in range(12):
+            await asyncio.sleep(0)
 
 
 @dataclass
@@ -174,3 +186,100 @@ class FakeKernels:
             raise RuntimeError("it refuses to stop")
         self.stopped.append(identity)
         del self.records[identity]
+
+
+@dataclass
+class HomedKernels(FakeKernels):
+    """Kernels that live on apps: the culler hears of those that come and go, as from our managers."""
+
+    culler: IdleCuller | None = None
+    others: dict[str, KernelRecord] = field(default_factory=dict)
+    others_error: Exception | None = None
+
+    def start(self, identity: str, **changes: Any) -> None:
+        self.put(identity, **changes)
+        assert self.culler is not None
+        self.culler.arrived(self.kind, identity)
+
+    def end(self, identity: str) -> None:
+        """Its user shuts it down."""
+        assert self.culler is not None
+        self.culler.leaving(self.kind, identity)
+        del self.records[identity]
+
+    async def stop(self, record: KernelRecord) -> None:
+        if record.identity not in self.failing and self.culler is not None:
+            self.culler.leaving(self.kind, record.identity)
+        await super().stop(record)
+
+    async def strangers(self) -> list[KernelRecord]:
+        """Kernels on the gateway that are not ours."""
+        if self.others_error is not None:
+            raise ReadError(str(self.others_error))
+        return [replace(record, owned=False) for record in self.others.values()]
+
+
+@dataclass
+class FakeTerminals(HomedKernels):
+    """A source of terminal records."""
+
+    kind: Kind = Kind.TERMINAL
+
+    def put(self, identity: str, **changes: Any) -> None:
+        """Add a terminal or change one."""
+        known: Any = self.records.get(identity) or TerminalRecord(identity=identity, last_activity=NOON)
+        self.records[identity] = replace(known, **changes)
+
+    def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
+        return [(identity, None, None) for identity in list(self.records)]
+
+    def read(self, identity: str, now: datetime) -> Any:
+        record: Any = self.records[identity]
+        return record if self.culler is None else self.culler.place(record)
+
+    def decide(self, record: Any, policy: CullingPolicy, now: datetime) -> Decision:
+        return decide_terminal(record, policy, now)
+
+    def timeout(self, record: Any, policy: CullingPolicy) -> float:
+        return policy.terminal_timeout
+
+
+class FakeApps(AppManager):
+    """Apps in memory; it notes what was deleted, and fails on request."""
+
+    lists = True
+    shares_kernels = True
+    apps = Dict()
+    deleted = List()
+    calls = List()
+    list_error = AnyTrait(None)
+    delete_error = AnyTrait(None)
+    before_delete = AnyTrait(None)
+
+    def put(self, name: str, **changes: Any) -> None:
+        """Add an app or change one."""
+        known = self.apps.get(name) or AppRecord(
+            identity=name, name=name, app_type="Fake", state="InService", created_at=NOON
+        )
+        self.apps[name] = replace(known, **changes)
+
+    async def list_apps(self) -> list[AppRecord]:
+        self.calls.append("list")
+        if self.list_error is not None:
+            raise self.list_error
+        return list(self.apps.values())
+
+    async def delete_app(self, app: AppRecord) -> None:
+        self.calls.append("delete")
+        if self.delete_error is not None:
+            raise self.delete_error
+        if self.before_delete is not None:
+            self.before_delete(app)
+        self.deleted.append(app.identity)
+        self.put(app.identity, state="Deleting")
+
+    def apps_of_kernel(self, kernel: KernelRecord, apps: Mapping[str, AppRecord]) -> list[str]:
+        return [kernel.app_name] if kernel.app_name else list(apps)
+
+    def apps_of_terminal(self, terminal: TerminalRecord, apps: Mapping[str, AppRecord]) -> list[str]:
+        return [name for name in apps if terminal.identity.startswith(name)]

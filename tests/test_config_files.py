@@ -40,6 +40,7 @@ DOCUMENTED = {
         "cull_connected": True,
         "cull_busy": False,
         "dry_run": False,
+        "app_manager_class": "auto",
     },
     "CullingTerminalManager": {"keep_terminals": False, "idle_timeout": None},
 }

@@ -68,6 +68,7 @@ class Kernels:
         stream.on_recv(replies.append)
         if wait:
             await until(lambda: replies and not activity.outstanding and kernel.execution_state == "idle", 30)
+            await until(lambda: ago(milliseconds=300) > kernel.last_activity)  # output is flushed every 200 ms
             stream.close()
         return stream
 
@@ -528,6 +529,7 @@ def test_a_kernel_whose_shutdown_failed_is_heard_again(run):
 
             kernel.shutdown_kernel = refuse
             await kernels.manager.cull_kernels()
+            await asyncio.sleep(0.2)  # a kernel greets a new connection, and that is no activity
             listening, last_activity = kernel._activity_stream, kernel.last_activity
             kernel.shutdown_kernel = shutdown
             kernels.manager._pending_kernels.pop(kernel_id, None)

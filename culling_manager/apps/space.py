@@ -1,0 +1,35 @@
+"""SageMaker Studio JupyterLab and Code Editor spaces: this server's own app."""
+
+from __future__ import annotations
+
+from ..errors import GoneError
+from ..records import AppRecord
+from .sagemaker import SageMakerAppManager
+
+
+class SpaceApp(SageMakerAppManager):
+    """The app that this very server runs on. Needs nothing but ``sagemaker:DeleteApp`` on it."""
+
+    async def list_apps(self) -> list[AppRecord]:
+        """The app itself, which is in service, for we run on it; that needs no call."""
+        found = self.metadata
+        return [AppRecord(identity=found.arn, name=found.name, app_type=found.app_type, state="InService")]
+
+    def is_protected(self, name: str) -> bool:
+        """Every space's app is called 'default', so the space's name counts too."""
+        return super().is_protected(name) or super().is_protected(self.metadata.owner[1])
+
+    async def look_again(self, app: AppRecord) -> AppRecord:
+        """There is nothing to look at but our own kernels and terminals; only get ready."""
+        await self.prepare()
+        return app
+
+    async def delete_app(self, app: AppRecord) -> None:
+        """Ask SageMaker to delete it; the process lives on until the container is stopped."""
+        found = self.metadata
+        member, owner = found.owner
+        parameters = {"DomainId": found.domain_id, member: owner, "AppType": found.app_type, "AppName": found.name}
+        try:
+            await self.call("delete_app", found.app_arn(found.app_type, found.name), **parameters)
+        except GoneError as error:
+            raise GoneError(f"it is being deleted already ({error})") from error

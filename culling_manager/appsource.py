@@ -1,0 +1,343 @@
+"""Apps as records: what an app manager lists, joined with the kernels and terminals that live on it.
+
+Facts about apps are fetched twice per idle timeout and when one looks due. That is enough: whatever became idle unseen
+in between is due a whole timeout after its last activity, so it is seen in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from .decisions import (
+    IN_SERVICE,
+    Decision,
+    Reason,
+    decide_app,
+    decide_kernel,
+    decide_terminal,
+    keeps_app,
+    keeps_app_until,
+)
+from .errors import GoneError, ReadError
+from .events import emit
+from .policy import CullingPolicy
+from .records import AppRecord, KernelRecord, Kind, Record, TerminalRecord, utc
+
+if TYPE_CHECKING:
+    from .apps.base import AppManager
+    from .culler import IdleCuller
+
+#: A list of apps that is older than this (seconds) is fetched again before anything on it is deleted.
+FRESH_SECONDS = 5.0
+#: How soon apps are listed again (seconds) when a kernel was started on one that is not known.
+ARRIVAL_SECONDS = 15.0
+#: How soon (seconds), at first, it is looked what became of an accepted deletion, or of an app that is not ready.
+POLL_SECONDS = 60.0
+
+Resident = tuple["KernelRecord | TerminalRecord", Decision]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered of an app for as long as it is in service."""
+
+    watched_since: datetime
+    created_at: datetime | None
+    last_activity: datetime | None = None
+
+    def note(self, at: datetime | None) -> None:
+        """Count use of it at an instant."""
+        if at is not None and (self.last_activity is None or at > self.last_activity):
+            self.last_activity = at
+
+
+@dataclass(slots=True)
+class AppSource:
+    """The apps of one app manager as a `Source`."""
+
+    apps: AppManager
+    culler: IdleCuller
+    kind: Kind = Kind.APP
+    listed: dict[str, AppRecord] = field(default_factory=dict)
+    memories: dict[str, Memory] = field(default_factory=dict)
+    asked: dict[str, datetime] = field(default_factory=dict)
+    strangers: dict[str, KernelRecord] = field(default_factory=dict)
+    refreshed_at: datetime | None = None
+    _first_seen: dict[str, datetime] = field(default_factory=dict)
+
+    # -- what the culler asks of a source ----------------------------------------------------------
+
+    def settings(self) -> Mapping[str, Any]:
+        """None of its own: an app follows the kernels' policy."""
+        return {}
+
+    def apply(self, changes: Mapping[str, Any]) -> None:
+        """Nothing to take over."""
+
+    def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
+        """Every app; whether it is due takes more than a glance."""
+        return [(identity, None, None) for identity in self.listed]
+
+    def exists(self, identity: str) -> bool:
+        """Whether it is listed."""
+        return identity in self.listed
+
+    def catch_up(self, identity: str) -> None:
+        """Count what is on its way to a kernel of the app, so that the last look sees it."""
+        watch = self.culler.watches.get(Kind.KERNEL)
+        for record, _ in [] if watch is None else self._residents_of(identity, self.culler.now()):
+            if isinstance(record, KernelRecord) and watch is not None and watch.source.exists(record.identity):
+                watch.source.catch_up(record.identity)
+
+    def fingerprint(self, identity: str) -> Hashable:
+        """None: an app is read each time. KeyError when it is gone."""
+        self.listed[identity]
+        return None
+
+    def read(self, identity: str, now: datetime) -> AppRecord:
+        """Read one app with all that lives on it. KeyError when it is gone."""
+        record = self.listed[identity]
+        memory = self.memories.get(identity)
+        if memory is None:
+            return record
+        residents = self._residents_of(identity, now)
+        for resident, _ in residents:
+            memory.note(self._last_use(resident, now))
+        keepers = [f"{_subject(each)} ({decision.reason.value})" for each, decision in residents if keeps_app(decision)]
+        until = [keeps_app_until(decision) for _, decision in residents]
+        memory.watched_since = min(memory.watched_since, now)
+        return replace(
+            record,
+            state="Deleting" if identity in self.asked and record.state == IN_SERVICE else record.state,
+            created_at=memory.created_at,
+            watched_since=memory.watched_since,
+            last_activity=None if memory.last_activity is None else min(memory.last_activity, now),
+            kept_by=None if not keepers else ", ".join(keepers[:3]) + (" and others" if keepers[3:] else ""),
+            kept_until=max((each for each in until if each is not None), default=None),
+            protected=self.apps.is_protected(record.name),
+        )
+
+    def unreadable(self, identity: str, error: str) -> AppRecord:
+        """The record of an app whose reading failed."""
+        return AppRecord(identity=identity, name=identity, state=None, error=error)
+
+    def decide(self, record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision:
+        """The pure decision."""
+        return decide_app(record, policy, now)
+
+    def timeout(self, record: AppRecord | None, policy: CullingPolicy) -> float:
+        """Seconds until an app is due."""
+        return policy.idle_timeout
+
+    def stale_after(self, policy: CullingPolicy) -> float | None:
+        """Half a timeout; sooner at the start, and after a deletion was accepted, less and less often."""
+        if policy.idle_timeout <= 0:
+            return None
+        if self.refreshed_at is None:
+            return 0.0
+        half = policy.idle_timeout / 2
+        since = [max(0.0, (self.refreshed_at - asked).total_seconds()) for asked in self.asked.values()]
+        return min(half, max(POLL_SECONDS, min(since))) if since else half
+
+    async def refresh(self) -> None:
+        """Fetch the list of apps, and of the kernels on them that are not ours.
+
+        Raises
+        ------
+        CullingError
+            When either cannot be had.
+        """
+        again = getattr(self.apps, "again", None)
+        if again is not None:
+            self.apps = again()
+            if getattr(self.apps, "again", None) is not None:
+                raise ReadError(f"{self.apps.reason}; until it can be read no app is deleted")  # type: ignore[attr-defined]
+            self.culler.log.info("Culling: apps are managed by %s", type(self.apps).__name__)
+        if self.apps.shares_kernels:
+            await self._meet_strangers()
+        self._take(await self.apps.list_apps())
+
+    async def confirm(self, record: AppRecord) -> None:
+        """Cull what lives on it and is due, wait for that, and get a fresh look at the app itself."""
+        residents = self._residents_of(record.identity, self.culler.now())
+        due = [resident for resident, decision in residents if decision.cull]
+        await asyncio.gather(*(self._cull_first(resident) for resident in due))
+        now = self.culler.now()
+        age = FRESH_SECONDS if self.refreshed_at is None else (now - self.refreshed_at).total_seconds()
+        if not 0 <= age < FRESH_SECONDS:
+            await self.refresh()
+        try:
+            self.listed[record.identity] = fresh = await self.apps.look_again(self.listed[record.identity])
+        except (GoneError, KeyError):
+            self.listed.pop(record.identity, None)
+            return
+        if fresh.state != IN_SERVICE:
+            self.culler.watches[Kind.APP].refresh_within(POLL_SECONDS)
+
+    async def stop(self, record: AppRecord) -> None:
+        """Have it deleted. KeyError when it is gone, or going, already."""
+        emit(self.apps.server, "deleting", record, self.culler.now())
+        try:
+            await self.apps.delete_app(record)
+        except GoneError as error:
+            self._was_asked(record.identity)
+            self.culler.log.info("Culling: app %s: %s", record.name, error)
+            raise KeyError(record.identity) from error
+        self._was_asked(record.identity)
+        emit(self.apps.server, "accepted", record, self.culler.now())
+
+    def _was_asked(self, identity: str) -> None:
+        """Deleting takes its time: look now and then what became of it, and do not ask again meanwhile."""
+        self.asked[identity] = self.culler.now()
+        self.culler.watches[Kind.APP].refresh_within(POLL_SECONDS)
+
+    # -- what comes and goes -------------------------------------------------------------------------
+
+    def place(self, terminal: TerminalRecord) -> TerminalRecord:
+        """Say where a terminal runs."""
+        return self.apps.place(terminal)
+
+    def arrived(self, record: Record) -> None:
+        """A kernel was started, perhaps on an app that is not known yet."""
+        if self.apps.lists and isinstance(record, KernelRecord) and not self.apps.knows_home_of(record, self.listed):
+            self.culler.watches[Kind.APP].refresh_within(ARRIVAL_SECONDS)
+
+    def left(self, record: Record, used_at: datetime | None) -> None:
+        """A kernel or terminal goes; its app remembers when it was last used, which may be now."""
+        if isinstance(record, AppRecord):
+            return
+        self._first_seen.pop(_subject(record), None)
+        for identity in self._homes_of(record):
+            if identity in self.memories:
+                self.memories[identity].note(used_at or record.last_activity)
+        self.culler.wake_soon(Kind.APP)
+
+    def describe(self) -> dict[str, str]:
+        """Which app manager there is, and why there is none."""
+        return {"class": type(self.apps).__name__, "detail": str(getattr(self.apps, "reason", ""))}
+
+    # -- residents -----------------------------------------------------------------------------------
+
+    def _residents_of(self, identity: str, now: datetime) -> list[Resident]:
+        """The kernels and terminals that live, or may live, on an app, and what is decided on each."""
+        return [(record, decision) for record, decision in self._residents(now) if identity in self._homes_of(record)]
+
+    def _residents(self, now: datetime) -> Iterable[Resident]:
+        policy = self.culler.policy
+        for kind in (Kind.KERNEL, Kind.TERMINAL):
+            watch = self.culler.watches.get(kind)
+            for record, decision in [] if watch is None else watch.current(now):
+                if isinstance(record, KernelRecord) and decision.reason is Reason.EXTERNAL:
+                    yield record, decide_kernel(replace(record, owned=True), policy, now)
+                elif not isinstance(record, AppRecord):
+                    yield record, decision
+        for stranger in self.strangers.values():
+            if not self._is_ours(stranger):
+                yield stranger, decide_kernel(replace(stranger, owned=True), policy, now)
+        for terminal in self._other_terminals():
+            yield terminal, decide_terminal(terminal, policy, now)
+
+    def _is_ours(self, record: Record) -> bool:
+        """Whether our managers list it."""
+        kind = Kind.TERMINAL if isinstance(record, TerminalRecord) else Kind.KERNEL
+        watch = self.culler.watches.get(kind)
+        return watch is not None and watch.source.exists(record.identity)
+
+    def _other_terminals(self) -> Iterable[TerminalRecord]:
+        """Terminals of a terminal manager that is not ours: they are not culled, but they count."""
+        settings = getattr(getattr(self.apps.server, "web_app", None), "settings", {})
+        manager = settings.get("terminal_manager")
+        if manager is None or Kind.TERMINAL in self.culler.watches:
+            return
+        for name, terminal in list(manager.terminals.items()):
+            last = utc(getattr(terminal, "last_activity", None), "last_activity")
+            yield self.apps.place(TerminalRecord(identity=name, last_activity=last))
+
+    def _homes_of(self, record: KernelRecord | TerminalRecord) -> Collection[str]:
+        if isinstance(record, KernelRecord):
+            return self.apps.apps_of_kernel(record, self.listed)
+        return self.apps.apps_of_terminal(record, self.listed)
+
+    def _last_use(self, record: KernelRecord | TerminalRecord, now: datetime) -> datetime | None:
+        """When it was last used; for one that does not tell, when it was first seen."""
+        if record.last_activity is not None:
+            return record.last_activity
+        return self._first_seen.setdefault(_subject(record), now)
+
+    async def _cull_first(self, record: KernelRecord | TerminalRecord) -> None:
+        if self._is_ours(record):
+            kind = Kind.TERMINAL if isinstance(record, TerminalRecord) else Kind.KERNEL
+            await self.culler.consider(kind, record.identity)
+
+    # -- what a list tells -----------------------------------------------------------------------------
+
+    async def _meet_strangers(self) -> None:
+        """Fetch the kernels on the gateway that are not ours; one that has gone was in use until now."""
+        watch = self.culler.watches.get(Kind.KERNEL)
+        fetch = getattr(None if watch is None else watch.source, "strangers", None)
+        if fetch is None:
+            raise ReadError(
+                f"{type(self.apps).__name__} needs the list of all kernels on the gateway, and this server has no "
+                "gateway (see --gateway-url); no app is deleted"
+            )
+        found = {record.identity: record for record in await fetch()}
+        for identity in set(self.strangers) - set(found):
+            gone = self.strangers.pop(identity)
+            if not self._is_ours(gone):
+                self.left(gone, self.culler.now())
+        self.strangers = found
+
+    def _take(self, records: Iterable[AppRecord]) -> None:
+        """Take over a fresh list. What is remembered of an app goes when it is not in service any more."""
+        self.refreshed_at = now = self.culler.now()
+        self.listed = {record.identity: record for record in records}
+        running = {identity: record for identity, record in self.listed.items() if record.state == IN_SERVICE}
+        self.memories = {identity: memory for identity, memory in self.memories.items() if identity in running}
+        for identity, record in running.items():
+            created, known = utc(record.created_at, "created_at"), self.memories.get(identity)
+            if known is None or (created is not None and known.created_at is not None and created > known.created_at):
+                self.memories[identity] = Memory(now, None if created is None else min(created, now))
+        for identity, since in list(self.asked.items()):
+            self._see_what_became_of(identity, since, now)
+
+    def _see_what_became_of(self, identity: str, since: datetime, now: datetime) -> None:
+        """An app whose deletion was accepted is gone, going, failed, or still there after all."""
+        record = self.listed.get(identity)
+        if record is None or record.state != IN_SERVICE:
+            del self.asked[identity]
+            if record is not None and record.state == "Failed":
+                self.culler.trouble(f"app {identity}", f"app {record.name} is in status Failed since its deletion")
+        elif now - since > timedelta(seconds=self.apps.patience):
+            del self.asked[identity]
+            self.culler.trouble(
+                f"app {identity}",
+                f"the deletion of app {record.name} was accepted at {since:%H:%M} UTC and it is still in service: "
+                "it is asked for again",
+            )
+
+
+def _subject(record: Record) -> str:
+    return f"{'terminal' if isinstance(record, TerminalRecord) else 'kernel'} {record.identity}"
+
+
+def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:
+    """Have `culler` look after the apps of the app manager that `wanted` names, on a server that has any.
+
+    Raises
+    ------
+    TraitError
+        When `wanted` is no app manager.
+    """
+    from .apps.auto import make
+    from .apps.none import NoApps
+
+    if not hasattr(kernel_manager.parent, "init_webapp"):
+        return  # a manager of its own, in somebody's program: nothing of the machine is its to stop
+    apps = make(wanted, kernel_manager)
+    culler.neighbours = source = AppSource(apps, culler)
+    if not isinstance(apps, NoApps) or apps.again is not None:
+        culler.attach(source)
