@@ -334,9 +334,9 @@ class IdleCuller:
         if self.troubles.note(subject, words, self.clock.now()) and not told:
             self.log.warning("Culling: %s", words)
 
-    def tell_culling(self, record: Record, decision: Decision) -> None:
-        """The line before something is shut down."""
-        self.log.warning("%s", culling_line(record, decision))
+    def tell_culling(self, record: Record, decision: Decision, attempts: int) -> None:
+        """The line before something is shut down; told once, and not again at each try after a failed one."""
+        self.log.log(logging.DEBUG if attempts else logging.WARNING, "%s", culling_line(record, decision))
 
     def tell_outcome(self, outcome: Outcome) -> None:
         """The line after it, where there is something to add, and the memory for `status`."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .decisions import Decision, Reason, hold_after
 from .errors import StopError
-from .records import Outcome, Record, Result
+from .records import Kind, Outcome, Record, Result
 from .source import KEPT, Source
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ class Watch:
         if culler.policy.dry_run:
             item.rehearsed, item.due_at = True, None
             return Result.DRY_RUN, ""
-        culler.tell_culling(item.record, decision)
+        culler.tell_culling(item.record, decision, item.attempts)
         item.stopping = True
         try:
             await asyncio.wait_for(source.stop(item.record), STOP_LIMIT_SECONDS)
@@ -360,7 +360,8 @@ class Watch:
             item.attempts += 1
             wait = backoff(item.attempts)
             item.retry_at = item.due_at = now + timedelta(seconds=wait)
-            culler.trouble(subject, f"{subject} could not be culled (try {item.attempts}): {words}")
+            done = "deleted" if kind is Kind.APP else "culled"
+            culler.trouble(subject, f"{subject} could not be {done}: {words}")
             self.next_look = min(self.next_look, item.retry_at)
             culler.arm_again()
         elif result in (Result.CULLED, Result.GONE):

@@ -241,7 +241,7 @@ async def test_a_failing_shutdown_is_told_and_tried_again_with_growing_pauses_an
 
     assert sorted(after_one, key=str) == [Result.CULLED, Result.FAILED]
     assert after_two == 3
-    assert words == "kernel a could not be culled (try 2): it refuses to stop"
+    assert words == "kernel a could not be culled: it refuses to stop"
     assert world.kernels.stopped == ["b", "a"]
     assert world.culler.troubles.last_text() is None
 
