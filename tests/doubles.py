@@ -90,12 +90,14 @@ class FakeTimer:
 
 async def settle() -> None:
     """Let every task run until it waits for time to go by, also one that waits for a call in a thread."""
-    for _ in range(12):
-        await asyncio.sleep(0)
-    while any(thread.name == THREAD_NAME for thread in threading.enumerate()):
-        await asyncio.sleep(0.001)
+    calling = True
+    while calling:
+        calling = any(thread.name == THREAD_NAME for thread in threading.enumerate())
         for _ in range(12):
             await asyncio.sleep(0)
+        calling = calling or any(thread.name == THREAD_NAME for thread in threading.enumerate())
+        if calling:
+            await asyncio.sleep(0.001)
 
 
 @dataclass
