@@ -322,7 +322,7 @@ async def test_while_the_list_fails_nothing_is_deleted_and_then_all_goes_on(at, 
 
     await clock.run_for(TIMEOUT / 2)
     first = sagemaker.count("ListApps")
-    await clock.run_for(60)
+    await clock.run_for(50)
     second, words = sagemaker.count("ListApps"), place.error()
     await clock.run_for(4 * TIMEOUT)
     day, deleted, shown = sagemaker.count("ListApps"), sagemaker.count("DeleteApp"), place.app("one")
@@ -349,7 +349,7 @@ async def test_a_deletion_that_fails_is_tried_again_and_done_in_the_end(at, sage
 
     await clock.run_for(TIMEOUT + 1)
     other, words = sagemaker.app("two").status, place.error()
-    await clock.run_for(60)
+    await clock.run_for(50)
     soon = sum(call.parameters.get("AppName") == "one" for call in sagemaker.calls)
     sagemaker.heal()
     await clock.run_for(3600)
