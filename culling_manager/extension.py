@@ -15,6 +15,7 @@ from traitlets.config import Config
 from ._version import __version__
 from .culler import IdleCuller
 from .errors import CullingError
+from .events import register
 from .handlers import routes
 from .policy import plain
 from .records import Kind
@@ -173,6 +174,8 @@ def _load_jupyter_server_extension(server: Any) -> None:
     """Add our handlers to the server; says so when settings are configured for a manager that is not selected."""
     settings = server.web_app.settings
     settings["culling_manager_desk"] = ServerDesk(server)
+    if Kind.APP in IdleCuller.of(server, server.log).watches:
+        register(server)
     server.web_app.add_handlers(".*$", routes(settings["base_url"]))
     choose = getattr(server.kernel_manager, "connection_class", None)
     if choose is not None:

@@ -29,7 +29,7 @@ from tests.test_clients import free_port
 class Gateway:
     """A gateway process of this test's own, which can be stopped, continued and asked how often it was asked."""
 
-    def __init__(self, folder, *, allow_listing: bool = True) -> None:
+    def __init__(self, folder, *arguments: str, allow_listing: bool = True) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "gateway.log"
@@ -44,7 +44,7 @@ class Gateway:
                 [
                     sys.executable, "-m", "jupyter", "kernelgateway", f"--KernelGatewayApp.port={self.port}",
                     "--KernelGatewayApp.ip=127.0.0.1", f"--JupyterWebsocketPersonality.list_kernels={allow_listing}",
-                    "--KernelGatewayApp.port_retries=0", "--KernelGatewayApp.log_level=INFO",
+                    "--KernelGatewayApp.port_retries=0", "--KernelGatewayApp.log_level=INFO", *arguments,
                 ],
                 env=environment, cwd=folder, stdout=log, stderr=log,
             )  # fmt: skip

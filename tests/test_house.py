@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "gateway": {"kernels", "kernelsource", "decisions", "errors", "policy", "records"},
     "terminals": {"culler", "records", "policy", "decisions", "errors", "settings"},
     "handlers": {"report", "errors"},
-    "extension": {"_version", "culler", "errors", "handlers", "policy", "records", "report", "terminals"},
+    "extension": {"_version", "culler", "errors", "events", "handlers", "policy", "records", "report", "terminals"},
     "__init__": {"_version"},
     "apps.__init__": set(),
     "apps.threads": set(),
