@@ -10,17 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from culling_manager.decisions import (
+    APP_RULES,
     KERNEL_RULES,
     TERMINAL_RULES,
     Action,
     Decision,
     Reason,
+    decide_app,
     decide_kernel,
     decide_terminal,
     hold_after,
+    keeps_app,
+    keeps_app_until,
 )
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import KernelRecord, TerminalRecord
+from culling_manager.records import AppRecord, KernelRecord, TerminalRecord
 from tests.doubles import NOON
 
 HOUR = 3600.0
@@ -334,3 +338,126 @@ def test_deciding_uses_the_time_it_is_given_in_any_zone():
     there = decide_kernel(kernel(), policy, at(HOUR + 1).astimezone(elsewhere))
 
     assert here == there
+
+
+# -- apps ----------------------------------------------------------------------------------------------
+
+
+def app(**changes) -> AppRecord:
+    """An app in service that was created and first seen at noon, and never used."""
+    known = AppRecord(identity="a", name="a", state="InService", created_at=NOON, watched_since=NOON)
+    return replace(known, **changes)
+
+
+APP_TABLE = {
+    # id: (record changes, policy changes, seconds after noon, action, reason, due_at after noon or None)
+    "before its deadline it is kept": ({}, {}, 10, K, Reason.ACTIVE, HOUR),
+    "at its very deadline it is kept": ({}, {}, HOUR, K, Reason.ACTIVE, HOUR),
+    "just after its deadline it is deleted": ({}, {}, HOUR + 1e-6, C, Reason.IDLE, HOUR),
+    "first sight counts": ({"watched_since": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
+    "creation counts": ({"created_at": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
+    "last activity counts": ({"last_activity": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
+    "an old activity is no excuse": ({"last_activity": at(-9e9)}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "no creation time is fine": ({"created_at": None}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "creation in the future is now": ({"created_at": at(9e9)}, {}, 9, K, Reason.ACTIVE, HOUR + 9),
+    "never seen in service: kept": ({"watched_since": None}, {}, 9e9, K, Reason.UNKNOWN, None),
+    "a failed reading keeps": ({"error": "no"}, {}, 9e9, K, Reason.UNKNOWN, None),
+    "a failed reading wins": ({"error": "no", "state": "Deleted"}, {}, 9e9, K, Reason.UNKNOWN, None),
+    "timeout 0 turns it off": ({}, {"idle_timeout": 0.0}, 9e9, K, Reason.OFF, None),
+    "pending": ({"state": "Pending"}, {}, 9e9, K, Reason.NOT_IN_SERVICE, None),
+    "deleting": ({"state": "Deleting"}, {}, 9e9, K, Reason.NOT_IN_SERVICE, None),
+    "another spelling is another state": ({"state": "inservice"}, {}, 9e9, K, Reason.NOT_IN_SERVICE, None),
+    "no state": ({"state": None}, {}, 9e9, K, Reason.NOT_IN_SERVICE, None),
+    "protected": ({"protected": True}, {}, 9e9, K, Reason.PROTECTED, None),
+    "not in service wins over protected": (
+        {"protected": True, "state": "Failed"}, {}, 9e9, K, Reason.NOT_IN_SERVICE, None,
+    ),
+    "something on it keeps it": ({"kept_by": "kernel k"}, {}, 9e9, K, Reason.IN_USE, None),
+    "kept until its last kernel is due": ({"kept_until": at(2 * HOUR)}, {}, HOUR + 1, K, Reason.ACTIVE, 2 * HOUR),
+    "and after that deleted": ({"kept_until": at(2 * HOUR)}, {}, 2 * HOUR + 1, C, Reason.IDLE, 2 * HOUR),
+    "at that very instant kept": ({"kept_until": at(2 * HOUR)}, {}, 2 * HOUR, K, Reason.ACTIVE, 2 * HOUR),
+    "a kernel due earlier changes nothing": ({"kept_until": at(60)}, {}, HOUR, K, Reason.ACTIVE, HOUR),
+    "keep_terminals is the terminals' matter": ({}, {"keep_terminals": True}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "the terminals' own timeout too": ({}, {"terminal_idle_timeout": 0.0}, HOUR + 1, C, Reason.IDLE, HOUR),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("record", "policy", "now", "action", "reason", "due"), APP_TABLE.values(), ids=APP_TABLE)
+def test_the_table_of_app_rules(record, policy, now, action, reason, due):
+    """Each line is a law."""
+    decision = decide_app(app(**record), CullingPolicy(**{"idle_timeout": HOUR, **policy}), at(now))
+
+    assert (decision.action, decision.reason) == (action, reason)
+    assert decision.due_at == (None if due is None else at(due))
+
+
+moments = st.one_of(st.none(), st.floats(-1e6, 1e6).map(at))
+app_records = st.builds(
+    AppRecord,
+    identity=st.just("a"),
+    name=st.just("a"),
+    state=st.sampled_from(["InService", "InService", "Pending", "Deleting", None]),
+    created_at=moments,
+    watched_since=moments,
+    last_activity=moments,
+    kept_by=st.sampled_from([None, None, "kernel k"]),
+    kept_until=moments,
+    protected=st.booleans(),
+    error=st.sampled_from([None, None, "no"]),
+)
+
+
+@given(app_records, st.floats(0, 1e6), st.floats(-1e6, 1e6))
+def test_whatever_an_app_is_it_is_deleted_only_when_all_says_so(record, timeout, seconds):
+    """In service, known, not protected, nothing kept on it, and a whole timeout after every instant of use."""
+    now = at(seconds)
+
+    decision = decide_app(record, CullingPolicy(idle_timeout=timeout), now)
+
+    if decision.cull:
+        used = [each for each in (record.created_at, record.watched_since, record.last_activity) if each is not None]
+        assert record.state == "InService"
+        assert (record.error, record.kept_by, record.protected) == (None, None, False)
+        assert timeout > 0
+        assert all((now - each).total_seconds() >= timeout for each in used)
+        assert record.kept_until is None or now > record.kept_until
+    elif decision.due_at is not None:
+        later = decide_app(
+            record, CullingPolicy(idle_timeout=timeout), max(now, decision.due_at) + timedelta(seconds=1)
+        )
+        future = [
+            each for each in (record.created_at, record.watched_since, record.last_activity) if each and each > now
+        ]
+        assert later.cull or future
+
+
+def test_every_app_rule_decides_something():
+    """No rule is dead: each gives a decision for some line of the table."""
+    for rule in APP_RULES:
+        assert any(
+            rule(app(**record), CullingPolicy(**{"idle_timeout": HOUR, **policy}), at(now)) is not None
+            for record, policy, now, *_ in APP_TABLE.values()
+        )
+
+
+KEEPING = {
+    # reason: (keeps without end, keeps until)
+    Reason.UNKNOWN: (True, False), Reason.OFF: (True, False), Reason.EXTERNAL: (True, False),
+    Reason.DEAD: (False, False), Reason.KEPT_ALIVE: (False, True), Reason.BUSY: (True, False),
+    Reason.BUSY_TOO_LONG: (False, False), Reason.CONNECTED: (True, False), Reason.ACTIVE: (False, True),
+    Reason.IDLE: (False, False), Reason.KEEP_TERMINALS: (True, False), Reason.NOT_BILLED: (False, False),
+    Reason.WITH_APP: (False, False), Reason.ENDED: (False, False), Reason.CLOCK_JUMP: (False, True),
+    Reason.NOT_IN_SERVICE: (True, False), Reason.PROTECTED: (True, False), Reason.IN_USE: (True, False),
+}  # fmt: skip
+CULLING = {Reason.DEAD, Reason.IDLE, Reason.BUSY_TOO_LONG}
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_what_a_decision_on_a_kernel_or_terminal_means_for_its_app(reason):
+    """A busy one with a deadline for being busy keeps it too; one kept until a time that is not known keeps it."""
+    action = C if reason in CULLING else K
+    dated = Decision(action=action, reason=reason, idle_seconds=1.0, due_at=at(60))
+
+    assert (keeps_app(dated), keeps_app_until(dated) is not None) == KEEPING[reason]
+    if KEEPING[reason][1]:
+        assert keeps_app(replace(dated, due_at=None))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
-from traitlets.config import Config
+from traitlets.config import Config, LoggingConfigurable
 
 from culling_manager import CullingKernelManager, CullingTerminalManager
+from culling_manager.apps.auto import make
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -24,7 +26,7 @@ def test_the_configuration_block_loads_and_names_real_settings():
     found = Config()
 
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {"c": found})
+        exec(compile(block, "README.md", "exec"), {"c": found, "__name__": "readme"})
 
     assert found.ServerApp.kernel_manager_class == "culling_manager.CullingKernelManager"
     for ours in (CullingKernelManager, CullingTerminalManager):
@@ -37,6 +39,19 @@ def test_every_setting_of_ours_has_its_line_in_the_tables(ours):
     own = {name for name in vars(ours) | vars(ours.__mro__[1]) if name in ours.class_traits(config=True)}
 
     assert {name for name in own if f"`{name}`" not in README} == set()
+
+
+def test_the_app_manager_of_the_readme_is_one_and_short():
+    """Under 30 lines for another cloud, and it works."""
+    (block,) = [block for block in blocks("python") if "AppManager" in block]
+    found = {"c": Config(), "__name__": "readme"}
+    exec(compile(block, "README.md", "exec"), found)
+
+    manager = make(found["ThisMachine"], LoggingConfigurable())
+    (app,) = asyncio.run(manager.list_apps())
+
+    assert len(block.splitlines()) < 30
+    assert app.state == "InService"
 
 
 def test_the_test_command_is_the_one_that_ci_calls():

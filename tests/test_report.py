@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from culling_manager.decisions import Action, Decision, Reason
+from culling_manager.errors import Troubles
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import KernelRecord, Kind, TerminalRecord
+from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
 from culling_manager.report import culling_line, duration, iso, policy_line, sentence, state_document
 from tests.doubles import NOON
 
@@ -92,3 +93,40 @@ def test_the_line_before_a_terminal_goes_names_it():
     decision = Decision(action=Action.CULL, reason=Reason.IDLE, idle_seconds=61.5, due_at=NOON)
 
     assert culling_line(record, decision) == "Culling terminal '7': idle, 61 seconds of inactivity."
+
+
+def test_an_app_in_the_state_document_has_its_last_error():
+    """Its own trouble, or that of the list of all apps."""
+    keep = Decision(action=Action.KEEP, reason=Reason.IN_USE, idle_seconds=1.0, due_at=None)
+    records = [AppRecord(identity=name, name=name, state="InService", kept_by="kernel k (busy)") for name in "ab"]
+    troubles = Troubles()
+    troubles.note("app a", "permission sagemaker:DeleteApp is missing", NOON)
+    troubles.note("apps", "no list", NOON)
+
+    document = state_document(
+        version="1", now=NOON, running=True, count=2, policy={}, next_wake_up=None,
+        apps=[(record, keep) for record in records], troubles=iter(troubles.recent(NOON)),
+        app_manager={"class": "SpaceApp", "detail": ""},
+    )  # fmt: skip
+
+    assert [app["error"] for app in document["apps"]] == ["permission sagemaker:DeleteApp is missing", "no list"]
+    assert document["apps"][0]["detail"] == "Kept by kernel k (busy)."
+    assert document["app_manager"]["class"] == "SpaceApp"
+    assert len(document["errors"]) == 2
+
+
+def test_the_line_before_an_app_goes_names_it():
+    """Name, identity, reason, seconds."""
+    record = AppRecord(identity="arn:x", name="default", state="InService")
+    decision = Decision(action=Action.CULL, reason=Reason.IDLE, idle_seconds=7200.5, due_at=NOON)
+
+    assert culling_line(record, decision) == "Deleting app 'default' (arn:x): idle, 7200 seconds of inactivity."
+
+
+def test_apps_are_in_the_line_on_the_policy():
+    """Off is said too."""
+    on = policy_line(CullingPolicy(idle_timeout=5400.0), [Kind.APP])
+    off = policy_line(CullingPolicy(idle_timeout=0.0), [Kind.APP])
+
+    assert on.startswith("apps after 90 min without use")
+    assert off.startswith("apps not deleted")
