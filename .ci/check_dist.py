@@ -11,6 +11,8 @@ IN_WHEEL = [
     "culling_manager/__init__.py",
     "culling_manager/py.typed",
     "culling_manager/kernels.py",
+    "culling_manager/apps/space.py",
+    "culling_manager/schemas/app.yaml",
     ".data/data/etc/jupyter/jupyter_server_config.d/culling_manager.json",
     ".dist-info/licenses/LICENSE",
 ]
@@ -18,6 +20,7 @@ IN_SDIST = [
     "culling_manager/py.typed",
     "config/jupyter_server_config.py",
     "config/jupyter_server_config.d/culling_manager.json",
+    "config/iam/space-app.json",
     "lcc/check_idle_timeout_configuration.py",
     "tests/test_decisions.py",
     ".ci/run",
