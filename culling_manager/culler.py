@@ -17,12 +17,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
+from ._version import __version__
 from .clock import Clock, JumpGuard, SystemClock, Timer
 from .decisions import Decision, Reason
 from .errors import SettingError, Troubles
 from .policy import CullingPolicy
 from .records import Kind, Outcome, Record, Result, TerminalRecord
-from .report import culling_line, policy_line
+from .report import culling_line, heartbeat_line, policy_line
 from .source import Source
 from .watch import NEVER, Watch
 
@@ -30,6 +31,8 @@ from .watch import NEVER, Watch
 #: messages that would have told of work; then they get `HOLD_SECONDS` to be read.
 STALL_SECONDS = 2.0
 HOLD_SECONDS = 1.0
+#: How often (seconds) a line in the log shows to a fleet check that the culler runs.
+TELL_SECONDS = 3600.0
 #: A deadline has to be strictly in the past, so wake this much after it (seconds).
 JUST_AFTER = 0.0005
 
@@ -73,6 +76,7 @@ class IdleCuller:
         self._timer_at = NEVER
         self._timer_mono = 0.0
         self._held = False
+        self._tell_at = 0.0
         self._paused = 0
         self._was_running = False
         self._wanted: dict[str, Any] = {}
@@ -157,6 +161,7 @@ class IdleCuller:
             self._was_running = True
         elif self._timer is None:
             self.count = 0
+            self._tell_at = 0.0
             self.log.info("Culling: %s", policy_line(self.policy, self.watches))
             self._wake()
 
@@ -219,9 +224,12 @@ class IdleCuller:
         return wall
 
     def heartbeat(self) -> bool:
-        """One wake-up: count it, and tell whether anything can be due. O(1), no I/O."""
+        """One wake-up: count it, and tell whether anything can be due. O(1), no I/O but for a line in the log hourly."""
         self.count += 1
         now = self.now()
+        if self.clock.monotonic() >= self._tell_at:
+            self._tell_at = self.clock.monotonic() + TELL_SECONDS
+            self.tell_heartbeat()
         return any(now > watch.next_look and watch.looking is None for watch in self.watches.values())
 
     def _wake(self) -> None:
@@ -333,6 +341,11 @@ class IdleCuller:
         """Remember what went wrong; into the log once per change."""
         if self.troubles.note(subject, words, self.clock.now()) and not told:
             self.log.warning("Culling: %s", words)
+
+    def tell_heartbeat(self) -> None:
+        """The line that shows that the culler runs, and with which settings."""
+        apps = "NoApps" if self.neighbours is None else self.neighbours.describe()["class"]
+        self.log.info("%s", heartbeat_line(__version__, self.policy, self.count, apps))
 
     def tell_culling(self, record: Record, decision: Decision, attempts: int) -> None:
         """The line before something is shut down; told once, and not again at each try after a failed one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -17,6 +18,10 @@ if TYPE_CHECKING or sys.version_info >= (3, 11):
     from typing import assert_never
 else:
     from typing_extensions import assert_never
+
+
+#: What a heartbeat line in the log begins with.
+HEARTBEAT_MARKER = "culling_manager heartbeat:"
 
 
 def iso(value: datetime | None) -> str | None:
@@ -98,6 +103,19 @@ def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
     parts += [name for name in ("cull_busy", "dry_run") if getattr(policy, name)]
     parts += [] if policy.cull_connected else ["connected kernels are kept"]
     return ", ".join(parts) + f"; heartbeat every {policy.cull_interval:g} s"
+
+
+def heartbeat_line(version: str, policy: CullingPolicy, count: int, app_manager: str) -> str:
+    """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds."""
+    found = {
+        "version": version,
+        "idle_time": policy.idle_timeout,
+        "keep_terminals": policy.keep_terminals,
+        "count": count,
+        "app_manager": app_manager,
+        "dry_run": policy.dry_run,
+    }
+    return f"{HEARTBEAT_MARKER} {json.dumps(found)}"
 
 
 def culling_line(record: Record, decision: Decision) -> str:

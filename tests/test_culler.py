@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import logging
 import random
 from dataclasses import replace
@@ -13,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from culling_manager import __version__
 from culling_manager.culler import IdleCuller
 from culling_manager.errors import SettingError
 from culling_manager.records import Kind, Result
+from culling_manager.report import HEARTBEAT_MARKER
 from culling_manager.watch import GRACE_SECONDS, backoff
 from tests.doubles import NOON, FakeClock, FakeKernels
 
@@ -80,6 +83,24 @@ async def test_a_wakeup_at_which_nothing_can_be_due_looks_at_nothing():
 
     assert world.kernels.looks == looks
     assert world.culler.count >= 360
+
+
+@scenario
+async def test_a_line_in_the_log_shows_once_an_hour_that_the_culler_runs(caplog):
+    """At start and then hourly, with version and settings, for whoever reads the logs of a whole fleet."""
+    world = World()
+    with caplog.at_level(logging.INFO, "test"):
+        world.start()
+        await world.clock.run_for(2 * 3600 + 60)
+
+    lines = [record.getMessage() for record in caplog.records if HEARTBEAT_MARKER in record.getMessage()]
+    found = json.loads(lines[-1].removeprefix(HEARTBEAT_MARKER))
+    assert len(lines) == 3
+    assert found == {
+        "version": __version__, "idle_time": TIMEOUT, "keep_terminals": False, "count": found["count"],
+        "app_manager": "NoApps", "dry_run": False,
+    }  # fmt: skip
+    assert found["count"] > 700
 
 
 @scenario

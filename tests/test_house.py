@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "watch": {"records", "decisions", "errors", "source"},
     "events": {"records", "decisions"},
     "appsource": {"apps.auto", "apps.none", "decisions", "errors", "events", "policy", "records"},
-    "culler": {"clock", "records", "policy", "decisions", "errors", "report", "source", "watch"},
+    "culler": {"_version", "clock", "records", "policy", "decisions", "errors", "report", "source", "watch"},
     "settings": {"policy", "errors"},
     "activity": set(),
     "kernelsource": {"activity", "records", "policy", "decisions", "errors", "settings", "source"},
