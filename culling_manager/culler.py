@@ -224,7 +224,7 @@ class IdleCuller:
         return wall
 
     def heartbeat(self) -> bool:
-        """One wake-up: count it, and tell whether anything can be due. O(1), no I/O but for a line in the log hourly."""
+        """One wake-up: count it, and tell whether anything can be due. O(1), no I/O but an hourly line in the log."""
         self.count += 1
         now = self.now()
         if self.clock.monotonic() >= self._tell_at:
