@@ -96,9 +96,9 @@ class GatewayKernelSource(KernelSource):
         kernel = self.manager._kernels[identity]
         if getattr(kernel, "kernel", None) is None:
             raise KeyError(identity)
-        record = super().read(identity, now)
-        where = placed_by(kernel.kernel)
-        return replace(record, **where, owned=False) if identity in self.adopted else replace(record, **where)
+        where = {"name": _spec_name(kernel), **placed_by(kernel.kernel)}
+        record = replace(super().read(identity, now), **where)
+        return replace(record, owned=False) if identity in self.adopted else record
 
     def forget(self, identity: str) -> None:
         """The kernel is gone."""
@@ -358,17 +358,21 @@ class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelMana
         """Start a kernel on the gateway; its deadline counts from now. One that is there already is left alone."""
         wanted = kwargs.get("kernel_id")
         adopts = wanted is not None and wanted not in self._kernels
-        kernel_id: str = await super().start_kernel(**kwargs)
         source: Any = self._source
+        await self._learn_spec_of(kwargs.get("kernel_name"))
+        kernel_id: str = await super().start_kernel(**kwargs)
         if adopts:
             source.adopted.add(kernel_id)
-        name = _spec_name(self._kernels[kernel_id])
-        if name not in source.spec_metadata:
-            try:
-                await source.learn_spec(name)
-            except Exception as error:
-                self.log.warning(
-                    "Culling: kernelspec %s: %s; until it is known its kernels are kept", name, _public(error)
-                )
+        await self._learn_spec_of(_spec_name(self._kernels[kernel_id]))
         self._culler.arrived(Kind.KERNEL, kernel_id)
         return kernel_id
+
+    async def _learn_spec_of(self, name: str | None) -> None:
+        """Know a kernelspec before its first kernel is judged, if the gateway tells."""
+        source: Any = self._source
+        if not name or name in source.spec_metadata:
+            return
+        try:
+            await source.learn_spec(name)
+        except Exception as error:
+            self.log.warning("Culling: kernelspec %s: %s; until it is known its kernels are kept", name, _public(error))

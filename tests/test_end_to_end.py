@@ -318,6 +318,7 @@ def test_in_classic_only_the_app_goes_on_which_nothing_is_in_use(tmp_path, place
     sagemaker.add_app("busy-app", user_profile=ALICE, image=f"{PLACE}:image/custom")
     with classic(tmp_path, classic_gateway) as (server, client):
         idle, busy = client.start_kernel(SCIENCE), client.start_kernel()
+        started = client.status()
 
         async def work():
             return await websocket_execute(classic_gateway.url, busy, "import time; time.sleep(6)")
@@ -332,6 +333,8 @@ def test_in_classic_only_the_app_goes_on_which_nothing_is_in_use(tmp_path, place
         loop.close()
         log = server.log.read_text()
 
+    assert {kernel["name"] for kernel in started["kernels"]} == {SCIENCE, "python3"}
+    assert started["errors"] == []
     assert meanwhile == "InService"
     assert shown["reason"] == "in use"
     assert f"kernel {busy} (busy)" in shown["detail"]
