@@ -7,6 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast this machine is at the moment is not what the tests are about.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 

@@ -106,7 +106,13 @@ def sagemaker(clock, monkeypatch):
 def at(sagemaker, clock, tmp_path, monkeypatch):
     """Start a server in a place; each call is tried once, so that no test waits for botocore's back-off."""
     monkeypatch.setattr(calls, "TRIES", 1)
-    return lambda kind, **settings: Place(sagemaker, clock, kind, tmp_path / "metadata.json", **settings)
+    places = []  # a culler's timers do not keep it alive
+
+    def start(kind, **settings):
+        places.append(Place(sagemaker, clock, kind, tmp_path / "metadata.json", **settings))
+        return places[-1]
+
+    return start
 
 
 @pytest.fixture
