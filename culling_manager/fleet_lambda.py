@@ -1,0 +1,242 @@
+"""The fleet check on AWS's own distributed engine: the three Lambda functions of ``config/fleet-check.template.yaml``.
+
+A Step Functions execution calls `list_handler` once, `check_handler` for every batch of targets side by side
+(Distributed Map), and `report_handler` once. What they hand on lies in the template's bucket under ``runs/<run>/``, so
+that no state's output grows with the fleet. The settings come from environment variables that the template sets.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+from .errors import CallError
+from .fleet import (
+    Finding,
+    FleetCalls,
+    FleetOptions,
+    FleetReport,
+    Reading,
+    Source,
+    Target,
+    check_batch,
+    list_targets,
+    read_heartbeats,
+    summarise,
+)
+from .fleet_calls import action, in_words
+from .fleet_judge import unreachable, without_app
+
+#: SNS takes 262,144 bytes per message; what is longer is cut and linked to the whole report in S3.
+LONGEST_MESSAGE = 250_000
+#: SNS takes subjects of up to 100 characters.
+LONGEST_SUBJECT = 100
+
+
+def list_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """List all targets, cut them into batches and store these as the items of the Distributed Map.
+
+    `event` is ``{"run": name}``; answers ``{"run", "key", "batches", "targets"}``. With the source *logs* the
+    heartbeats are read here, once for all, and go with the batches.
+
+    Raises
+    ------
+    CallError
+        When the domains cannot be listed, or the log not read: then there is nothing to check.
+    """
+    run, options = str(event["run"]), options_from(os.environ)
+    now, calls = datetime.now(timezone.utc), FleetCalls(options)
+    listing = list_targets(calls, options)
+    beats = {} if options.source is Source.PRESIGNED else read_heartbeats(calls, listing.targets, options, now)
+    batches = list(cut(run, listing.targets, beats, int(os.environ.get("BATCH_SIZE", "50"))))
+    store = Store()
+    store.put(f"runs/{run}/batches.json", batches)
+    found = {"domains": listing.domains, "problems": listing.problems, "notices": listing.notices}
+    store.put(f"runs/{run}/listing.json", {**found, "started_at": time.time(), "calls": dict(calls.count)})
+    return {
+        "run": run,
+        "key": f"runs/{run}/batches.json",
+        "batches": len(batches),
+        "targets": len(listing.targets),
+    }
+
+
+def cut(run: str, targets: Iterable[Target], beats: Mapping[str, Reading], size: int) -> Iterator[dict[str, Any]]:
+    """Give batches of `size` targets, each with the heartbeats of its own."""
+    targets = list(targets)
+    for number, start in enumerate(range(0, len(targets), size)):
+        part = targets[start : start + size]
+        streams = {each.stream for each in part}
+        yield {
+            "run": run,
+            "number": number,
+            "targets": [each.as_json() for each in part],
+            "heartbeats": {stream: beats[stream].as_json() for stream in sorted(streams & beats.keys())},
+        }
+
+
+def check_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Check one batch, an item of the Distributed Map, and store its findings; answers only with how many."""
+    options = options_from(os.environ)
+    share = max(1, int(os.environ.get("MAX_CONCURRENCY", "1")))
+    options = replace(options, rate=max(0.1, options.rate / share))  # all workers together keep the pace
+    calls = FleetCalls(options)
+    batch = check_batch(
+        [Target.from_json(each) for each in event["targets"]],
+        options,
+        calls=calls,
+        heartbeats={stream: Reading.from_json(said) for stream, said in event.get("heartbeats", {}).items()},
+    )
+    findings = [each.as_json() for each in batch.findings]
+    found = {"findings": findings, "problems": batch.problems, "calls": dict(calls.count)}
+    Store().put(f"runs/{event['run']}/findings/{int(event['number']):06d}.json", found)
+    return {"number": event["number"], "findings": len(findings)}
+
+
+def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Put all findings together, store the report, and publish it if somebody needs care or the check had problems.
+
+    `event` is what `list_handler` answered, or ``{"run", "error": {...}}`` when it failed. A batch without findings is
+    one whose workers failed: each of its targets is reported as unreachable, never dropped.
+
+    Raises
+    ------
+    CallError
+        When SNS or S3 refuses; the execution fails then, which EventBridge and the console show.
+    """
+    run, options, store = str(event["run"]), options_from(os.environ), Store()
+    report = failed(event["error"], options) if "error" in event else gathered(run, options, store)
+    key = f"runs/{run}/report.json"
+    store.put(key, report.as_json())
+    told = bool(report.needing_care or report.problems) or os.environ.get("ALWAYS_PUBLISH") == "true"
+    if told:
+        publish(report, f"s3://{store.bucket}/{key}")
+    return {"run": run, "summary": report.summary(), "exit_code": report.exit_code, "published": told, "report": key}
+
+
+def failed(error: Any, options: FleetOptions) -> FleetReport:
+    """The report of a run that did not even get a list."""
+    words = error.get("Cause", error) if isinstance(error, Mapping) else error
+    with suppress(TypeError, ValueError, KeyError):  # what is no Lambda function's own error is told as it is
+        words = json.loads(words)["errorMessage"]
+    problem = f"The fleet could not be listed: {words}"
+    return summarise((), source=options.source.value, checked_at=datetime.now(timezone.utc), problems=[problem])
+
+
+def gathered(run: str, options: FleetOptions, store: Store) -> FleetReport:
+    """The report on all batches of a run."""
+    listing = store.get(f"runs/{run}/listing.json")
+    findings: list[Finding] = []
+    problems, calls = list(listing["problems"]), dict(listing["calls"])
+    for batch in store.get(f"runs/{run}/batches.json"):
+        found = store.get_if_there(f"runs/{run}/findings/{batch['number']:06d}.json")
+        if found is None:
+            findings += lost(batch)
+            continue
+        findings += [Finding.from_json(each) for each in found["findings"]]
+        problems += found["problems"]
+        for name, number in found["calls"].items():
+            calls[name] = calls.get(name, 0) + number
+    return summarise(
+        findings,
+        source=options.source.value,
+        checked_at=datetime.now(timezone.utc),
+        domains=listing["domains"],
+        problems=problems,
+        notices=listing["notices"],
+        seconds=time.time() - listing["started_at"],
+        calls=calls,
+    )
+
+
+def lost(batch: Mapping[str, Any]) -> list[Finding]:
+    """What is known of the targets of a batch whose workers all failed."""
+    words = f"The worker that should have checked it (batch {batch['number']}) failed; its log says why."
+    targets = [Target.from_json(each) for each in batch["targets"]]
+    return [unreachable(each, words) if each.in_service else without_app(each) for each in targets]
+
+
+def publish(report: FleetReport, link: str) -> None:
+    """Publish the report to the SNS topic as one message; a long one is cut and says where the whole of it is."""
+    lines = report.lines()
+    told, size = [], len(link) + 200
+    for line in lines:
+        size += len(line.encode()) + 1
+        if size > LONGEST_MESSAGE:
+            break
+        told.append(line)
+    rest = [f"... and {len(lines) - len(told)} more lines."] if len(told) < len(lines) else []
+    text = "\n".join([*told, *rest, f"The whole report: {link}"])
+    number = len(report.needing_care)
+    subject = f"culling_manager: {number} of {len(report.findings)} need care" if number else "culling_manager: check"
+    topic = os.environ["TOPIC_ARN"]
+    _aws("sns", "publish", topic, TopicArn=topic, Subject=subject[:LONGEST_SUBJECT], Message=text)
+
+
+def options_from(settings: Mapping[str, str]) -> FleetOptions:
+    """Read the options from environment variables; an empty one is the default.
+
+    Raises
+    ------
+    SettingError
+        For a number that makes no sense.
+    """
+    keep = settings.get("EXPECTED_KEEP_TERMINALS", "")
+    expected = settings.get("EXPECTED_TIMEOUT_IN_MINS", "")
+    return FleetOptions(
+        source=Source(settings.get("SOURCE") or "logs"),
+        domains=tuple(each.strip() for each in settings.get("DOMAINS", "").split(",") if each.strip()),
+        expected_minutes=float(expected) if expected else None,
+        expected_keep_terminals=None if not keep else keep == "true",
+        max_age_seconds=float(settings.get("MAX_AGE_IN_MINS") or 130) * 60,
+        rate=float(settings.get("CALLS_PER_SECOND") or 8),
+        log_group=settings.get("LOG_GROUP") or "/aws/sagemaker/studio",
+    )
+
+
+class Store:
+    """JSON in the template's bucket."""
+
+    def __init__(self) -> None:
+        self.bucket = os.environ["BUCKET"]
+
+    def put(self, key: str, found: Any) -> None:
+        """Write one object."""
+        body = json.dumps(found).encode()
+        _aws("s3", "put_object", self._arn(key), Bucket=self.bucket, Key=key, Body=body, ContentType="application/json")
+
+    def get(self, key: str) -> Any:
+        """Read one object. Raises CallError."""
+        return json.loads(_aws("s3", "get_object", self._arn(key), Bucket=self.bucket, Key=key)["Body"].read())
+
+    def get_if_there(self, key: str) -> Any:
+        """Read one object; None when there is none."""
+        found = _aws("s3", "list_objects_v2", self._arn(""), Bucket=self.bucket, Prefix=key, MaxKeys=1)
+        return self.get(key) if found.get("KeyCount") else None
+
+    def _arn(self, key: str) -> str:
+        return f"arn:aws:s3:::{self.bucket}/{key}"
+
+
+@functools.cache
+def _client(service: str) -> Any:
+    """A client, which a warm Lambda function has from its last call."""
+    import boto3
+
+    return boto3.client(service)
+
+
+def _aws(service: str, operation: str, resource: str, **parameters: Any) -> Any:
+    """Call one operation with botocore's retries; a refusal names action and resource."""
+    try:
+        return getattr(_client(service), operation)(**parameters)
+    except Exception as error:
+        told: CallError = in_words(error, action(service, operation), resource)
+    raise told

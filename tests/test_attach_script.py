@@ -1,0 +1,167 @@
+"""`lcc/attach_lifecycle_config.py`: every call is checked against botocore's model, and nothing else is changed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+
+SCRIPT = Path(__file__).parents[1] / "lcc" / "attach_lifecycle_config.py"
+PLACE = "arn:aws:sagemaker:eu-west-1:123456789012:studio-lifecycle-config"
+OTHER = f"{PLACE}/somebody-elses"
+DOMAIN = "d-abcdefghijkl"
+
+
+def load() -> Any:
+    spec = importlib.util.spec_from_file_location("attach_lifecycle_config", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+attach = load()
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch):
+    """boto3's client with answers that the test gives; parameters are validated against the model."""
+    client = boto3.client("sagemaker", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="y")
+    monkeypatch.setattr(boto3, "client", lambda *_args, **_named: client)
+    with Stubber(client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "on-jupyterlab-start.sh"
+    path.write_text("#!/bin/bash\necho hello\n")
+    return path
+
+
+def config_name(script: Path, app_type: str = "jupyterlab") -> str:
+    import hashlib
+
+    content = attach.content_of(script)
+    return f"culling-manager-{app_type}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def test_it_creates_the_configuration_and_makes_it_the_default_keeping_everything_else(stub, script, capsys):
+    """Other lifecycle configurations, images and instance types stay; an earlier version of ours goes."""
+    name = config_name(script)
+    arn, old = f"{PLACE}/{name}", f"{PLACE}/culling-manager-jupyterlab-0123456789ab"
+    lab = {"LifecycleConfigArns": [OTHER, old], "DefaultResourceSpec": {"InstanceType": "ml.t3.medium"}}
+    role = "arn:aws:iam::123456789012:role/r"
+    stub.add_client_error("describe_studio_lifecycle_config", "ResourceNotFound")
+    stub.add_response(
+        "create_studio_lifecycle_config",
+        {"StudioLifecycleConfigArn": arn},
+        {
+            "StudioLifecycleConfigName": name,
+            "StudioLifecycleConfigContent": ANY,
+            "StudioLifecycleConfigAppType": "JupyterLab",
+        },
+    )
+    user = {"ExecutionRole": role, "JupyterLabAppSettings": lab, "SecurityGroups": ["sg-12345678"]}
+    stub.add_response(
+        "describe_domain",
+        {"DomainId": DOMAIN, "DefaultUserSettings": user, "DefaultSpaceSettings": {"ExecutionRole": role}},
+    )
+    spec = {"InstanceType": "ml.t3.medium", "LifecycleConfigArn": arn}
+    stub.add_response(
+        "update_domain",
+        {},
+        {
+            "DomainId": DOMAIN,
+            "DefaultUserSettings": {
+                "ExecutionRole": role,
+                "JupyterLabAppSettings": {"LifecycleConfigArns": [OTHER, arn], "DefaultResourceSpec": spec},
+            },
+            "DefaultSpaceSettings": {
+                "ExecutionRole": role,
+                "JupyterLabAppSettings": {
+                    "LifecycleConfigArns": [arn],
+                    "DefaultResourceSpec": {"LifecycleConfigArn": arn},
+                },
+            },
+        },
+    )
+
+    code = attach.main([str(script), "--domain-id", DOMAIN])
+
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert told["lifecycle_config"] == arn
+    assert told["result"] == "set in DefaultSpaceSettings and DefaultUserSettings"
+
+
+def test_a_second_run_changes_nothing(stub, script, capsys):
+    """The configuration is there and is the default."""
+    arn = f"{PLACE}/{config_name(script)}"
+    lab = {"LifecycleConfigArns": [arn], "DefaultResourceSpec": {"LifecycleConfigArn": arn}}
+    stub.add_response("describe_studio_lifecycle_config", {"StudioLifecycleConfigArn": arn})
+    stub.add_response("describe_domain", {"DomainId": DOMAIN, "DefaultUserSettings": {"JupyterLabAppSettings": lab}})
+
+    assert attach.main([str(script), "--domain-id", DOMAIN]) == 0
+    assert "already" in capsys.readouterr().out
+
+
+def test_for_classic_the_instance_type_is_system(stub, tmp_path, capsys):
+    """JupyterServer apps know no other."""
+    script = tmp_path / "on-jupyter-server-start.sh"
+    script.write_text("#!/bin/bash\n")
+    arn = f"{PLACE}/{config_name(script, 'jupyterserver')}"
+    stub.add_response("describe_studio_lifecycle_config", {"StudioLifecycleConfigArn": arn})
+    stub.add_response("describe_domain", {"DomainId": DOMAIN, "DefaultUserSettings": {}})
+    spec = {"LifecycleConfigArn": arn, "InstanceType": "system"}
+    stub.add_response(
+        "update_domain",
+        {},
+        {
+            "DomainId": DOMAIN,
+            "DefaultUserSettings": {
+                "JupyterServerAppSettings": {"LifecycleConfigArns": [arn], "DefaultResourceSpec": spec}
+            },
+        },
+    )
+
+    assert attach.main([str(script), "--domain-id", DOMAIN]) == 0
+
+
+def test_a_refusal_of_aws_is_told_and_exits_with_one(stub, script, capsys):
+    """With AWS's own words."""
+    stub.add_client_error("describe_studio_lifecycle_config", "AccessDeniedException", "not authorized to perform")
+
+    assert attach.main([str(script), "--domain-id", DOMAIN]) == 1
+    assert "not authorized" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("on-jupyterlab-start.sh", "echo\r\n", "CRLF"),
+        ("on-jupyterlab-start.sh", "x" * 13_000, "16384"),
+        ("something.sh", "echo\n", "--app-type"),
+        ("on-jupyterlab-start.sh", None, "cannot be read"),
+    ],
+)
+def test_a_script_that_sagemaker_would_not_run_is_refused_before_any_call(tmp_path, capsys, name, text, words):
+    """Windows line ends, too long, of no known type, not there."""
+    if text is not None:
+        (tmp_path / name).write_bytes(text.encode())
+
+    assert attach.main([str(tmp_path / name), "--domain-id", DOMAIN]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_rehearsal_calls_nothing(script, capsys):
+    """`--dry-run` needs no credentials."""
+    assert attach.main([str(script), "--domain-id", DOMAIN, "--dry-run"]) == 0
+    assert "would create" in capsys.readouterr().out

@@ -1,0 +1,380 @@
+"""The CloudFormation template of the fleet check: its state machine is really executed, its roles allow what is called.
+
+moto's Step Functions interpreter runs the definition as it stands in the template, on moto's S3 and SNS; the three
+Lambda functions are our handlers, and what they call at SageMaker and CloudWatch Logs are the emulators.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import time
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from moto import mock_aws
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sns.models import sns_backends
+
+from culling_manager import fleet_lambda
+from culling_manager.errors import CallError
+from tests.emulator import Fault, SageMaker, environment
+from tests.emulator_logs import CloudWatchLogs, logs_environment
+from tests.studio import Studio
+from tests.test_iam import allows
+
+TEMPLATE = Path(__file__).parents[1] / "config" / "fleet-check.template.yaml"
+REGION, BUCKET = "eu-west-1", "fleet-check-results"
+FUNCTIONS = {
+    "ListFunction": fleet_lambda.list_handler,
+    "CheckFunction": fleet_lambda.check_handler,
+    "ReportFunction": fleet_lambda.report_handler,
+}
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short functions, as their long forms."""
+
+
+def short(loader: Loader, suffix: str, node: yaml.Node) -> Any:
+    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", short)
+RESOURCES = yaml.load(TEMPLATE.read_text(), Loader)["Resources"]
+
+
+def definition(concurrency: int = 3) -> str:
+    """The state machine's definition with CloudFormation's substitutions made, and without long waits between tries."""
+    text: str = RESOURCES["FleetCheck"]["Properties"]["DefinitionString"]
+    values = {"Bucket": BUCKET, "MaxConcurrency": str(concurrency), **{name: name for name in FUNCTIONS}}
+    assert set(values) == set(RESOURCES["FleetCheck"]["Properties"]["DefinitionSubstitutions"])
+    for name, value in values.items():
+        text = text.replace(f"${{{name}}}", value)
+    return re.sub(
+        r'"IntervalSeconds": \d+', '"IntervalSeconds": 1', re.sub(r'"BackoffRate": \d', '"BackoffRate": 1', text)
+    )
+
+
+class Account:
+    """An AWS account with the template's resources in it."""
+
+    def __init__(self) -> None:
+        self.invocations: list[tuple[str, Any]] = []
+        self.broken: set[int] = set()
+        self.runs = 0
+        boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        self.topic = boto3.client("sns").create_topic(Name="fleet")["TopicArn"]
+        role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("nothing.py", "")
+        for name in FUNCTIONS:
+            boto3.client("lambda").create_function(
+                FunctionName=name, Runtime="python3.13", Role=role, Handler="a.b", Code={"ZipFile": code.getvalue()}
+            )
+        self.machine = boto3.client("stepfunctions").create_state_machine(
+            name="fleet", definition=definition(), roleArn=role
+        )["stateMachineArn"]
+
+    def invoke(self, _backend: Any, function_name: str, _qualifier: Any, body: Any, *_: Any) -> str:
+        """What Lambda does: JSON in, JSON out, and an error in an object of its own."""
+        event = json.loads(body)
+        name = function_name.rpartition(":")[2]
+        self.invocations.append((name, event))
+        if name == "CheckFunction" and event["number"] in self.broken:
+            raise RuntimeError("the worker ran out of memory")
+        return json.dumps(FUNCTIONS[name](event, None))
+
+    def run(self) -> dict[str, Any]:
+        """Execute it, and give what it ended with."""
+        client = boto3.client("stepfunctions")
+        self.runs += 1
+        execution = client.start_execution(stateMachineArn=self.machine, name=f"run-{self.runs}")["executionArn"]
+        end = time.monotonic() + 60
+        while True:
+            found: dict[str, Any] = client.describe_execution(executionArn=execution)
+            if found["status"] != "RUNNING":
+                return found
+            assert time.monotonic() < end, found
+            time.sleep(0.05)
+
+    def report(self) -> Any:
+        key = f"runs/run-{self.runs}/report.json"
+        return json.loads(boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+    def published(self) -> list[str]:
+        topic = sns_backends[DEFAULT_ACCOUNT_ID][REGION].topics[self.topic]
+        return [message for _, message, *_ in topic.sent_notifications]
+
+
+@pytest.fixture
+def sagemaker() -> Iterator[SageMaker]:
+    """SageMaker with a domain of seven users and a space."""
+    old = datetime.now(timezone.utc) - timedelta(days=1)
+    with SageMaker(region=REGION) as running:
+        for number in range(7):
+            running.add_user_profile(f"user-{number}")
+            running.add_app("default", "JupyterServer", user_profile=f"user-{number}", created=old)
+        running.add_space("lab", owner="user-0")
+        running.add_app("default", "JupyterLab", space="lab", created=old)
+        yield running
+        assert running.violations == []
+
+
+@pytest.fixture
+def logs(sagemaker: SageMaker) -> Iterator[CloudWatchLogs]:
+    """Heartbeats of all users but the last."""
+    with CloudWatchLogs(region=REGION) as running:
+        domain = next(iter(sagemaker.domains))
+        for number in range(6):
+            running.heartbeat(f"{domain}/user-{number}/JupyterServer/default", at=datetime.now(timezone.utc))
+        running.heartbeat(f"{domain}/lab/JupyterLab/default", at=datetime.now(timezone.utc))
+        yield running
+        assert running.violations == []
+
+
+@pytest.fixture
+def account(sagemaker, logs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """The account, with the handlers' environment as the template sets it."""
+    for name, value in {**environment(sagemaker), **logs_environment(logs)}.items():
+        monkeypatch.setenv(name, value)
+    settings = {"AWS_DEFAULT_REGION": REGION, "BUCKET": BUCKET, "BATCH_SIZE": "3", "MAX_CONCURRENCY": "3"}
+    for name, value in {**settings, "CALLS_PER_SECOND": "300"}.items():
+        monkeypatch.setenv(name, value)
+    fleet_lambda._client.cache_clear()
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
+        found = Account()
+        monkeypatch.setenv("TOPIC_ARN", found.topic)
+        monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda *given, **named: found.invoke(*given, **named))
+        yield found
+    fleet_lambda._client.cache_clear()
+
+
+def test_the_state_machine_checks_every_app_once_and_tells_for_whom_it_does_not_run(account):
+    """From the list over batches side by side to one message that names the one who is missing."""
+    ended = account.run()
+    report = account.report()
+    (message,) = account.published()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    assert json.loads(ended["output"])["published"] is True
+    assert len(report["findings"]) == 8
+    assert [name for name, _ in account.invocations].count("CheckFunction") == 3
+    assert report["counts"]["running"] == 7
+    assert "user-6" in message
+    assert "user-1" not in message
+    assert f"s3://{BUCKET}/runs/run-1/report.json" in message
+
+
+def test_a_worker_that_fails_loses_nobody(account):
+    """Its apps are reported as unreachable; the others are checked."""
+    account.broken.add(1)
+
+    ended = account.run()
+    report = account.report()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    assert report["counts"]["unreachable"] == 3
+    assert len(report["findings"]) == 8
+
+
+def test_a_fleet_that_cannot_be_listed_is_published_and_fails_the_execution(account, sagemaker):
+    """Nobody takes silence for health."""
+    sagemaker.fail("ListDomains", Fault.ACCESS_DENIED)
+
+    ended = account.run()
+    (message,) = account.published()
+
+    assert ended["status"] == "FAILED", ended
+    assert "could not be listed" in message
+    assert account.report()["exit_code"] == 3
+
+
+def test_when_all_is_well_nothing_is_published_unless_wanted(account, sagemaker, logs, monkeypatch):
+    """A daily message that says nothing is not read after a week."""
+    domain = next(iter(sagemaker.domains))
+    logs.heartbeat(f"{domain}/user-6/JupyterServer/default", at=datetime.now(timezone.utc))
+    account.run()
+    quiet = account.published()
+    monkeypatch.setenv("ALWAYS_PUBLISH", "true")
+
+    account.run()
+
+    assert quiet == []
+    assert "8 of 8" in account.published()[0]
+
+
+def test_over_presigned_urls_each_worker_keeps_its_share_of_the_pace(account, sagemaker, monkeypatch):
+    """The same machine with the other source."""
+    monkeypatch.setenv("SOURCE", "presigned")
+    with Studio(sagemaker):
+        ended = account.run()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    assert len(account.report()["findings"]) == 8
+    assert sagemaker.count("CreatePresignedDomainUrl") == 8
+
+
+def test_a_long_message_is_cut_and_linked(account, monkeypatch):
+    """SNS takes 256 KB."""
+    monkeypatch.setattr(fleet_lambda, "LONGEST_MESSAGE", 900)
+    account.broken |= {0, 1, 2}
+
+    account.run()
+    (message,) = account.published()
+
+    assert "more lines" in message
+    assert len(message.encode()) < 1000
+    assert message.endswith("report.json")
+
+
+def test_a_refusal_of_sns_fails_with_action_and_topic(account, monkeypatch):
+    """The execution shows it."""
+    monkeypatch.setenv("TOPIC_ARN", "arn:aws:sns:eu-west-1:123456789012:no-such-topic")
+    fleet_lambda.list_handler({"run": "run"}, None)
+
+    with pytest.raises(CallError, match=r"sns:Publish .*no-such-topic|sns:Publish was refused"):
+        fleet_lambda.report_handler({"run": "run"}, None)
+
+
+# -- permissions -----------------------------------------------------------------------------------------
+
+
+def policy_of(role: str, source: str) -> dict[str, Any]:
+    """A role's policy with CloudFormation's functions resolved, for one of the two sources."""
+    values = {
+        "Results": BUCKET, "Results.Arn": f"arn:aws:s3:::{BUCKET}", "Topic": "arn:aws:sns:eu-west-1:1:fleet",
+        "AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": "123456789012",
+    }  # fmt: skip
+
+    def resolved(found: Any) -> Any:
+        if isinstance(found, list):
+            return [each for each in map(resolved, found) if each is not None]
+        if not isinstance(found, dict):
+            return found
+        if "Fn::If" in found:
+            condition, yes, no = found["Fn::If"]
+            return resolved(yes if condition == f"Is{source.capitalize()}" else no)
+        if "Ref" in found:
+            return None if found["Ref"] == "AWS::NoValue" else values.get(found["Ref"], found["Ref"])
+        if "Fn::GetAtt" in found:
+            return values.get(found["Fn::GetAtt"], found["Fn::GetAtt"])
+        if "Fn::Sub" in found:
+            text = found["Fn::Sub"]
+            for name, value in values.items():
+                text = text.replace(f"${{{name}}}", value)
+            return text
+        return {name: resolved(value) for name, value in found.items()}
+
+    (policy,) = RESOURCES[role]["Properties"]["Policies"]
+    document: dict[str, Any] = resolved(policy["PolicyDocument"])
+    return document
+
+
+@pytest.mark.parametrize("source", ["logs", "presigned"])
+def test_each_function_may_do_what_it_does_and_little_else(account, sagemaker, monkeypatch, source):
+    """The calls of a real run, against the roles in the template."""
+    monkeypatch.setenv("SOURCE", source)
+    called: dict[str, set[str]] = {name: set() for name in FUNCTIONS}
+    with Studio(sagemaker):
+        with _recording(called["ListFunction"]):
+            fleet_lambda.list_handler({"run": "run"}, None)
+        for batch in fleet_lambda.Store().get("runs/run/batches.json"):
+            with _recording(called["CheckFunction"]):
+                fleet_lambda.check_handler(batch, None)
+        with _recording(called["ReportFunction"]):
+            fleet_lambda.report_handler({"run": "run"}, None)
+
+    for name, role in {
+        "ListFunction": "ListRole",
+        "CheckFunction": "CheckRole",
+        "ReportFunction": "ReportRole",
+    }.items():
+        actions = {
+            action
+            for each in policy_of(role, source)["Statement"]
+            for action in ([each["Action"]] if isinstance(each["Action"], str) else each["Action"])
+            if not action.startswith(("logs:CreateLogStream", "logs:PutLogEvents"))
+        }
+        renamed = {"s3:ListObjectsV2": "s3:ListBucket"}
+        assert {renamed.get(each, each) for each in called[name]} <= actions, name
+        assert not any("*" in action for action in actions)
+
+
+class _recording:
+    """Notes the IAM actions of all calls that boto3 makes meanwhile."""
+
+    def __init__(self, seen: set[str]) -> None:
+        self.seen = seen
+
+    def __enter__(self) -> None:
+        from botocore.client import BaseClient
+
+        self.original, seen = BaseClient._make_api_call, self.seen
+
+        def call(client: Any, operation: str, parameters: Any) -> Any:
+            seen.add(f"{client.meta.service_model.service_name}:{operation}")
+            return self.original(client, operation, parameters)
+
+        BaseClient._make_api_call = call
+
+    def __exit__(self, *_: object) -> None:
+        from botocore.client import BaseClient
+
+        BaseClient._make_api_call = self.original
+
+
+def test_no_role_allows_what_it_should_not():
+    """Neighbours are denied: other buckets, other topics, deleting anything."""
+    for role in ("ListRole", "CheckRole", "ReportRole"):
+        for source in ("logs", "presigned"):
+            policy = policy_of(role, source)
+            assert not allows(policy, "s3:PutObject", "arn:aws:s3:::another/runs/x")
+            assert not allows(policy, "s3:GetObject", f"arn:aws:s3:::{BUCKET}/other")
+            assert not allows(policy, "sagemaker:DeleteApp", "arn:aws:sagemaker:eu-west-1:123456789012:app/d/u/k/n")
+            assert not allows(policy, "sns:Publish", "arn:aws:sns:eu-west-1:1:another")
+    assert not allows(
+        policy_of("CheckRole", "logs"),
+        "sagemaker:CreatePresignedDomainUrl",
+        "arn:aws:sagemaker:eu-west-1:123456789012:user-profile/d/u",
+    )
+
+
+def test_no_action_in_the_template_has_a_wildcard():
+    """Neither of a role nor of a bucket's policy."""
+    found: list[Any] = []
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            found.extend(node[key] for key in ("Action", "NotAction") if key in node)
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(RESOURCES)
+    assert len(found) > 10
+    assert not any("*" in action for each in found for action in ([each] if isinstance(each, str) else each))
+
+
+def test_every_parameter_reaches_the_functions_under_a_name_that_they_read():
+    """A setting that nobody reads is a promise that nobody keeps."""
+    source = Path(fleet_lambda.__file__).read_text()
+    for name in FUNCTIONS:
+        for variable in RESOURCES[name]["Properties"]["Environment"]["Variables"]:
+            assert f'"{variable}"' in source, variable
