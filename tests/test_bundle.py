@@ -1,0 +1,395 @@
+"""The offline bundle: same bytes twice, nothing missing, nothing tampered with, and it installs with no network.
+
+The wheels are downloaded once for all tests of this file, into a temporary cache; without a package index it fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NAME = "sagemaker_studio_autoshutdown"
+SOURCES = (".ci", "culling_manager", "config", "lcc")
+FILES = ("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "hatch.toml", ".gitignore")
+#: Other versions than those of the bundle, within our ranges: (b) of the promise.
+OTHERS = {"jupyter_server": "2.14.2", "tornado": "6.4.1", "boto3": "1.34.100"}
+#: An index that refuses at once; for pip in case that there is no network namespace to be had.
+NOWHERE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"), "http://127.0.0.1:9")
+#: One wheel that everything needs and that is small.
+VICTIM = "six"
+
+pytestmark = pytest.mark.timeout(400)
+
+
+class Built(NamedTuple):
+    """A bundle that was built, unpacked, and what was said about it."""
+
+    tarball: Path
+    top: Path
+    cache: Path
+    said: str
+
+
+def call(*command: str | Path, **options) -> subprocess.CompletedProcess:
+    """Run a command to its end and keep what it says."""
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, **options)
+
+
+def must(*command: str | Path, **options) -> str:
+    """The stdout of a command that must succeed; what it said when it does not."""
+    done = call(*command, **options)
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def bundle(tree: Path, *arguments: str | Path, prefix: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess:
+    """Run the one command of a tree, with the Python of the tests."""
+    return call(*prefix, tree / ".ci" / "bundle", *arguments, env=os.environ | {"PYTHON": sys.executable} | env)
+
+
+def isolated() -> dict[str, str]:
+    """An environment in which pip knows of no index, no proxy but a dead one, and no other wheels."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "JUPYTER"))}
+    return kept | NOWHERE | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+@pytest.fixture(scope="module")
+def cut_off() -> tuple[str, ...]:
+    """What to put before a command so that it has no network; nothing where namespaces are not permitted."""
+    for prefix in (("unshare", "--net"), ("unshare", "--map-root-user", "--net")):
+        if shutil.which("unshare") and not call(*prefix, "true").returncode:
+            return prefix
+    return ()
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory) -> Callable[[], Path]:
+    """A maker of copies of the tree, without git, to be broken at will."""
+
+    def copy() -> Path:
+        tree = tmp_path_factory.mktemp("tree")
+        for name in SOURCES:
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in FILES:
+            shutil.copy(ROOT / name, tree)
+        return tree
+
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Built:
+    """The bundle of this tree, built once."""
+    folder = tmp_path_factory.mktemp("bundle")
+    env = {"SOURCE_DATE_EPOCH": ""} if (ROOT / ".git").exists() else {"SOURCE_DATE_EPOCH": "1790000000"}
+    done = bundle(ROOT, "--out", folder / "out", "--cache", folder / "cache", **env)
+    assert done.returncode == 0, f".ci/bundle must be able to download wheels:\n{done.stderr}"
+    [tarball] = (folder / "out").glob("*.tar.gz")
+    with tarfile.open(tarball) as opened:
+        opened.extractall(folder / "unpacked")
+    [top] = (folder / "unpacked").iterdir()
+    return Built(tarball, top, folder / "cache", done.stdout)
+
+
+def epoch_of(tarball: Path) -> str:
+    """The one time that all members of a tarball have (seconds)."""
+    with tarfile.open(tarball) as opened:
+        [seconds] = {int(member.mtime) for member in opened}
+    return str(seconds)
+
+
+def new_venv(folder: Path) -> Path:
+    """An empty virtual environment of the running Python; its directory of commands."""
+    must(sys.executable, "-m", "venv", folder)
+    return folder / "bin"
+
+
+def freeze(commands: Path) -> set[str]:
+    """The distributions in an environment, with versions."""
+    return set(must(commands / "pip", "freeze", env=isolated()).split("\n")) - {""}
+
+
+def install_offline(commands: Path, top: Path, cut_off: tuple[str, ...]) -> None:
+    """Install from the unpacked bundle as README says, without a network."""
+    options = ("--quiet", "--no-index", "--find-links", top / "wheels")
+    must(*cut_off, commands / "pip", "install", *options, NAME, env=isolated())
+
+
+def edit(path: Path, pattern: str, replacement: str) -> None:
+    """Change the lines of a file that match."""
+    text, changes = re.subn(pattern, replacement, path.read_text(), flags=re.MULTILINE)
+    assert changes, f"{pattern} is not in {path}"
+    path.write_text(text)
+
+
+# What is built
+
+
+def test_two_builds_in_different_places_give_the_same_bytes(built, copied, tmp_path, cut_off):
+    """Another directory, umask, time of day and no git change nothing; with a full cache no network is needed."""
+    env = {"SOURCE_DATE_EPOCH": epoch_of(built.tarball), "TZ": "Asia/Tokyo"} | NOWHERE
+    tree = copied()
+    command = (*cut_off, "sh", "-c", 'umask 077; exec "$@"', "sh")
+
+    done = bundle(tree, "--out", tmp_path, "--cache", built.cache, prefix=command, **env)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / built.tarball.name).read_bytes() == built.tarball.read_bytes()
+
+
+def test_the_bundle_has_the_time_of_the_last_commit(built):
+    """So a tag gives the same bundle forever."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+
+    assert epoch_of(built.tarball) == must("git", "log", "-1", "--format=%ct", cwd=ROOT).strip()
+
+
+def test_one_line_on_stdout_says_where_and_how_large(built):
+    """Progress goes to stderr."""
+    size = built.tarball.stat().st_size / 1e6
+
+    assert re.fullmatch(
+        rf"{re.escape(str(built.tarball))}: {size:.1f} MB, \d+ files, \d+ wheels for CPython 3.10 to 3.13\n", built.said
+    )
+
+
+def test_all_members_are_nobodys_readable_and_sorted_under_one_directory(built):
+    """Names, owners and modes do not tell who built it, nor where."""
+    with tarfile.open(built.tarball) as opened:
+        members = opened.getmembers()
+
+    names = [member.name for member in members]
+    assert names == sorted(names, key=lambda name: name.split("/"))
+    assert {name.split("/")[0] for name in names} == {built.tarball.name.removesuffix("-bundle.tar.gz")}
+    assert {(member.uid, member.gid, member.uname, member.gname) for member in members} == {(0, 0, "root", "root")}
+    assert {member.mode for member in members} <= {0o755, 0o644}
+    assert all(member.isdir() or member.isreg() for member in members)
+
+
+def test_scripts_configuration_and_policies_are_those_of_the_tree(built):
+    """All of `lcc/` and `config/`, byte by byte, executable where they were, and nothing else."""
+    expected = {path.relative_to(ROOT) for folder in ("lcc", "config") for path in (ROOT / folder).rglob("*")}
+    expected = {path for path in expected if (ROOT / path).is_file() and "__pycache__" not in path.parts}
+    expected |= {Path(name) for name in ("LICENSE", "README.md", "CHANGELOG.md")}
+
+    found = {path.relative_to(built.top) for path in built.top.rglob("*") if path.is_file()}
+    assert {path for path in found if path.parts[0] != "wheels"} == expected | {Path("SHA256SUMS")}
+    for path in expected:
+        assert (built.top / path).read_bytes() == (ROOT / path).read_bytes()
+        assert os.access(built.top / path, os.X_OK) == bool((ROOT / path).stat().st_mode & 0o100)
+    assert Path("config/iam/space-app.json") in found
+
+
+def test_the_wheels_are_ours_and_those_of_the_lock(built):
+    """One for each line, none of the build tools, none of the tests' packages, none that needs a glibc after 2.17."""
+    lock = (ROOT / ".ci" / "bundle-requirements.txt").read_text()
+    locked = set(re.findall(r"# (\S+\.whl)$", lock, re.MULTILINE))
+
+    wheels = {path.name for path in (built.top / "wheels").iterdir()}
+    [ours] = wheels - locked
+    assert ours.startswith(NAME)
+    assert locked < wheels
+    names = {name.split("-")[0].lower() for name in wheels}
+    assert {"boto3", "botocore", "jupyter_server", "tornado", "pyzmq", "psutil", "exceptiongroup"} <= names
+    assert not names & {"hatchling", "pytest", "hypothesis", "jupyterlab", "notebook", "ipykernel"}
+    assert all(re.search(r"-none-any|manylinux(_2_17|2014|_2_12|2010|_2_5|1)_x86_64", name) for name in wheels)
+
+
+# Checksums
+
+
+def test_sha256sum_accepts_the_tarball_and_every_file_in_it(built):
+    """The two commands that README gives."""
+    outer = must("sha256sum", "-c", f"{built.tarball.name}.sha256", cwd=built.tarball.parent)
+    inner = must("sha256sum", "-c", "--strict", "SHA256SUMS", cwd=built.top).splitlines()
+
+    assert outer == f"{built.tarball.name}: OK\n"
+    assert len(inner) == sum(path.is_file() for path in built.top.rglob("*")) - 1
+
+
+@pytest.mark.parametrize("victim", ["lcc/set-time-interval.sh", "config/iam/space-app.json", "wheels/six-*.whl"])
+def test_one_changed_byte_is_detected(built, tmp_path, victim):
+    """And the file is named."""
+    top = tmp_path / "top"
+    shutil.copytree(built.top, top)
+    [path] = top.glob(victim)
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    path.write_bytes(changed)
+
+    done = call("sha256sum", "-c", "--quiet", "SHA256SUMS", cwd=top)
+
+    assert done.returncode == 1
+    assert done.stdout == f"{path.relative_to(top)}: FAILED\n"
+
+
+# Installing it
+
+
+def test_it_installs_into_an_empty_environment_without_a_network(built, tmp_path, cut_off):
+    """And then everything is there: the package, Jupyter Server, and nothing that does not fit."""
+    commands = new_venv(tmp_path / "venv")
+
+    install_offline(commands, built.top, cut_off)
+
+    version = built.top.name.removeprefix(f"{NAME}-")
+    code = "import culling_manager as c; c.CullingKernelManager, c.CullingTerminalManager; print(c.__version__)"
+    assert must(commands / "python", "-c", code, cwd=tmp_path, env=isolated()).strip() == version
+    assert must(commands / "jupyter", "server", "--version", env=isolated()).startswith("2.")
+    assert must(commands / "pip", "check", env=isolated()).strip() == "No broken requirements found."
+
+
+def test_it_changes_no_version_that_is_there_already(built, tmp_path, cut_off):
+    """Only what is missing is added: an image's own jupyter_server, tornado and boto3 stay as they are."""
+    commands = new_venv(tmp_path / "venv")
+    pins = [f"{name}=={version}" for name, version in OTHERS.items()]
+    quickly = ("--quiet", "--only-binary=:all:", "--no-compile", "--find-links", built.top / "wheels")
+    must(commands / "pip", "install", *quickly, *pins)
+    before = freeze(commands)
+
+    install_offline(commands, built.top, cut_off)
+
+    after = freeze(commands)
+    assert set(pins) <= before <= after
+    assert {line.split("==")[0].split(" ")[0] for line in after - before} == {NAME, "psutil"}
+    assert must(commands / "pip", "check", env=isolated()).strip() == "No broken requirements found."
+
+
+# What can go wrong: one clear line, and nothing half-made
+
+
+def refused(done: subprocess.CompletedProcess, *words: str) -> None:
+    """It failed with one line that has all these words, and stdout stayed empty."""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(errors) == 1, done.stderr
+    for word in words:
+        assert word in errors[0]
+
+
+def test_a_download_with_another_hash_is_refused(built, copied, tmp_path):
+    """The message has the package, the hash that was expected and the one that came; nothing stays behind."""
+    tree, cache = copied(), tmp_path / "cache"
+    shutil.copytree(built.cache, cache)
+    [wheel] = cache.glob(f"{VICTIM}-*.whl")
+    wheel.unlink()
+    edit(tree / ".ci" / "bundle-requirements.txt", rf"^({VICTIM}==.*sha256:)\w+", rf"\g<1>{'0' * 64}")
+
+    done = bundle(tree, "--out", tmp_path / "out", "--cache", cache, SOURCE_DATE_EPOCH="1790000000")
+
+    genuine = hashlib.sha256((built.cache / wheel.name).read_bytes()).hexdigest()
+    refused(done, "refused", f"{VICTIM}==", f"expected sha256 {'0' * 64}", f"got {genuine}")
+    assert not [*(tmp_path / "out").iterdir()]
+    assert sorted(path.name for path in cache.iterdir()) == sorted(
+        path.name for path in built.cache.iterdir() if path.name != wheel.name
+    )
+
+
+def test_a_cached_file_with_another_hash_is_refused(built, copied, tmp_path):
+    """A cache is trusted no more than the network."""
+    cache = tmp_path / "cache"
+    shutil.copytree(built.cache, cache)
+    [wheel] = cache.glob(f"{VICTIM}-*.whl")
+    wheel.write_bytes(wheel.read_bytes() + b"x")
+
+    done = bundle(copied(), "--out", tmp_path / "out", "--cache", cache, SOURCE_DATE_EPOCH="1790000000")
+
+    refused(done, str(wheel), "its sha256 is", "expects", "delete it")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_no_network_is_said_in_words(copied, tmp_path, cut_off):
+    """Not a page of pip's retries."""
+    env = {"PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    env |= {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": ""}
+    env["SOURCE_DATE_EPOCH"] = "1790000000"
+
+    done = bundle(copied(), "--out", tmp_path / "out", prefix=cut_off, **env)
+
+    refused(done, "wheels for CPython 3.10 could not be had", "no network, or an index without them")
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ("boto3", f"{NAME}-.* needs boto3"),
+        ("exceptiongroup", "needs exceptiongroup.* on CPython 3.10, the lock has none"),
+        ("webcolors", "needs webcolors"),
+    ],
+    ids=["our own", "of Python 3.10 only", "of an extra"],
+)
+def test_a_lock_that_lacks_a_dependency_is_refused(built, copied, tmp_path, lost, said):
+    """Whether we ask for it, or one Python only, or an extra of a dependency of a dependency."""
+    tree = copied()
+    edit(tree / ".ci" / "bundle-requirements.txt", rf"^{lost}==.*\n", "")
+
+    done = bundle(tree, "--out", tmp_path / "out", "--cache", built.cache, SOURCE_DATE_EPOCH="1790000000")
+
+    refused(done, "run .ci/bundle --update-lock")
+    assert re.search(said, done.stderr)
+
+
+def test_a_lock_line_without_a_hash_is_refused(copied, tmp_path):
+    """With its number."""
+    tree = copied()
+    edit(tree / ".ci" / "bundle-requirements.txt", rf"^({VICTIM}==\S+) .*", r"\1")
+
+    done = bundle(tree, "--out", tmp_path / "out", SOURCE_DATE_EPOCH="1790000000")
+
+    refused(done, "bundle-requirements.txt:", f"not a pinned wheel with its hash: {VICTIM}==")
+
+
+def test_another_bundle_of_the_same_version_is_not_overwritten(built, copied, tmp_path):
+    """Who has published it shall not have two of them."""
+    there = tmp_path / built.tarball.name
+    there.write_text("published")
+
+    done = bundle(copied(), "--out", tmp_path, "--cache", built.cache, SOURCE_DATE_EPOCH="1790000000")
+
+    refused(done, str(there), "other contents", "delete it, or give --out another directory")
+    assert [*tmp_path.iterdir()] == [there]
+    assert there.read_text() == "published"
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(copied, tmp_path):
+    """Here the output directory is a file."""
+    place = tmp_path / "place"
+    place.write_text("")
+
+    done = bundle(copied(), "--out", place, SOURCE_DATE_EPOCH="1790000000")
+
+    refused(done, f"cannot write into {place}", "--out")
+    assert "fetching" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "said"),
+    [
+        (["--update-lock"], {"PATH": "/usr/bin:/bin"}, "uv is missing: install it"),
+        ([], {"PYTHON": "no-such-python"}, "no-such-python is missing, older than 3.10 or without pip"),
+        ([], {"SOURCE_DATE_EPOCH": "soon"}, "SOURCE_DATE_EPOCH is 'soon', expected whole seconds"),
+        ([], {"SOURCE_DATE_EPOCH": ""}, "no last commit to take the time from; set SOURCE_DATE_EPOCH"),
+    ],
+    ids=["uv", "python", "time", "git"],
+)
+def test_a_missing_tool_is_named(copied, tmp_path, arguments, env, said):
+    """With what to do about it."""
+    if "--update-lock" in arguments and sys.version_info < (3, 11):
+        said = "--update-lock needs Python 3.11 or newer"
+
+    done = bundle(copied(), "--out", tmp_path / "out", *arguments, **env)
+
+    refused(done, said)
