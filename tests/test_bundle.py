@@ -12,11 +12,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.test_clients import free_port
 
 ROOT = Path(__file__).parents[1]
 NAME = "sagemaker_studio_autoshutdown"
@@ -238,17 +241,70 @@ def test_one_changed_byte_is_detected(built, tmp_path, victim):
 # Installing it
 
 
-def test_it_installs_into_an_empty_environment_without_a_network(built, tmp_path, cut_off):
-    """And then everything is there: the package, Jupyter Server, and nothing that does not fit."""
-    commands = new_venv(tmp_path / "venv")
+def guide(word: str) -> str:
+    """The one block of commands in the README that has a word."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [found] = [block for block in blocks if word in block]
+    return found
 
-    install_offline(commands, built.top, cut_off)
+
+@pytest.fixture(scope="module")
+def by_the_guide(built, tmp_path_factory, cut_off) -> Path:
+    """The commands of an environment into which somebody installed by hand, as the README says, without a network."""
+    folder = tmp_path_factory.mktemp("by-hand")
+    commands = new_venv(folder / "venv")
+    shutil.copy(built.tarball, folder)
+    follow(guide("tar xzf"), commands, folder, cut_off)
+    return commands
+
+
+def follow(block: str, commands: Path, folder: Path, prefix: tuple[str, ...] = ()) -> None:
+    """Type a block of the README into a terminal of a server's environment."""
+    must(*prefix, "bash", "-euc", block, cwd=folder, env=isolated() | {"PATH": f"{commands}:{os.environ['PATH']}"})
+
+
+def server_of(commands: Path, home: Path) -> tuple[int, str]:
+    """Start the environment's server, ask our check script; its exit code and the server's log."""
+    home.mkdir()
+    env = isolated() | {"HOME": str(home), "JUPYTER_RUNTIME_DIR": str(home / "runtime")}
+    port, log = free_port(), home / "log"
+    line = [commands / "jupyter", "server", "--allow-root", "--no-browser", f"--ServerApp.port={port}"]
+    with log.open("w") as output:
+        server = subprocess.Popen([*map(str, line)], cwd=home, env=env, stdout=output, stderr=output)
+    try:
+        end = time.monotonic() + 60
+        while "is running at" not in log.read_text():
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        env |= {"NO_PROXY": "*", "no_proxy": "*"}
+        asked = call(commands / "python", ROOT / "lcc" / "check_idle_timeout_configuration.py", env=env)
+        return asked.returncode, asked.stdout + asked.stderr + log.read_text()
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def test_it_installs_into_an_empty_environment_without_a_network(built, by_the_guide, tmp_path):
+    """And then everything is there: the package, Jupyter Server, and nothing that does not fit."""
+    commands = by_the_guide
 
     version = built.top.name.removeprefix(f"{NAME}-")
     code = "import culling_manager as c; c.CullingKernelManager, c.CullingTerminalManager; print(c.__version__)"
     assert must(commands / "python", "-c", code, cwd=tmp_path, env=isolated()).strip() == version
     assert must(commands / "jupyter", "server", "--version", env=isolated()).startswith("2.")
     assert must(commands / "pip", "check", env=isolated()).strip() == "No broken requirements found."
+
+
+def test_installed_and_uninstalled_by_the_guide_a_server_culls_and_then_starts_without_us(by_the_guide, tmp_path):
+    """What is left behind in the configuration directory locks nobody out."""
+    culling, words = server_of(by_the_guide, tmp_path / "with")
+    follow(guide("pip uninstall"), by_the_guide, tmp_path)
+    missing, log = server_of(by_the_guide, tmp_path / "without")
+
+    assert culling == 0, words
+    assert missing == 7, log  # the check script's code for: the extension is missing
+    assert "is running at" in log
 
 
 def test_it_changes_no_version_that_is_there_already(built, tmp_path, cut_off):
