@@ -1,0 +1,281 @@
+#!/usr/bin/env bash
+# Lifecycle configuration of SageMaker Studio Classic's Jupyter server (app type JupyterServer):
+# installs sagemaker_studio_autoshutdown, restarts the server if it runs, and verifies that idle compute is culled.
+# With Windows line ends it runs only as `bash FILE`: upload what `tr -d '\r' <FILE | base64 -w0` gives.
+F=${BASH_SOURCE[0]:-}; [ ! -f "$F" ] || ! grep -q $'\r' "$F" || exec bash -c "$(tr -d '\r' <"$F")" # for CRLF
+set -euo pipefail
+
+TIMEOUT_IN_MINS=120   # minutes without activity until idle compute is shut down; at least 1
+KEEP_TERMINALS=false  # true: idle terminals are kept
+MIN_TIMEOUT_IN_MINS=0 # minutes; the least that users may set; 0: no bound
+MAX_TIMEOUT_IN_MINS=0 # minutes; the most that users may set; 0: no bound
+BUNDLE=''             # s3://bucket/key, /path/to/bundle.tar.gz, or pip:requirement
+BUNDLE_SHA256=''      # the bundle's checksum; '': only the files in it are verified
+STRICT=0              # 1: a failure fails the app's start; 0: it is logged, and the app starts
+WAIT_IN_SECS=60       # seconds that a restarted server has until it answers
+CONDA_DIR=/opt/conda
+SERVER_PYTHON=''      # the Python that runs the server; '': the one of environment studio, else of base
+
+PYTHONS=(envs/studio/bin/python bin/python) SUPERVISOR=/etc/supervisor/conf.d/supervisord.conf
+USER_HOME=${HOME:-/home/sagemaker-user}
+RUN=(env "HOME=$USER_HOME")
+
+is_started() {
+  within 10 supervisorctl -c "$SUPERVISOR" status jupyterlabserver 2>/dev/null | grep -Eq 'RUNNING|STARTING'
+}
+
+restart() {
+  local how=(supervisorctl -c "$SUPERVISOR" restart jupyterlabserver)
+  [ -z "$(command -v restart-jupyter-server)" ] || how=(restart-jupyter-server)
+  within 60 "${how[@]}" >restart.log 2>&1 || ! why=$(tail -n 1 restart.log)
+}
+
+# ---- From here on the same in all three scripts: SageMaker takes one text. tests/test_lcc_scripts.py compares them.
+SECONDS=0 work='' config='' told='' said='' why='' fine='' rest='Nothing was changed.'
+
+log() { printf 'auto-shutdown: %s: %s\n' "$1" "$(printf %s "${*:2}" | tr -c '[:print:]' ' ')" >&2; }
+
+fail() {
+  log ERROR "$*${rest:+ $rest}"
+  told=yes
+  exit 1
+}
+
+# within SECONDS COMMAND...: ends it after that time, and so that all end before SageMaker's 300 s.
+within() {
+  local most=$1 left=$((240 - SECONDS))
+  ((left > 0)) || left=1
+  timeout -k 5 "$((most < left ? most : left))" "${@:2}" </dev/null
+}
+
+# try SECONDS COMMAND...: leaves what it says in $said and the line that matters in $why; logs it on failure.
+try() {
+  local code=0
+  said=$(within "$@" 2>&1) || code=$?
+  why=${said##*$'\n'}
+  ((code)) || return 0
+  log DEBUG "exit code $code: $said"
+  if ((code == 124 || code == 137)); then
+    why="not done within $1 s"
+  elif [[ $said == *ERROR:\ * ]]; then
+    why=${said#*ERROR: }
+    why=${why%%$'\n'*}
+  fi
+  why=${why%.}
+  return "$code"
+}
+
+# py SECONDS NAME ARGUMENT...: calls a function of $CODE in the server's own Python.
+py() { try "$1" "${RUN[@]}" "$PYTHON" -c "$CODE" "${@:2}"; }
+
+CODE='
+import json, os, re, sys
+if sys.version_info < (3, 10):
+    sys.exit("its Python is %d.%d, and 3.10 or newer is needed" % sys.version_info[:2])
+from importlib import metadata
+
+def look():
+    found = [each.version for each in metadata.distributions(name="jupyter_server")] + ["0.0, missing"]
+    if not [2, 10] <= [int(each) for each in re.findall("[0-9]+", found[0])[:2]] < [3]:
+        sys.exit("its Jupyter Server is %s, and 2.10 or newer is needed (notebook 6?)" % found[0])
+    print(sys.prefix)
+
+def fetch(url, file):
+    try:
+        import boto3
+    except ImportError:
+        sys.exit("there is neither an aws command nor boto3")
+    boto3.client("s3").download_file(*url[5:].split("/", 1), file)
+
+def pins(file):
+    pinned = {}
+    for each in metadata.distributions():
+        name, number = re.sub("[-_.]+", "_", str(each.metadata["Name"])).lower(), str(each.version)
+        if re.fullmatch("[0-9][0-9a-z.+!]*", number):
+            pinned.setdefault(name, number)
+    print(pinned.pop("sagemaker_studio_autoshutdown", "none"))
+    with open(file, "w") as output:
+        output.writelines("%s==%s\n" % each for each in pinned.items())
+
+def classes():
+    import culling_manager, culling_manager.extension
+    culling_manager.CullingKernelManager, culling_manager.CullingTerminalManager
+    print(metadata.version("sagemaker_studio_autoshutdown"))
+
+def configure(file, keep, *minutes):
+    names = "idle_timeout", "min_idle_timeout", "max_idle_timeout"
+    text = json.dumps({
+        "ServerApp": {"kernel_manager_class": "culling_manager.CullingKernelManager"},
+        "TerminalsExtensionApp": {"terminal_manager_class": "culling_manager.CullingTerminalManager"},
+        "CullingKernelManager": dict(zip(names, map(int, minutes))),
+        "CullingTerminalManager": {"keep_terminals": keep == "true"},
+    }, indent=2)
+    if os.path.isfile(file) and open(file, errors="replace").read() == text:
+        return print("same")
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    with open(file + ".new", "w") as output:
+        output.write(text)
+    os.replace(file + ".new", file)
+
+globals()[sys.argv[1]](*sys.argv[2:])
+'
+
+refuse() { fail "$1 is '${!1}', and must be $2."; }
+
+# whole NAME LEAST: a setting that is a whole number.
+whole() {
+  if [[ ! ${!1} =~ ^[0-9]{1,6}$ ]] || ((10#${!1} < $2)); then
+    refuse "$1" "a whole number from $2 to 999999"
+  fi
+  printf -v "$1" %d "$((10#${!1}))"
+}
+
+check_settings() {
+  local name value
+  for name in STRICT TIMEOUT_IN_MINS KEEP_TERMINALS MIN_TIMEOUT_IN_MINS MAX_TIMEOUT_IN_MINS BUNDLE BUNDLE_SHA256 \
+    WAIT_IN_SECS CONDA_DIR SERVER_PYTHON; do
+    value=${!name%"${!name##*[![:space:]]}"} # a carriage return goes, too
+    printf -v "$name" %s "${value#"${value%%[![:space:]]*}"}"
+    [[ ! ${!name} =~ [[:cntrl:]] ]] || refuse "$name" "one line of plain text"
+  done
+  [[ $STRICT =~ ^[01]$ ]] || refuse STRICT "0 or 1"
+  whole TIMEOUT_IN_MINS 1
+  whole MIN_TIMEOUT_IN_MINS 0
+  whole MAX_TIMEOUT_IN_MINS 0
+  whole WAIT_IN_SECS 1
+  ((MAX_TIMEOUT_IN_MINS == 0 || MIN_TIMEOUT_IN_MINS <= MAX_TIMEOUT_IN_MINS)) ||
+    refuse MAX_TIMEOUT_IN_MINS "0 or at least MIN_TIMEOUT_IN_MINS"
+  KEEP_TERMINALS=${KEEP_TERMINALS,,} BUNDLE_SHA256=${BUNDLE_SHA256,,}
+  [[ $KEEP_TERMINALS =~ ^(true|false)$ ]] || refuse KEEP_TERMINALS "true or false"
+  [[ $BUNDLE =~ ^(s3://[^/]+/.|/.|pip:[[:alnum:]]) ]] || refuse BUNDLE "s3://bucket/key, /a/path, or pip:requirement"
+  [[ $BUNDLE_SHA256 =~ ^([0-9a-f]{64})?$ ]] || refuse BUNDLE_SHA256 "empty or 64 hexadecimal digits"
+  [[ -z $BUNDLE_SHA256 || $BUNDLE != pip:* ]] || refuse BUNDLE_SHA256 "empty with pip:"
+}
+
+find_server() {
+  local each
+  PYTHON=$SERVER_PYTHON
+  for each in "${PYTHONS[@]}"; do
+    [ -n "$PYTHON" ] || [ ! -x "$CONDA_DIR/$each" ] || PYTHON=$CONDA_DIR/$each
+  done
+  [ -n "$PYTHON" ] || fail "The server's Python is not in $CONDA_DIR: set SERVER_PYTHON."
+  py 30 look || fail "$PYTHON cannot be used: $why."
+  config=$why/etc/jupyter/jupyter_server_config.d/culling_manager_settings.json
+  try 10 "${RUN[@]}" mktemp -d "${TMPDIR:-/tmp}/auto-shutdown.XXXXXX" || fail "No temporary directory: $why."
+  work=$why
+  cd "$work"
+}
+
+fetch() {
+  local aws
+  aws=$(command -v aws || command -v "${PYTHON%/*}/aws" || command -v "$CONDA_DIR/bin/aws" || true)
+  if [[ $BUNDLE == /* ]]; then
+    try 60 "${RUN[@]}" cp -- "$BUNDLE" bundle.tar.gz
+  elif [ -n "$aws" ]; then
+    try 90 "${RUN[@]}" "$aws" s3 cp --only-show-errors "$BUNDLE" bundle.tar.gz
+  else
+    py 90 fetch "$BUNDLE" bundle.tar.gz
+  fi || fail "$BUNDLE cannot be fetched: $why."
+  try 30 "${RUN[@]}" sha256sum bundle.tar.gz || fail "$BUNDLE cannot be read: $why."
+  [[ -z $BUNDLE_SHA256 || ${said%% *} == "$BUNDLE_SHA256" ]] ||
+    fail "$BUNDLE has checksum ${said%% *}, which is not BUNDLE_SHA256."
+  try 60 "${RUN[@]}" bash -c 'mkdir bundle && tar -xzf bundle.tar.gz -C bundle --strip-components=1 --no-same-owner &&
+    cd bundle && sha256sum --check --strict --quiet SHA256SUMS' ||
+    fail "$BUNDLE cannot be unpacked, or is damaged: $why."
+}
+
+# Into the server's environment, never --user; nothing else that is installed there changes its version.
+pip_install() {
+  local from=(install --no-cache-dir "${BUNDLE#pip:}")
+  [[ $BUNDLE == pip:* ]] ||
+    from=(--isolated install --no-index --find-links bundle/wheels bundle/wheels/sagemaker_studio_autoshutdown-*.whl)
+  try 120 "${RUN[@]}" PYTHONNOUSERSITE=1 "$PYTHON" -m pip --no-input --disable-pip-version-check "${from[@]}" \
+    --no-user --upgrade --no-warn-script-location --constraint pins "$@"
+}
+
+install() {
+  local reason
+  rest=''
+  pip_install || fail "pip cannot install it: $why. The server stays as it was."
+  # The same version may have been there already, and damaged.
+  py 30 classes || { pip_install --force-reinstall --no-deps && py 30 classes; } || {
+    reason=$why
+    try 60 "${RUN[@]}" "$PYTHON" -m pip uninstall --quiet --yes sagemaker_studio_autoshutdown || true
+    fail "culling_manager cannot be imported by $PYTHON: $reason. It was removed; Jupyter's own managers are used."
+  }
+  fine=yes
+}
+
+# ask SECONDS OPTION...: looks for the running servers and what they do.
+ask() { try "$1" "${RUN[@]}" "$PYTHON" "bundle/lcc/set-time-interval.sh" "${@:2}" "$TIMEOUT_IN_MINS" \
+  --keep-terminals "$KEEP_TERMINALS"; }
+
+# activate CHANGED: restarts the server if it runs, and verifies that the culler runs with these settings.
+activate() {
+  local known=() code=0 each options=()
+  ask 20 --list && IFS=' ' read -ra known < <(printf '%s\n' "$why")
+  if ((${#known[@]} == 0)) && ! is_started; then
+    log INFO "Installed. The server does not run yet; the culler will be active when it starts."
+    return
+  elif [ "$1" = no ] && ask 30 --verify; then
+    log INFO "$why Nothing has changed, so the server was not restarted."
+    return
+  fi
+  restart || fail "Installed, but the server cannot be restarted: $why. The culler will be active when it starts again."
+  for each in "${known[@]+"${known[@]}"}"; do
+    options+=(--leave-out "$each")
+  done
+  ask $((WAIT_IN_SECS + 20)) --verify --timeout "$WAIT_IN_SECS" "${options[@]+"${options[@]}"}" || code=$?
+  if ((code == 3 || code == 10)); then
+    "${RUN[@]}" rm -f -- "$config"
+    restart || true
+    fail "The server did not answer within $WAIT_IN_SECS s. $config was removed, and the server restarted again."
+  fi
+  ((code)) && fail "$why."
+  log INFO "$why"
+}
+
+ended() {
+  local code=$?
+  trap - EXIT
+  set +e
+  if ((code)); then
+    [ -n "$told" ] || log ERROR "Ended by surprise with exit code $code."
+    # A selection of our classes must not outlive them: a server that cannot import them does not start.
+    [ -n "$fine" ] || [ ! -e "$config" ] || py 30 classes || {
+      "${RUN[@]}" rm -f -- "$config"
+      log WARNING "$config was removed, for what it selects cannot be imported."
+    }
+    [ "$STRICT" = 1 ] && code=1 || code=0
+  fi
+  cd /
+  [ -z "$work" ] || "${RUN[@]}" rm -rf -- "$work" "$config.new"
+  exit "$code"
+}
+
+main() {
+  local before changed=yes
+  trap ended EXIT
+  trap 'exit 143' HUP INT TERM
+  cd /
+  check_settings
+  find_server
+  [[ $BUNDLE == pip:* ]] || fetch
+  py 30 pins pins || fail "What is installed for $PYTHON cannot be listed: $why."
+  before=$why
+  install
+  log INFO "sagemaker_studio_autoshutdown $why is installed for $PYTHON."
+  [ "$why" != "$before" ] || changed=no
+  py 20 configure "$config" "$KEEP_TERMINALS" "$TIMEOUT_IN_MINS" "$MIN_TIMEOUT_IN_MINS" "$MAX_TIMEOUT_IN_MINS" ||
+    fail "$config cannot be written: $why."
+  [ "$why" = same ] || changed=yes
+  if [[ $BUNDLE == pip:* ]]; then
+    ! is_started || restart || fail "Installed, but the server cannot be restarted: $why."
+    log INFO "Installed. Only a bundle brings set-time-interval.sh and what verifies that the culler runs."
+    return
+  fi
+  ask 20 --copy-to "$USER_HOME/.auto-shutdown" || log WARNING "$why"
+  activate "$changed"
+}
+
+main
