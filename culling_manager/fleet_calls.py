@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .apps.words import CREDENTIALS, DENIED, is_throttled
 from .errors import CallError, DeniedError
 from .fleet_records import FleetOptions, scrubbed
 
@@ -16,12 +17,6 @@ from .fleet_records import FleetOptions, scrubbed
 TRIES = 8
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
-
-DENIED = frozenset({"AccessDeniedException", "AccessDenied", "NotAuthorized", "UnauthorizedOperation"})
-CREDENTIALS = frozenset(
-    {"ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"}
-    | {"InvalidSignatureException", "RequestExpired", "MissingAuthenticationTokenException"}
-)
 
 
 class Pacer:
@@ -165,6 +160,6 @@ def _refusal(found: dict[str, Any], action: str, resource: str) -> CallError:
         return DeniedError(f"permission {action} on {resource} is missing ({said})")
     if code in CREDENTIALS:
         return CallError(f"{action}: the AWS credentials are not valid ({said})")
-    if "hrottl" in code or code in ("TooManyRequestsException", "RequestLimitExceeded", "LimitExceededException"):
+    if is_throttled(code):
         return CallError(f"{action} is throttled ({said})")
     return CallError(f"{action} was refused ({said})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -33,6 +34,16 @@ def jp_server_config() -> dict[str, Any]:
 def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """Run a coroutine in a loop of its own, for tests that need no server."""
     return asyncio.run
+
+
+def scenario(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test in a loop of its own."""
+
+    @functools.wraps(function)
+    def test(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(function(*args, **kwargs))
+
+    return test
 
 
 async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from culling_manager.decisions import IN_SERVICE, Reason
 from culling_manager.errors import CallError, GoneError
 from culling_manager.records import KernelRecord, Kind, Result
 from culling_manager.watch import GRACE_SECONDS
+from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, HomedKernels
 
 TIMEOUT = 600.0
@@ -60,16 +60,6 @@ class World:
 
     def reason(self, name: str = "a") -> Reason:
         return self.app(name)[1].reason
-
-
-def scenario(function):
-    """Run an async test in a loop of its own."""
-
-    @functools.wraps(function)
-    def test(*args, **kwargs):
-        asyncio.run(function(*args, **kwargs))
-
-    return test
 
 
 # -- when an app goes --------------------------------------------------------------------------------

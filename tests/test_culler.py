@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import logging
 import random
@@ -20,6 +19,7 @@ from culling_manager.errors import SettingError
 from culling_manager.records import Kind, Result
 from culling_manager.report import HEARTBEAT_MARKER
 from culling_manager.watch import GRACE_SECONDS, backoff
+from tests.conftest import scenario
 from tests.doubles import NOON, FakeClock, FakeKernels
 
 TIMEOUT = 600.0
@@ -43,16 +43,6 @@ class World:
     def touch(self, identity: str, **changes) -> None:
         """Fresh activity, which the culler is not told of."""
         self.kernels.put(identity, last_activity=self.clock.wall, **changes)
-
-
-def scenario(function):
-    """Run an async test in a loop of its own."""
-
-    @functools.wraps(function)
-    def test(*args, **kwargs):
-        asyncio.run(function(*args, **kwargs))
-
-    return test
 
 
 @scenario

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import json
 import logging
 import socket
@@ -18,6 +16,7 @@ from culling_manager.appsource import AppSource
 from culling_manager.culler import IdleCuller
 from culling_manager.decisions import IN_SERVICE, Reason
 from culling_manager.records import KernelRecord, Kind, Result
+from tests.conftest import scenario
 from tests.doubles import NOON, FakeClock, FakeTerminals, HomedKernels
 from tests.emulator import ALICE, DOMAIN, Fault, SageMaker, environment
 
@@ -119,16 +118,6 @@ def at(sagemaker, clock, tmp_path, monkeypatch):
 def impatient(monkeypatch):
     """For tests with an answer that does not come: wait for it for a third of a second."""
     return lambda fault: fault is not Fault.HANG or monkeypatch.setattr(calls, "READ_SECONDS", 0.3)
-
-
-def scenario(function):
-    """Run an async test in a loop of its own."""
-
-    @functools.wraps(function)
-    def test(*args, **kwargs):
-        asyncio.run(function(*args, **kwargs))
-
-    return test
 
 
 # -- what is called ------------------------------------------------------------------------------------

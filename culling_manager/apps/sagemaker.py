@@ -9,18 +9,13 @@ from ..errors import CallError, DeniedError, GoneError
 from .base import AppManager
 from .metadata import ResourceMetadata, ResourceMetadataFile
 from .threads import in_thread
+from .words import CREDENTIALS, DENIED, is_throttled
 
 #: botocore's own retries come first: its standard mode tries three times, with exponential back-off and jitter.
 TRIES = 3
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
 
-DENIED = frozenset({"AccessDeniedException", "AccessDenied", "NotAuthorized", "UnauthorizedOperation"})
-#: Errors after which the credentials are looked for anew.
-CREDENTIALS = frozenset(
-    {"ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"}
-    | {"InvalidSignatureException", "RequestExpired", "MissingAuthenticationTokenException"}
-)
 #: Words of a ValidationException that say that what was asked for is gone (as read in Terraform's AWS provider).
 GONE_WORDS = ("has already been deleted", "previously failed and was automatically deleted", "RecordNotFound")
 
@@ -135,6 +130,6 @@ def _refusal(found: dict[str, Any], action: str, arn: str) -> InWords:
         return InWords(DeniedError(f"permission {action} on {arn} is missing ({said})"))
     if code in CREDENTIALS:
         return InWords(CallError(f"{action}: the AWS credentials are not valid any more ({said})"), renew=True)
-    if "hrottl" in code or code in ("TooManyRequestsException", "RequestLimitExceeded"):
+    if is_throttled(code):
         return InWords(CallError(f"{action} is throttled ({said})"))
     return InWords(CallError(f"{action} was refused ({said})"))
