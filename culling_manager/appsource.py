@@ -67,6 +67,7 @@ class AppSource:
     asked: dict[str, datetime] = field(default_factory=dict)
     strangers: dict[str, KernelRecord] = field(default_factory=dict)
     refreshed_at: datetime | None = None
+    _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
     _first_seen: dict[str, datetime] = field(default_factory=dict)
 
     # -- what the culler asks of a source ----------------------------------------------------------
@@ -151,6 +152,10 @@ class AppSource:
         CullingError
             When either cannot be had.
         """
+        async with self._fetching:
+            await self._fetch()
+
+    async def _fetch(self) -> None:
         again = getattr(self.apps, "again", None)
         if again is not None:
             self.apps = again()
@@ -166,10 +171,9 @@ class AppSource:
         residents = self._residents_of(record.identity, self.culler.now())
         due = [resident for resident, decision in residents if decision.cull]
         await asyncio.gather(*(self._cull_first(resident) for resident in due))
-        now = self.culler.now()
-        age = FRESH_SECONDS if self.refreshed_at is None else (now - self.refreshed_at).total_seconds()
-        if not 0 <= age < FRESH_SECONDS:
-            await self.refresh()
+        async with self._fetching:
+            if not self._is_fresh():
+                await self._fetch()
         try:
             self.listed[record.identity] = fresh = await self.apps.look_again(self.listed[record.identity])
         except (GoneError, KeyError):
@@ -177,6 +181,12 @@ class AppSource:
             return
         if fresh.state != IN_SERVICE:
             self.culler.watches[Kind.APP].refresh_within(POLL_SECONDS)
+
+    def _is_fresh(self) -> bool:
+        """Whether the list is so new that it need not be fetched again; those that wait for one fetch share it."""
+        if self.refreshed_at is None:
+            return False
+        return 0 <= (self.culler.now() - self.refreshed_at).total_seconds() < FRESH_SECONDS
 
     async def stop(self, record: AppRecord) -> None:
         """Have it deleted. KeyError when it is gone, or going, already."""

@@ -188,7 +188,7 @@ class GatewayKernelSource(KernelSource):
         return json.loads(response.body)
 
     async def strangers(self) -> list[KernelRecord]:
-        """Records of the kernels on the gateway that are not in our list.
+        """Records of the kernels on the gateway that are not in our list; ours are brought up to it meanwhile.
 
         Raises
         ------
@@ -197,6 +197,9 @@ class GatewayKernelSource(KernelSource):
         """
         try:
             models = await self._strangers.wait_for(self._list_models(insist=True))
+            for kernel_id, kernel in list(self.manager._kernels.items()):
+                if kernel_id in models:
+                    await self._take_model(kernel_id, kernel, models[kernel_id])
         except Exception as error:
             raise ReadError(
                 f"the gateway at {_public_url()} does not list its kernels, so nobody can tell what else is in use: "

@@ -39,7 +39,10 @@ AT_ONCE = datetime.min.replace(tzinfo=timezone.utc)
 
 @dataclass(slots=True)
 class Item:
-    """What is remembered of one kernel, terminal or app between two looks."""
+    """What is remembered of one kernel, terminal or app between two looks.
+
+    `doubt` says why nobody could tell whether it is really idle, when it was asked before it was to be culled.
+    """
 
     fingerprint: Hashable
     record: Record
@@ -49,6 +52,7 @@ class Item:
     attempts: int = 0
     rehearsed: bool = False
     stopping: bool = False
+    doubt: str | None = None
     task: asyncio.Task[Outcome] | None = None
 
 
@@ -213,6 +217,7 @@ class Watch:
         elif item.decision.reason is not decision.reason:
             self._tell_change(item, decision)
         item.rehearsed = item.rehearsed and item.record == record
+        item.doubt = item.doubt if item.record == record else None
         item.fingerprint, item.record, item.decision = fingerprint, record, decision
         self._set_deadline(item)
         if decision.reason is Reason.UNKNOWN:
@@ -313,7 +318,7 @@ class Watch:
     async def _carry_out(self, identity: str, item: Item) -> tuple[Result, str]:
         source, culler = self.source, self.culler
         await culler.clock.sleep(GRACE_SECONDS)
-        await source.confirm(item.record)
+        await self._confirm(item)
         decision = self._look_again(identity, item)
         if decision is None:
             return Result.GONE, ""
@@ -331,6 +336,14 @@ class Watch:
         except asyncio.TimeoutError:
             raise StopError(f"it did not stop within {STOP_LIMIT_SECONDS:.0f} s") from None
         return Result.CULLED, ""
+
+    async def _confirm(self, item: Item) -> None:
+        try:
+            await self.source.confirm(item.record)
+        except Exception as error:
+            item.doubt = str(error) or repr(error)
+            raise
+        item.doubt = None
 
     def _look_again(self, identity: str, item: Item) -> Decision | None:
         """Decide once more, on a fresh record, without letting anything happen in between; None when it is gone."""
@@ -373,9 +386,11 @@ class Watch:
         return outcome
 
     def current(self, now: datetime) -> list[tuple[Record, Decision]]:
-        """Every item as it is now, with today's decision; acts on nothing."""
+        """Every item as it is now, with today's decision; acts on nothing. One in doubt is unknown, and so kept."""
         found = [self._current_item(identity, now) for identity, _, _ in self.source.glance(self.culler.policy)]
-        return [(item.record, self._decide(item.record, now)) for item in found if item is not None]
+        items = [each for each in found if each is not None]
+        records = [each.record if each.doubt is None else replace(each.record, error=each.doubt) for each in items]
+        return [(record, self._decide(record, now)) for record in records]
 
 
 def backoff(attempts: int) -> float:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from culling_manager.appsource import AppSource
 from culling_manager.culler import IdleCuller
 from culling_manager.decisions import IN_SERVICE, Reason
-from culling_manager.errors import CallError, GoneError
+from culling_manager.errors import CallError, GoneError, ReadError
 from culling_manager.records import KernelRecord, Kind, Result
 from culling_manager.watch import GRACE_SECONDS
 from tests.conftest import scenario
@@ -833,3 +833,46 @@ def test_in_every_history_no_app_in_use_is_deleted_and_none_is_forgotten(history
         assert all(app.state != IN_SERVICE for app in world.apps.apps.values())
 
     asyncio.run(run())
+
+
+@scenario
+async def test_a_kernel_of_which_nobody_can_tell_whether_it_is_idle_keeps_its_app():
+    """It looks due, but asking it failed: that is doubt, and no failed shutdown."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    world.kernel("k")
+
+    def silent(_record):
+        raise ReadError("the gateway cannot tell whether it is still idle")
+
+    world.kernels.before_confirm = silent
+    await world.clock.run_for(5 * TIMEOUT)
+    before, shown = list(world.apps.deleted), world.app()
+    world.kernels.before_confirm = None
+    await world.clock.run_for(3600 + TIMEOUT)
+
+    assert before == []
+    assert "kernel k (unknown)" in shown[0].kept_by
+    assert world.kernels.stopped == ["k"]
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_apps_that_are_due_together_share_one_fresh_list():
+    """Each gets its last look, and none fails because another asks at the same time."""
+    world = World()
+    for number in range(20):
+        world.apps.put(f"a{number}", created_at=LONG_AGO)
+    world.start()
+    world.kernel("k", "a1")
+    world.kernels.hanging["k"] = asyncio.Event()
+    await world.clock.run_for(TIMEOUT + 30)
+    lists = world.apps.calls.count("list")
+
+    world.kernels.hanging["k"].set()
+    await world.clock.run_for(1)
+
+    assert len(world.apps.deleted) == 20
+    assert world.apps.calls.count("list") - lists == 1
+    assert world.culler.troubles.last_text() is None
