@@ -345,7 +345,8 @@ class IdleCuller:
     def tell_heartbeat(self) -> None:
         """The line that shows that the culler runs, and with which settings."""
         apps = "NoApps" if self.neighbours is None else self.neighbours.describe()["class"]
-        self.log.info("%s", heartbeat_line(__version__, self.policy, self.count, apps))
+        words = self.troubles.last_text()
+        self.log.info("%s", heartbeat_line(__version__, self.policy, self.count, apps, self.watches, words))
 
     def tell_culling(self, record: Record, decision: Decision, attempts: int) -> None:
         """The line before something is shut down; told once, and not again at each try after a failed one."""

@@ -106,6 +106,7 @@ class ServerDesk:
             now=now,
             running=culler.running,
             count=culler.count,
+            watching=culler.watches,
             policy=asdict(culler.policy) if culler.watches else None,
             next_wake_up=culler.next_wake_up,
             kernels=current.get(Kind.KERNEL, ()),

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 from .fleet_records import BASE_PATHS, Finding, FleetOptions, Reading, State, Target, scrubbed
 from .policy import LONGEST_SECONDS, plain
+from .records import Kind
 from .report import HEARTBEAT_MARKER, duration
 
 #: The longest heartbeat that is read (characters).
@@ -75,16 +76,22 @@ def wrong_settings(said: Reading, options: FleetOptions) -> list[str]:
         found.append(f"keep_terminals is {'on' if said.keep_terminals else 'off'}, not {'on' if keep else 'off'}")
     if said.dry_run:
         found.append("it is a dry run that stops nothing")
+    if said.errors and said.errors.startswith("app") and "permission" in said.errors:
+        found.append(f"its app stays billed: {said.errors}")
     return found
 
 
 def _settled(target: Target, said: Reading, options: FleetOptions) -> Finding:
     """Running, unless its settings are wrong."""
+    if not said.kernels:
+        reason = "Kernels are not culled there: another kernel manager is selected."
+        return Finding(target=target, state=State.NOT_RUNNING, reason=reason, reading=said)
     wrong = wrong_settings(said, options)
     if wrong:
         reason = f"It runs, but {'; '.join(wrong)}."
         return Finding(target=target, state=State.WRONG_SETTINGS, reason=reason, reading=said)
-    return Finding(target=target, state=State.RUNNING, reason="Its culler runs.", reading=said)
+    reason = f"Its culler runs, and reports: {said.errors}" if said.errors else "Its culler runs."
+    return Finding(target=target, state=State.RUNNING, reason=scrubbed(reason), reading=said)
 
 
 def _blame(
@@ -124,9 +131,18 @@ def reading(found: Any, at: datetime | None = None) -> Reading | None:
         version=_short(found.get("version")),
         app_manager=_short(found.get("app_manager")),
         dry_run=found.get("dry_run") is True,
+        kernels=_culls_kernels(found),
         errors=scrubbed(found["errors"], 200) if isinstance(found.get("errors"), str) else None,
         at=at,
     )
+
+
+def _culls_kernels(found: dict[str, Any]) -> bool:
+    """Whether kernels are watched; an answer that does not list what is watched says so in its errors."""
+    watching, errors = found.get("watching"), found.get("errors")
+    if isinstance(watching, list):
+        return Kind.KERNEL.value in watching
+    return not (isinstance(errors, str) and errors.startswith("Kernels are not culled"))
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from .errors import CallError
+from .errors import CallError, SettingError
 from .fleet import (
     Finding,
     FleetCalls,
@@ -36,12 +36,14 @@ from .fleet_judge import unreachable, without_app
 
 #: SNS takes 262,144 bytes per message; what is longer is cut and linked to the whole report in S3.
 LONGEST_MESSAGE = 250_000
+#: A batch has to be done before Lambda ends its worker after 900 seconds.
+LONGEST_BATCH_SECONDS = 600
 #: SNS takes subjects of up to 100 characters.
 LONGEST_SUBJECT = 100
 
 
 def list_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """List all targets, cut them into batches and store these as the items of the Distributed Map.
+    """List all targets, cut them into batches and store these; the items of the Distributed Map only name them.
 
     `event` is ``{"run": name}``; answers ``{"run", "key", "batches", "targets"}``. With the source *logs* the
     heartbeats are read here, once for all, and go with the batches.
@@ -50,61 +52,76 @@ def list_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     ------
     CallError
         When the domains cannot be listed, or the log not read: then there is nothing to check.
+    SettingError
+        When the settings leave the workers no time to check their batches.
     """
     run, options = str(event["run"]), options_from(os.environ)
-    now, calls = datetime.now(timezone.utc), FleetCalls(options)
+    now, calls, store = datetime.now(timezone.utc), FleetCalls(options), Store()
     listing = list_targets(calls, options)
     beats = {} if options.source is Source.PRESIGNED else read_heartbeats(calls, listing.targets, options, now)
-    batches = list(cut(run, listing.targets, beats, int(os.environ.get("BATCH_SIZE", "50"))))
-    store = Store()
-    store.put(f"runs/{run}/batches.json", batches)
+    size = int(os.environ.get("BATCH_SIZE", "50"))
+    rate = rate_of_each(options, -(-len(listing.targets) // size), size)
+    items = []
+    for number, batch in enumerate(cut(listing.targets, beats, size)):
+        key = f"runs/{run}/batches/{number:06d}.json"
+        store.put(key, batch)
+        items.append({"run": run, "number": number, "key": key, "rate": rate})
+    store.put(f"runs/{run}/batches.json", items)
     found = {"domains": listing.domains, "problems": listing.problems, "notices": listing.notices}
     store.put(f"runs/{run}/listing.json", {**found, "started_at": time.time(), "calls": dict(calls.count)})
-    return {
-        "run": run,
-        "key": f"runs/{run}/batches.json",
-        "batches": len(batches),
-        "targets": len(listing.targets),
-    }
+    return {"run": run, "key": f"runs/{run}/batches.json", "batches": len(items), "targets": len(listing.targets)}
 
 
-def cut(run: str, targets: Iterable[Target], beats: Mapping[str, Reading], size: int) -> Iterator[dict[str, Any]]:
+def rate_of_each(options: FleetOptions, batches: int, size: int) -> float:
+    """Calls per second of each worker, so that all together keep the pace.
+
+    Raises
+    ------
+    SettingError
+        When that is too little for a batch to be asked over presigned URLs before Lambda ends the worker.
+    """
+    workers = max(1, min(int(os.environ.get("MAX_CONCURRENCY", "1")), batches))
+    rate = options.rate / workers
+    if (options.source is Source.PRESIGNED and size / rate > LONGEST_BATCH_SECONDS) or rate < 0.1:
+        accepted = f"small enough that BatchSize / (CallsPerSecond / MaxConcurrency) <= {LONGEST_BATCH_SECONDS} seconds"
+        raise SettingError("MaxConcurrency", workers, f"{accepted}, and each worker has 0.1 calls per second")
+    return rate
+
+
+def cut(targets: Iterable[Target], beats: Mapping[str, Reading], size: int) -> Iterator[dict[str, Any]]:
     """Give batches of `size` targets, each with the heartbeats of its own."""
     targets = list(targets)
-    for number, start in enumerate(range(0, len(targets), size)):
+    for start in range(0, len(targets), size):
         part = targets[start : start + size]
         streams = {each.stream for each in part}
         yield {
-            "run": run,
-            "number": number,
             "targets": [each.as_json() for each in part],
             "heartbeats": {stream: beats[stream].as_json() for stream in sorted(streams & beats.keys())},
         }
 
 
 def check_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """Check one batch, an item of the Distributed Map, and store its findings; answers only with how many."""
-    options = options_from(os.environ)
-    share = max(1, int(os.environ.get("MAX_CONCURRENCY", "1")))
-    options = replace(options, rate=max(0.1, options.rate / share))  # all workers together keep the pace
-    calls = FleetCalls(options)
+    """Check one batch, which an item of the Distributed Map names, and store its findings; answers with how many."""
+    options = replace(options_from(os.environ), rate=float(event["rate"]))
+    calls, store = FleetCalls(options), Store()
+    stored = store.get(event["key"])
     batch = check_batch(
-        [Target.from_json(each) for each in event["targets"]],
+        [Target.from_json(each) for each in stored["targets"]],
         options,
         calls=calls,
-        heartbeats={stream: Reading.from_json(said) for stream, said in event.get("heartbeats", {}).items()},
+        heartbeats={stream: Reading.from_json(said) for stream, said in stored["heartbeats"].items()},
     )
     findings = [each.as_json() for each in batch.findings]
     found = {"findings": findings, "problems": batch.problems, "calls": dict(calls.count)}
-    Store().put(f"runs/{event['run']}/findings/{int(event['number']):06d}.json", found)
+    store.put(f"runs/{event['run']}/findings/{int(event['number']):06d}.json", found)
     return {"number": event["number"], "findings": len(findings)}
 
 
 def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Put all findings together, store the report, and publish it if somebody needs care or the check had problems.
 
-    `event` is what `list_handler` answered, or ``{"run", "error": {...}}`` when it failed. A batch without findings is
-    one whose workers failed: each of its targets is reported as unreachable, never dropped.
+    `event` is ``{"run"}``, with ``"error"`` when the listing failed, or ``"map_error"`` when the map as a whole did. A
+    batch without findings is one whose workers failed: its targets are reported as unreachable, never dropped.
 
     Raises
     ------
@@ -112,7 +129,11 @@ def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         When SNS or S3 refuses; the execution fails then, which EventBridge and the console show.
     """
     run, options, store = str(event["run"]), options_from(os.environ), Store()
-    report = failed(event["error"], options) if "error" in event else gathered(run, options, store)
+    if "error" in event:
+        report = failed(event["error"], options)
+    else:
+        broken = [f"Not all could be checked: {words_of(event['map_error'])}"] if "map_error" in event else []
+        report = gathered(run, options, store, broken)
     key = f"runs/{run}/report.json"
     store.put(key, report.as_json())
     told = bool(report.needing_care or report.problems) or os.environ.get("ALWAYS_PUBLISH") == "true"
@@ -123,23 +144,30 @@ def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
 
 def failed(error: Any, options: FleetOptions) -> FleetReport:
     """The report of a run that did not even get a list."""
-    words = error.get("Cause", error) if isinstance(error, Mapping) else error
-    with suppress(TypeError, ValueError, KeyError):  # what is no Lambda function's own error is told as it is
-        words = json.loads(words)["errorMessage"]
-    problem = f"The fleet could not be listed: {words}"
+    problem = f"The fleet could not be listed: {words_of(error)}"
     return summarise((), source=options.source.value, checked_at=datetime.now(timezone.utc), problems=[problem])
 
 
-def gathered(run: str, options: FleetOptions, store: Store) -> FleetReport:
-    """The report on all batches of a run."""
+def words_of(error: Any) -> Any:
+    """What a state's error says; of one that a Lambda function raised, its own words."""
+    words = error.get("Cause", error) if isinstance(error, Mapping) else error
+    with suppress(TypeError, ValueError, KeyError):  # what is no Lambda function's own error is told as it is
+        words = json.loads(words)["errorMessage"]
+    return words
+
+
+def gathered(run: str, options: FleetOptions, store: Store, broken: Iterable[str] = ()) -> FleetReport:
+    """The report on all batches of a run; `broken` says what was wrong with the run as a whole."""
     listing = store.get(f"runs/{run}/listing.json")
     findings: list[Finding] = []
-    problems, calls = list(listing["problems"]), dict(listing["calls"])
-    for batch in store.get(f"runs/{run}/batches.json"):
-        found = store.get_if_there(f"runs/{run}/findings/{batch['number']:06d}.json")
-        if found is None:
-            findings += lost(batch)
+    problems, calls = [*broken, *listing["problems"]], dict(listing["calls"])
+    done = store.keys(f"runs/{run}/findings/")
+    for item in store.get(f"runs/{run}/batches.json"):
+        key = f"runs/{run}/findings/{item['number']:06d}.json"
+        if key not in done:
+            findings += lost(item["number"], store.get(item["key"]))
             continue
+        found = store.get(key)
         findings += [Finding.from_json(each) for each in found["findings"]]
         problems += found["problems"]
         for name, number in found["calls"].items():
@@ -156,9 +184,9 @@ def gathered(run: str, options: FleetOptions, store: Store) -> FleetReport:
     )
 
 
-def lost(batch: Mapping[str, Any]) -> list[Finding]:
+def lost(number: int, batch: Mapping[str, Any]) -> list[Finding]:
     """What is known of the targets of a batch whose workers all failed."""
-    words = f"The worker that should have checked it (batch {batch['number']}) failed; its log says why."
+    words = f"The worker that should have checked it (batch {number}) failed; its log says why."
     targets = [Target.from_json(each) for each in batch["targets"]]
     return [unreachable(each, words) if each.in_service else without_app(each) for each in targets]
 
@@ -216,10 +244,16 @@ class Store:
         """Read one object. Raises CallError."""
         return json.loads(_aws("s3", "get_object", self._arn(key), Bucket=self.bucket, Key=key)["Body"].read())
 
-    def get_if_there(self, key: str) -> Any:
-        """Read one object; None when there is none."""
-        found = _aws("s3", "list_objects_v2", self._arn(""), Bucket=self.bucket, Prefix=key, MaxKeys=1)
-        return self.get(key) if found.get("KeyCount") else None
+    def keys(self, prefix: str) -> set[str]:
+        """The keys of all objects under a prefix."""
+        found: set[str] = set()
+        more: dict[str, str] = {}
+        while True:
+            page = _aws("s3", "list_objects_v2", self._arn(""), Bucket=self.bucket, Prefix=prefix, **more)
+            found |= {each["Key"] for each in page.get("Contents", [])}
+            if not page.get("IsTruncated"):
+                return found
+            more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _arn(self, key: str) -> str:
         return f"arn:aws:s3:::{self.bucket}/{key}"

@@ -145,6 +145,7 @@ def _status(visit: Visit, base: str) -> dict[str, Any]:
         "version": _hidden(visit, found.get("version")),
         "app_manager": _hidden(visit, manager.get("class")) if isinstance(manager, dict) else None,
         "dry_run": policy.get("dry_run") is True if isinstance(policy, dict) else False,
+        "watching": found.get("watching"),
     }
 
 

@@ -144,7 +144,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a culler said of itself, in its answer or in a heartbeat line; `at` is when, as far as that is known."""
+    """What a culler said of itself, in its answer or in a heartbeat line; `at` is when, as far as that is known.
+
+    `kernels` is False when only terminals are culled, because another kernel manager is selected.
+    """
 
     idle_seconds: float
     keep_terminals: bool
@@ -152,6 +155,7 @@ class Reading:
     version: str | None = None
     app_manager: str | None = None
     dry_run: bool = False
+    kernels: bool = True
     errors: str | None = None
     at: datetime | None = None
 

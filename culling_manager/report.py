@@ -105,9 +105,13 @@ def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
     return ", ".join(parts) + f"; heartbeat every {policy.cull_interval:g} s"
 
 
-def heartbeat_line(version: str, policy: CullingPolicy, count: int, app_manager: str) -> str:
+def heartbeat_line(
+    version: str, policy: CullingPolicy, count: int, app_manager: str, watching: Iterable[Kind], errors: str | None
+) -> str:
     """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds."""
     found = {
+        "watching": [kind.value for kind in watching],
+        "errors": errors if errors is None else errors[:300],
         "version": version,
         "idle_time": policy.idle_timeout,
         "keep_terminals": policy.keep_terminals,
@@ -169,6 +173,7 @@ def state_document(
     now: datetime,
     running: bool,
     count: int,
+    watching: Iterable[Kind] = (),
     policy: dict[str, Any] | None,
     next_wake_up: datetime | None,
     kernels: Iterable[tuple[Record, Decision]] = (),
@@ -187,6 +192,7 @@ def state_document(
         "now": iso(now),
         "running": running,
         "count": count,
+        "watching": [kind.value for kind in watching],
         "errors": [trouble_entry(trouble) for trouble in troubles],
         "notices": list(notices),
         "policy": policy,

@@ -25,6 +25,7 @@ from typing import Any
 import botocore.session
 
 from culling_manager.policy import CullingPolicy
+from culling_manager.records import Kind
 from culling_manager.report import heartbeat_line
 from tests.emulator.faults import ERRORS, Armed, Bucket, Fault, Faults, ServiceError, Unlawful
 from tests.emulator.sagemaker import Call, _refuse, _spoilt
@@ -128,11 +129,13 @@ class CloudWatchLogs:
         count: int = 361,
         version: str = "1.0.0",
         app_manager: str = "SpaceApp",
+        watching: tuple[Kind, ...] = (Kind.KERNEL, Kind.TERMINAL),
+        errors: str | None = None,
         **policy: Any,
     ) -> None:
         """A heartbeat as our server writes it, behind Jupyter's prefix; `policy` as CullingPolicy has it (seconds)."""
         at = at or datetime.now(timezone.utc)
-        line = heartbeat_line(version, CullingPolicy(**policy), count, app_manager)
+        line = heartbeat_line(version, CullingPolicy(**policy), count, app_manager, watching, errors)
         self.put(stream, f"[I {at:%Y-%m-%d %H:%M:%S}.978 ServerApp] {line}", at)
 
     def fail(self, operation: str | None, fault: Fault, times: int | None = None, seconds: float | None = None) -> None:

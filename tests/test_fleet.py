@@ -20,7 +20,7 @@ from culling_manager.errors import CallError, ReadError, SettingError
 from culling_manager.fleet import FleetCalls, FleetOptions, Source, State, Target, check_fleet
 from culling_manager.fleet_calls import Pacer
 from culling_manager.fleet_http import Secret, Visit, origin
-from culling_manager.fleet_judge import from_answer, from_log, heartbeat
+from culling_manager.fleet_judge import from_answer, from_log, heartbeat, reading
 from culling_manager.fleet_presigned import MOST_REFUSALS
 from culling_manager.fleet_records import Finding, Reading, scrubbed
 from culling_manager.fleet_report import summarise
@@ -56,7 +56,7 @@ class Fleet:
         return f"{domain}/{name}/JupyterLab/default"
 
     def check(self, **options):
-        return check_fleet(FleetOptions(**{**FAST, **options}))
+        return check_fleet(FleetOptions(**{**FAST, **options}), now=NOW)
 
     def ask(self, **options):
         return check_fleet(FleetOptions(**{**ASK, **options}))
@@ -770,7 +770,7 @@ def everything(aws: Fleet):
         "erin": Behaviour.FORBIDDEN,
     }.items():
         aws.classic(name, behaviour)
-    aws.classic("frank", Behaviour.MISSING, created=NOW)
+    aws.classic("frank", Behaviour.MISSING, created=datetime.now(timezone.utc))
     aws.space("a-space-with-a-very-long-name-of-sixty-three-characters-at-most", "alice")
     aws.sagemaker.add_user_profile("grace")
     return aws.ask(expected_minutes=120)
@@ -899,3 +899,23 @@ def test_studios_emulator_sends_strangers_to_its_sign_in_page(aws):
 
     with urllib.request.urlopen(aws.studio.url + "/jupyter/default/api") as found:
         assert b"Sign in" in found.read()
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "words"),
+    [
+        ({"watching": ["kernel", "terminal"]}, State.RUNNING, "Its culler runs."),
+        ({"watching": ["terminal"]}, State.NOT_RUNNING, "Kernels are not culled"),
+        ({"errors": "Kernels are not culled: the kernel manager is X"}, State.NOT_RUNNING, "Kernels are not culled"),
+        ({"errors": "the gateway is away"}, State.RUNNING, "reports: the gateway is away"),
+        ({"errors": "app a could not be deleted: permission sagemaker:DeleteApp on x is missing"}, State.WRONG_SETTINGS,
+         "stays billed"),
+    ],
+)  # fmt: skip
+def test_a_culler_that_wakes_up_and_does_not_do_its_work_is_not_called_fine(found, state, words):
+    """Only terminals, because somebody selected another kernel manager; or an app that may not be deleted."""
+    said = reading({"idle_time": 7200, "keep_terminals": False, "count": 9, **found}, NOW)
+
+    for finding in (from_log(APP, said, FleetOptions(), NOW), from_answer(APP, said, FleetOptions(), NOW)):
+        assert finding.state is state
+        assert words in finding.reason

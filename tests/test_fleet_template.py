@@ -25,7 +25,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
 from culling_manager import fleet_lambda
-from culling_manager.errors import CallError
+from culling_manager.errors import CallError, SettingError
 from tests.emulator import Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment
 from tests.studio import Studio
@@ -60,7 +60,12 @@ RESOURCES = yaml.load(TEMPLATE.read_text(), Loader)["Resources"]
 def definition(concurrency: int = 3) -> str:
     """The state machine's definition with CloudFormation's substitutions made, and without long waits between tries."""
     text: str = RESOURCES["FleetCheck"]["Properties"]["DefinitionString"]
-    values = {"Bucket": BUCKET, "MaxConcurrency": str(concurrency), **{name: name for name in FUNCTIONS}}
+    values = {
+        "Bucket": BUCKET,
+        "MaxConcurrency": str(concurrency),
+        "Partition": "aws",
+        **{name: name for name in FUNCTIONS},
+    }
     assert set(values) == set(RESOURCES["FleetCheck"]["Properties"]["DefinitionSubstitutions"])
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", value)
@@ -233,6 +238,7 @@ def test_a_long_message_is_cut_and_linked(account, monkeypatch):
     """SNS takes 256 KB."""
     monkeypatch.setattr(fleet_lambda, "LONGEST_MESSAGE", 900)
     account.broken |= {0, 1, 2}
+    monkeypatch.setenv("ALWAYS_PUBLISH", "true")
 
     account.run()
     (message,) = account.published()
@@ -378,3 +384,44 @@ def test_every_parameter_reaches_the_functions_under_a_name_that_they_read():
     for name in FUNCTIONS:
         for variable in RESOURCES[name]["Properties"]["Environment"]["Variables"]:
             assert f'"{variable}"' in source, variable
+
+
+def test_a_map_that_fails_as_a_whole_is_reported_and_fails_the_execution(account, monkeypatch):
+    """Say the items cannot be read: everybody is reported as not checked, and nobody takes silence for health."""
+    listed = FUNCTIONS["ListFunction"]
+
+    def list_and_lose(event, context):
+        answer = listed(event, context)
+        return {**answer, "key": "runs/no-such-key.json"}
+
+    monkeypatch.setitem(FUNCTIONS, "ListFunction", list_and_lose)
+
+    ended = account.run()
+    report = account.report()
+
+    assert ended["status"] == "FAILED", ended
+    assert report["counts"]["unreachable"] == 8
+    assert any("Not all could be checked" in each for each in report["problems"])
+    assert len(account.published()) == 1
+
+
+def test_an_account_without_users_is_reported_without_a_map(account, sagemaker):
+    """There is nothing to share out."""
+    for things in (sagemaker.apps, sagemaker.spaces, sagemaker.user_profiles):
+        things.clear()
+
+    ended = account.run()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    assert [name for name, _ in account.invocations] == ["ListFunction", "ReportFunction"]
+
+
+def test_settings_that_leave_the_workers_no_time_are_refused_in_words(account, monkeypatch):
+    """Lambda would end each worker before its batch is done, and everybody would look unreachable."""
+    for name, value in {"SOURCE": "presigned", "BATCH_SIZE": "500", "MAX_CONCURRENCY": "100"}.items():
+        monkeypatch.setenv(name, value)
+    options = fleet_lambda.options_from({"SOURCE": "presigned", "CALLS_PER_SECOND": "8"})
+
+    with pytest.raises(SettingError, match="BatchSize"):
+        fleet_lambda.rate_of_each(options, 100, 500)
+    assert fleet_lambda.rate_of_each(options, 2, 50) == 4
