@@ -17,6 +17,10 @@ import argparse
 import base64
 import hashlib
 import json
+import os
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,14 +36,32 @@ class Refused(Exception):
     """What was asked for cannot be done; the words say why."""
 
 
+def check_text(script: Path, text: bytes) -> None:
+    """Raises Refused when bash would not run the script, or its settings cannot be meant so."""
+    for number, line in enumerate(text.decode(errors="replace").split("\n"), 1):
+        if found := re.match(r"\s*([A-Z][A-Z0-9_]*)(?:\s+=(?!=)|=[ \t]+[^\s#])", line):
+            raise Refused(f"the script {script} has blanks around `=` after {found[1]} in line {number}: remove them")
+        if re.match(r"""\s*BUNDLE=(?:''|"")?\s*(?:#.*)?$""", line):
+            raise Refused(f"the script {script} has an empty BUNDLE in line {number}: say where the bundle is")
+    bash = shutil.which("bash")
+    if bash is None:
+        return
+    env = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run([bash, "-n"], input=text, env=env, capture_output=True, check=False)  # noqa: S603
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode and "line " in said:  # without, it is not the script: Windows has a bash that only starts WSL
+        raise Refused(f"the script {script} is refused by bash: {said.splitlines()[0]}")
+
+
 def content_of(script: Path) -> str:
-    """The script as SageMaker takes it. Raises Refused when it is not there, has CRLF line ends, or is too long."""
+    """The script as SageMaker takes it. Raises Refused when it is not there, has a fault, or is too long."""
     try:
         text = script.read_bytes()
     except OSError as error:
         raise Refused(f"the script {script} cannot be read: {error.strerror}") from error
     if b"\r" in text:
         raise Refused(f"the script {script} has Windows line ends (CRLF), with which bash does not run: convert it")
+    check_text(script, text)
     encoded = base64.b64encode(text).decode()
     if len(encoded) > LONGEST:
         raise Refused(f"the script {script} has {len(encoded)} characters in base64; SageMaker takes {LONGEST}")

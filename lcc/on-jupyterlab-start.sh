@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # Lifecycle configuration of a SageMaker Studio JupyterLab space (app type JupyterLab):
-# installs sagemaker_studio_autoshutdown, restarts the server if it runs, and verifies that idle compute is culled.
+# installs the culler, restarts the server if it runs, and verifies that idle compute is culled.
 # With Windows line ends it runs only as `bash FILE`: upload what `tr -d '\r' <FILE | base64 -w0` gives.
 F=${BASH_SOURCE[0]:-}; [ ! -f "$F" ] || ! grep -q $'\r' "$F" || exec bash -c "$(tr -d '\r' <"$F")" # for CRLF
 set -euo pipefail
+trap '((LINENO < 2)) || N=$LINENO' DEBUG
+trap 'echo "auto-shutdown: ERROR: A mistake near line $N. Nothing was changed." >&2
+  [ "${STRICT-}" != 1 ]; exit $?' EXIT
 
+STRICT=0              # 1: a failure fails the app's start; 0: it is only logged
 TIMEOUT_IN_MINS=120   # minutes without activity until idle compute is shut down; at least 1
 KEEP_TERMINALS=false  # true: idle terminals are kept
 MIN_TIMEOUT_IN_MINS=0 # minutes; the least that users may set; 0: no bound
 MAX_TIMEOUT_IN_MINS=0 # minutes; the most that users may set; 0: no bound
 BUNDLE=''             # s3://bucket/key, /path/to/bundle.tar.gz, or pip:requirement
 BUNDLE_SHA256=''      # the bundle's checksum; '': only the files in it are verified
-STRICT=0              # 1: a failure fails the app's start; 0: it is logged, and the app starts
-WAIT_IN_SECS=60       # seconds that a restarted server has until it answers
+WAIT_IN_SECS=120      # seconds that a restarted server has to answer
 CONDA_DIR=/opt/conda
 SERVER_PYTHON=''      # the Python that runs the server; '': the one of conda's base environment
 
@@ -29,7 +32,8 @@ restart() {
   within 60 "${how[@]}" >restart.log 2>&1 || ! why=$(tail -n 1 restart.log)
 }
 
-# ---- From here on the same in all three scripts: SageMaker takes one text. tests/test_lcc_scripts.py compares them.
+# ---- From here on the same in all three scripts.
+OURS=sagemaker_studio_autoshutdown
 SECONDS=0 work='' config='' told='' said='' why='' fine='' rest='Nothing was changed.'
 
 log() { printf 'auto-shutdown: %s: %s\n' "$1" "$(printf %s "${*:2}" | tr -c '[:print:]' ' ')" >&2; }
@@ -40,14 +44,14 @@ fail() {
   exit 1
 }
 
-# within SECONDS COMMAND...: ends it after that time, and so that all end before SageMaker's 300 s.
+# within SECONDS COMMAND...: ends it after that time, and all before SageMaker's 300 s.
 within() {
   local most=$1 left=$((240 - SECONDS))
   ((left > 0)) || left=1
   timeout -k 5 "$((most < left ? most : left))" "${@:2}" </dev/null
 }
 
-# try SECONDS COMMAND...: leaves what it says in $said and the line that matters in $why; logs it on failure.
+# try SECONDS COMMAND...: what it says goes to $said, the line that matters to $why.
 try() {
   local code=0
   said=$(within "$@" 2>&1) || code=$?
@@ -64,7 +68,7 @@ try() {
   return "$code"
 }
 
-# py SECONDS NAME ARGUMENT...: calls a function of $CODE in the server's own Python.
+# py SECONDS NAME ARGUMENT...: calls a function of $CODE in the server's Python.
 py() { try "$1" "${RUN[@]}" "$PYTHON" -c "$CODE" "${@:2}"; }
 
 CODE='
@@ -72,6 +76,7 @@ import json, os, re, sys
 if sys.version_info < (3, 10):
     sys.exit("its Python is %d.%d, and 3.10 or newer is needed" % sys.version_info[:2])
 from importlib import metadata
+ours = "'$OURS'"
 
 def look():
     found = [each.version for each in metadata.distributions(name="jupyter_server")] + ["0.0, missing"]
@@ -90,16 +95,16 @@ def pins(file):
     pinned = {}
     for each in metadata.distributions():
         name, number = re.sub("[-_.]+", "_", str(each.metadata["Name"])).lower(), str(each.version)
-        if re.fullmatch("[0-9][0-9a-z.+!]*", number):
+        if re.fullmatch(r"(\d+!)?\d+(\.\d+)*(\.?(a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+\w+(\.\w+)*)?", number):
             pinned.setdefault(name, number)
-    print(pinned.pop("sagemaker_studio_autoshutdown", "none"))
+    print(pinned.pop(ours, "none"))
     with open(file, "w") as output:
         output.writelines("%s==%s\n" % each for each in pinned.items())
 
 def classes():
     import culling_manager, culling_manager.extension
     culling_manager.CullingKernelManager, culling_manager.CullingTerminalManager
-    print(metadata.version("sagemaker_studio_autoshutdown"))
+    print(metadata.version(ours))
 
 def configure(file, keep, *minutes):
     names = "idle_timeout", "min_idle_timeout", "max_idle_timeout"
@@ -133,7 +138,8 @@ check_settings() {
   local name value
   for name in STRICT TIMEOUT_IN_MINS KEEP_TERMINALS MIN_TIMEOUT_IN_MINS MAX_TIMEOUT_IN_MINS BUNDLE BUNDLE_SHA256 \
     WAIT_IN_SECS CONDA_DIR SERVER_PYTHON; do
-    value=${!name%"${!name##*[![:space:]]}"} # a carriage return goes, too
+    value=${!name-}
+    value=${value%"${value##*[![:space:]]}"} # a carriage return goes, too
     printf -v "$name" %s "${value#"${value%%[![:space:]]*}"}"
     [[ ! ${!name} =~ [[:cntrl:]] ]] || refuse "$name" "one line of plain text"
   done
@@ -183,11 +189,11 @@ fetch() {
     fail "$BUNDLE cannot be unpacked, or is damaged: $why."
 }
 
-# Into the server's environment, never --user; nothing else that is installed there changes its version.
+# Never --user; nothing else that is installed there changes its version.
 pip_install() {
   local from=(install --no-cache-dir "${BUNDLE#pip:}")
   [[ $BUNDLE == pip:* ]] ||
-    from=(--isolated install --no-index --find-links bundle/wheels bundle/wheels/sagemaker_studio_autoshutdown-*.whl)
+    from=(--isolated install --no-index --find-links bundle/wheels bundle/wheels/"$OURS"-*.whl)
   try 120 "${RUN[@]}" PYTHONNOUSERSITE=1 "$PYTHON" -m pip --no-input --disable-pip-version-check "${from[@]}" \
     --no-user --upgrade --no-warn-script-location --constraint pins "$@"
 }
@@ -196,10 +202,10 @@ install() {
   local reason
   rest=''
   pip_install || fail "pip cannot install it: $why. The server stays as it was."
-  # The same version may have been there already, and damaged.
+  # The same version may be there, damaged.
   py 30 classes || { pip_install --force-reinstall --no-deps && py 30 classes; } || {
     reason=$why
-    try 60 "${RUN[@]}" "$PYTHON" -m pip uninstall --quiet --yes sagemaker_studio_autoshutdown || true
+    try 60 "${RUN[@]}" "$PYTHON" -m pip uninstall --quiet --yes "$OURS" || true
     fail "culling_manager cannot be imported by $PYTHON: $reason. It was removed; Jupyter's own managers are used."
   }
   fine=yes
@@ -209,7 +215,7 @@ install() {
 ask() { try "$1" "${RUN[@]}" "$PYTHON" "bundle/lcc/set-time-interval.sh" "${@:2}" "$TIMEOUT_IN_MINS" \
   --keep-terminals "$KEEP_TERMINALS"; }
 
-# activate CHANGED: restarts the server if it runs, and verifies that the culler runs with these settings.
+# activate CHANGED: restarts the server if it runs; verifies that the culler runs.
 activate() {
   local known=() code=0 each options=()
   ask 20 --list && IFS=' ' read -ra known < <(printf '%s\n' "$why")
@@ -224,6 +230,7 @@ activate() {
   for each in "${known[@]+"${known[@]}"}"; do
     options+=(--leave-out "$each")
   done
+  ((WAIT_IN_SECS + SECONDS < 200)) || WAIT_IN_SECS=$((SECONDS < 199 ? 200 - SECONDS : 1))
   ask $((WAIT_IN_SECS + 20)) --verify --timeout "$WAIT_IN_SECS" "${options[@]+"${options[@]}"}" || code=$?
   if ((code == 3 || code == 10)); then
     "${RUN[@]}" rm -f -- "$config"
@@ -240,12 +247,12 @@ ended() {
   set +e
   if ((code)); then
     [ -n "$told" ] || log ERROR "Ended by surprise with exit code $code."
-    # A selection of our classes must not outlive them: a server that cannot import them does not start.
+    # A server that cannot import the classes it has selected does not start.
     [ -n "$fine" ] || [ ! -e "$config" ] || py 30 classes || {
       "${RUN[@]}" rm -f -- "$config"
       log WARNING "$config was removed, for what it selects cannot be imported."
     }
-    [ "$STRICT" = 1 ] && code=1 || code=0
+    [ "${STRICT-}" = 1 ] && code=1 || code=0
   fi
   cd /
   [ -z "$work" ] || "${RUN[@]}" rm -rf -- "$work" "$config.new"
@@ -260,10 +267,11 @@ main() {
   check_settings
   find_server
   [[ $BUNDLE == pip:* ]] || fetch
-  py 30 pins pins || fail "What is installed for $PYTHON cannot be listed: $why."
+  try 30 "${RUN[@]}" PYTHONNOUSERSITE=1 "$PYTHON" -c "$CODE" pins pins ||
+    fail "What is installed for $PYTHON cannot be listed: $why."
   before=$why
   install
-  log INFO "sagemaker_studio_autoshutdown $why is installed for $PYTHON."
+  log INFO "$OURS $why is installed for $PYTHON."
   [ "$why" != "$before" ] || changed=no
   py 20 configure "$config" "$KEEP_TERMINALS" "$TIMEOUT_IN_MINS" "$MIN_TIMEOUT_IN_MINS" "$MAX_TIMEOUT_IN_MINS" ||
     fail "$config cannot be written: $why."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -150,15 +151,40 @@ def test_a_refusal_of_aws_is_told_and_exits_with_one(stub, script, capsys):
         ("on-jupyterlab-start.sh", "x" * 13_000, "16384"),
         ("something.sh", "echo\n", "--app-type"),
         ("on-jupyterlab-start.sh", None, "cannot be read"),
+        ("on-jupyterlab-start.sh", "STRICT=0\nBUNDLE='s3://b/k\n", "refused by bash: "),
+        ("on-jupyterlab-start.sh", "BUNDLE=''             # s3://bucket/key\n", "empty BUNDLE in line 1"),
+        ("on-jupyterlab-start.sh", "BUNDLE=\n", "empty BUNDLE in line 1"),
+        ("on-jupyterlab-start.sh", 'BUNDLE=""\n', "empty BUNDLE in line 1"),
+        ("on-jupyterlab-start.sh", "STRICT=0\nTIMEOUT_IN_MINS = 120\n", "after TIMEOUT_IN_MINS in line 2"),
+        ("on-jupyterlab-start.sh", "KEEP_TERMINALS= false # true: kept\n", "after KEEP_TERMINALS in line 1"),
+        ("on-jupyterlab-start.sh", "STRICT =0\n", "after STRICT in line 1"),
     ],
 )
 def test_a_script_that_sagemaker_would_not_run_is_refused_before_any_call(tmp_path, capsys, name, text, words):
-    """Windows line ends, too long, of no known type, not there."""
+    """Windows line ends, too long, of no known type, not there, mistyped, with settings that cannot be meant so."""
+    if words.startswith("refused by bash") and shutil.which("bash") is None:
+        pytest.skip("no bash on this machine")
     if text is not None:
         (tmp_path / name).write_bytes(text.encode())
 
     assert attach.main([str(tmp_path / name), "--domain-id", DOMAIN]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["on-jupyterlab-start.sh", "on-jupyter-server-start.sh"])
+def test_our_scripts_are_taken_once_they_have_a_bundle(tmp_path, capsys, monkeypatch, name):
+    """As they are they have none; a machine without bash takes them, too."""
+    text = SCRIPT.with_name(name).read_text()
+    path = tmp_path / name
+    command = [str(path), "--domain-id", DOMAIN, "--dry-run"]
+
+    path.write_bytes(text.encode())
+    assert attach.main(command) == 2
+    assert "empty BUNDLE" in capsys.readouterr().err
+    path.write_bytes(text.replace("BUNDLE=''", "BUNDLE='s3://bucket/my key.tar.gz'").encode())
+    assert attach.main(command) == 0
+    monkeypatch.setattr(attach.shutil, "which", lambda _name: None)
+    assert attach.main(command) == 0
 
 
 def test_a_rehearsal_calls_nothing(script, capsys):

@@ -105,17 +105,6 @@ def test_each_setting_stands_once_on_top_with_its_unit(script: str) -> None:
         assert re.search(rf"(?m)^{name}=.*# (minutes|seconds)", top), name
 
 
-def test_shellcheck_finds_nothing() -> None:
-    """The three that are Bash."""
-    shellcheck = shutil.which("shellcheck") or shutil.which("shellcheck", path=str(Path(sys.executable).parent))
-    if shellcheck is None:
-        pytest.skip("shellcheck is not installed")
-
-    done = subprocess.run([shellcheck, *(LCC / each for each in SCRIPTS)], capture_output=True, text=True, check=False)
-
-    assert done.stdout == ""
-
-
 # -- each place ------------------------------------------------------------------------------------
 
 
@@ -379,6 +368,51 @@ def test_a_bad_value_is_named_with_what_is_accepted(
     assert ran.seconds < 5
 
 
+MISTAKES = {
+    "blanks": ("TIMEOUT_IN_MINS=.*", "TIMEOUT_IN_MINS = 120", "A mistake near line @."),
+    "a blank before false": ("KEEP_TERMINALS=.*", "KEEP_TERMINALS= false", "A mistake near line @."),
+    "a blank before true": ("KEEP_TERMINALS=.*", "KEEP_TERMINALS= true", "KEEP_TERMINALS is '', and must be true or "),
+    "no quotes": ("BUNDLE=.*", "BUNDLE=s3://bucket/my key.tar.gz", "A mistake near line @."),
+    "a quote that is not closed": ("BUNDLE=.*", "BUNDLE='s3://bucket/key", "A mistake near line @."),
+    "an open substitution": ("MIN_TIMEOUT_IN_MINS=.*", "MIN_TIMEOUT_IN_MINS=$(x", "A mistake near line "),
+    "no STRICT": ("STRICT=.*\n", "", "STRICT is '', and must be 0 or 1."),
+    "no BUNDLE": ("BUNDLE=.*\n", "", "BUNDLE is '', and must be s3://"),
+    "no SERVER_USER": ("SERVER_USER=.*\n", "", "A mistake near line "),
+    "no USER_HOME": ("USER_HOME=/.*\n", "", "A mistake near line "),
+}
+
+
+ONLY_THERE = ("no SERVER_USER", "no USER_HOME")
+MISTYPED = [(script, each) for script in SCRIPTS for each in MISTAKES if script == NOTEBOOK or each not in ONLY_THERE]
+
+
+@pytest.mark.parametrize(("script", "mistake"), MISTYPED)
+def test_a_mistyped_setting_is_one_line_and_lets_the_app_start(
+    place: Any, bundle: Path, script: str, mistake: str
+) -> None:
+    """Also what bash itself stumbles over, which may add a line of its own; exit code 1 where STRICT=1 can be read."""
+    pattern, written, words = MISTAKES[mistake]
+    sandbox = place(script)
+    for strict in ("0", "1"):
+        given = {"BUNDLE": str(bundle), "STRICT": strict, **settings_for(script, sandbox)}
+        path = sandbox.script(script, given)
+        text, count = re.subn(f"(?m)^{pattern}", lambda _: written, path.read_text())
+        assert count == 1
+        path.write_text(text)
+
+        ran = sandbox.execute([str(path)])
+
+        lines = [each for each in ran.text.splitlines() if not each.startswith(f"{path}: line ")]
+        # An open quote ends at the next one, a line further down.
+        number = text[: text.index(written)].count("\n") + (2 if "closed" in mistake else 1)
+        expected = "auto-shutdown: ERROR: " + words.replace("@", str(number))
+        assert len(lines) == 1, ran
+        assert lines[0].startswith(expected), ran
+        assert lines[0].endswith(" Nothing was changed."), ran
+        assert ran.code == (0 if mistake == "no STRICT" else int(strict)), ran
+        assert (sandbox.installed(), sandbox.config.exists(), sandbox.left_over()) == (None, False, [])
+
+
 def test_windows_line_ends_and_blanks_around_values_do_no_harm(place: Any, bundle: Path) -> None:
     """A carriage return at the end of a value is not part of it."""
     sandbox = place()
@@ -461,6 +495,49 @@ def test_nothing_that_the_server_has_changes_its_version(place: Any, tmp_path: P
     assert "pip cannot install it: " in ran.error
     assert "conflicting dependencies" in ran.error
     assert "depends on tornado>=99" in ran.text
+
+
+def have(packages: Path, name: str, version: str) -> None:
+    """Let something seem installed."""
+    folder = packages / f"{name}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def test_what_the_user_has_installed_does_not_block_the_installation(place: Any, bundle: Path) -> None:
+    """A Python as conda's, with the user's own packages first, of which pip sees none while it installs ours."""
+    sandbox = place()
+    own = sandbox.home / ".local" / "lib" / "python" / "site-packages"
+    have(own, "tornado", "99.0")
+    text = f"""#!/usr/bin/env bash
+[ -n "${{PYTHONNOUSERSITE-}}" ] || export PYTHONPATH={shlex.quote(str(own))}
+exec {shlex.quote(str(sandbox.python))} "$@"
+"""
+    python = sandbox.write("conda-python", text)
+    seen = sandbox.execute([str(python), "-c", "import importlib.metadata as m; print(m.version('tornado'))"])
+    assert seen.out == "99.0\n"
+
+    ran = sandbox.run(LAB, BUNDLE=str(bundle), SERVER_PYTHON=str(python), STRICT="1")
+
+    assert (ran.code, ran.lines("ERROR"), sandbox.installed()) == (0, [], VERSION), ran
+
+
+def test_a_version_that_pip_does_not_understand_is_not_pinned(tmp_path: Path) -> None:
+    """Packages of old, which a newer pip would refuse as a constraint."""
+    code = (LCC / LAB).read_text().partition("\nCODE='")[2].partition("\n'\n")[0]
+    code = code.replace("'$OURS'", "sagemaker_studio_autoshutdown")
+    good = ("1", "2024.1", "1.0a1", "1.0.b2", "1.0.post1", "1.0.dev0", "1!2.0rc1.post2.dev3", "2.1.0+cu118.x_1")
+    for number, version in enumerate((*good, "1.0.x", "2004d", "1.0..1", "1.0.", "1.0+", "unknown", "")):
+        have(tmp_path / "packages", f"any{number}", version)
+    have(tmp_path / "packages", "sagemaker_studio_autoshutdown", "7.0")
+
+    command = [sys.executable, "-W", "error", "-S", "-c", code, "pins", str(tmp_path / "pins")]
+    env = {"PYTHONPATH": str(tmp_path / "packages")}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("7.0\n", "")
+    found = set((tmp_path / "pins").read_text().split())
+    assert found == {f"any{number}=={version}" for number, version in enumerate(good)}
 
 
 def in_a_small_world(sandbox: Sandbox, commands: str) -> tuple[str, ...]:
