@@ -7,10 +7,10 @@ in between is due a whole timeout after its last activity, so it is seen in time
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .decisions import (
     IN_SERVICE,
@@ -35,8 +35,14 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 5.0
 #: How soon apps are listed again (seconds) when a kernel was started on one that is not known.
 ARRIVAL_SECONDS = 15.0
-#: How soon (seconds), at first, it is looked what became of an accepted deletion, or of an app that is not ready.
+#: How soon (seconds), at first, it is looked what became of an accepted deletion.
 POLL_SECONDS = 60.0
+#: How soon (seconds) an app is looked at again that looked due and was not in service.
+NOT_READY_SECONDS = 600.0
+#: How long an app manager may take for one answer (seconds); SageMaker's have limits below that.
+LIMIT_SECONDS = 300.0
+
+Answer = TypeVar("Answer")
 
 Resident = tuple["KernelRecord | TerminalRecord", Decision]
 
@@ -54,6 +60,11 @@ class Memory:
         if at is not None and (self.last_activity is None or at > self.last_activity):
             self.last_activity = at
 
+    def clamp(self, now: datetime) -> None:
+        """Nothing has happened after now: what was seen so is from before the clock was set back."""
+        self.watched_since = min(self.watched_since, now)
+        self.last_activity = None if self.last_activity is None else min(self.last_activity, now)
+
 
 @dataclass(slots=True)
 class AppSource:
@@ -66,7 +77,9 @@ class AppSource:
     memories: dict[str, Memory] = field(default_factory=dict)
     asked: dict[str, datetime] = field(default_factory=dict)
     strangers: dict[str, KernelRecord] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
     refreshed_at: datetime | None = None
+    _followed: Any = None
     _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
     _first_seen: dict[str, datetime] = field(default_factory=dict)
 
@@ -109,14 +122,17 @@ class AppSource:
         for resident, _ in residents:
             memory.note(self._last_use(resident, now))
         keepers = [f"{_subject(each)} ({decision.reason.value})" for each, decision in residents if keeps_app(decision)]
+        if self.culler.starts:
+            memory.note(now)
+            keepers.append("a kernel that is being started")
         until = [keeps_app_until(decision) for _, decision in residents]
-        memory.watched_since = min(memory.watched_since, now)
+        memory.clamp(now)
         return replace(
             record,
             state="Deleting" if identity in self.asked and record.state == IN_SERVICE else record.state,
             created_at=memory.created_at,
             watched_since=memory.watched_since,
-            last_activity=None if memory.last_activity is None else min(memory.last_activity, now),
+            last_activity=memory.last_activity,
             kept_by=None if not keepers else ", ".join(keepers[:3]) + (" and others" if keepers[3:] else ""),
             kept_until=max((each for each in until if each is not None), default=None),
             protected=self.apps.is_protected(record.name),
@@ -162,9 +178,20 @@ class AppSource:
             if getattr(self.apps, "again", None) is not None:
                 raise ReadError(f"{self.apps.reason}; until it can be read no app is deleted")  # type: ignore[attr-defined]
             self.culler.log.info("Culling: apps are managed by %s", type(self.apps).__name__)
+            for kind in (Kind.KERNEL, Kind.TERMINAL):
+                if kind in self.culler.watches:
+                    self.culler.watches[kind].forget_decisions()  # where terminals run is known only now
+        records = await self._in_time(self.apps.list_apps())
         if self.apps.shares_kernels:
-            await self._meet_strangers()
-        self._take(await self.apps.list_apps())
+            await self._meet_strangers()  # after the list, which may take its time: what is at work must be today's
+        self._take(records)
+
+    async def _in_time(self, asking: Awaitable[Answer]) -> Answer:
+        """Wait for an app manager, which should have time limits of its own, but not for ever."""
+        try:
+            return await asyncio.wait_for(asking, LIMIT_SECONDS)
+        except asyncio.TimeoutError:
+            raise ReadError(f"{type(self.apps).__name__} did not answer within {LIMIT_SECONDS:g} s") from None
 
     async def confirm(self, record: AppRecord) -> None:
         """Cull what lives on it and is due, wait for that, and get a fresh look at the app itself."""
@@ -175,12 +202,14 @@ class AppSource:
             if not self._is_fresh():
                 await self._fetch()
         try:
-            self.listed[record.identity] = fresh = await self.apps.look_again(self.listed[record.identity])
+            self.listed[record.identity] = fresh = await self._in_time(
+                self.apps.look_again(self.listed[record.identity])
+            )
         except (GoneError, KeyError):
             self.listed.pop(record.identity, None)
             return
         if fresh.state != IN_SERVICE:
-            self.culler.watches[Kind.APP].refresh_within(POLL_SECONDS)
+            self.culler.watches[Kind.APP].refresh_within(NOT_READY_SECONDS)
 
     def _is_fresh(self) -> bool:
         """Whether the list is so new that it need not be fetched again; those that wait for one fetch share it."""
@@ -263,9 +292,24 @@ class AppSource:
         manager = settings.get("terminal_manager")
         if manager is None or Kind.TERMINAL in self.culler.watches:
             return
+        self._follow(manager)
         for name, terminal in list(manager.terminals.items()):
             last = utc(getattr(terminal, "last_activity", None), "last_activity")
             yield self.apps.place(TerminalRecord(identity=name, last_activity=last))
+
+    def _follow(self, manager: Any) -> None:
+        """Hear of terminals that end between two looks, also from a manager that is not ours."""
+        ended = getattr(manager, "on_eof", None)
+        if ended is None or manager is self._followed:
+            return
+        self._followed = manager
+
+        def on_eof(terminal: Any) -> None:
+            name = str(getattr(terminal, "term_name", ""))
+            self.left(TerminalRecord(identity=name, last_activity=None), self.culler.now())
+            ended(terminal)
+
+        manager.on_eof = on_eof
 
     def _homes_of(self, record: KernelRecord | TerminalRecord) -> Collection[str]:
         if isinstance(record, KernelRecord):
@@ -311,6 +355,10 @@ class AppSource:
             created, known = utc(record.created_at, "created_at"), self.memories.get(identity)
             if known is None or (created is not None and known.created_at is not None and created > known.created_at):
                 self.memories[identity] = Memory(now, None if created is None else min(created, now))
+        for identity in self.failed & running.keys():
+            self.failed.discard(identity)
+            self.culler.troubles.over(f"app {identity}")
+        self.asked = {identity: min(since, now) for identity, since in self.asked.items()}
         for identity, since in list(self.asked.items()):
             self._see_what_became_of(identity, since, now)
 
@@ -320,6 +368,7 @@ class AppSource:
         if record is None or record.state != IN_SERVICE:
             del self.asked[identity]
             if record is not None and record.state == "Failed":
+                self.failed.add(identity)
                 self.culler.trouble(f"app {identity}", f"app {record.name} is in status Failed since its deletion")
         elif now - since > timedelta(seconds=self.apps.patience):
             del self.asked[identity]

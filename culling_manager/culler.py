@@ -11,8 +11,8 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -71,6 +71,7 @@ class IdleCuller:
         self.jumped_at: datetime | None = None
         self.watches: dict[Kind, Watch] = {}
         self.neighbours: Neighbours | None = None
+        self.starts = 0
         self._guard = JumpGuard()
         self._timer: Timer | None = None
         self._timer_at = NEVER
@@ -313,6 +314,15 @@ class IdleCuller:
     def place(self, terminal: TerminalRecord) -> TerminalRecord:
         """The record with what is known of where the terminal runs."""
         return terminal if self.neighbours is None else self.neighbours.place(terminal)
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """A kernel is being started within, which may take minutes, and whose app nobody can tell before its end."""
+        self.starts += 1
+        try:
+            yield
+        finally:
+            self.starts -= 1
 
     def arrived(self, kind: Kind, identity: str) -> None:
         """Something was started: it may be due later, and what it lives on may be new."""

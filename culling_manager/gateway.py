@@ -200,13 +200,23 @@ class GatewayKernelSource(KernelSource):
             for kernel_id, kernel in list(self.manager._kernels.items()):
                 if kernel_id in models:
                     await self._take_model(kernel_id, kernel, models[kernel_id])
+            for name in {str(model.get("name", "")) for model in models.values()} - set(self.spec_metadata):
+                await self.learn_spec(name)
         except Exception as error:
             raise ReadError(
                 f"the gateway at {_public_url()} does not list its kernels, so nobody can tell what else is in use: "
                 f"{_public(error)}"
             ) from error
         now = datetime.now(timezone.utc)
-        return [record_of(model, now) for kernel_id, model in models.items() if kernel_id not in self.manager._kernels]
+        others = [model for kernel_id, model in models.items() if kernel_id not in self.manager._kernels]
+        return [self._with_own_timeout(record_of(model, now)) for model in others]
+
+    def _with_own_timeout(self, record: KernelRecord) -> KernelRecord:
+        """With its kernelspec's own timeout; one that makes no sense keeps it, for nobody knows what was meant."""
+        try:
+            return replace(record, idle_timeout=own_timeout_in(self.spec_metadata.get(record.name, {})))
+        except ReadError as error:
+            return replace(record, error=str(error))
 
     async def learn_spec(self, name: str) -> None:
         """Fetch a kernelspec's metadata; what was judged without it is judged anew."""
@@ -362,13 +372,24 @@ class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelMana
         wanted = kwargs.get("kernel_id")
         adopts = wanted is not None and wanted not in self._kernels
         source: Any = self._source
-        await self._learn_spec_of(kwargs.get("kernel_name"))
-        kernel_id: str = await super().start_kernel(**kwargs)
+        with self._culler.starting():
+            await self._learn_spec_of(kwargs.get("kernel_name"))
+            kernel_id: str = await super().start_kernel(**kwargs)
         if adopts:
             source.adopted.add(kernel_id)
         await self._learn_spec_of(_spec_name(self._kernels[kernel_id]))
         self._culler.arrived(Kind.KERNEL, kernel_id)
         return kernel_id
+
+    async def list_kernels(self, **kwargs: Any) -> Any:
+        """List kernels as upstream does, which drops those that are gone from the gateway: they were used until now."""
+        before = set(self._kernels)
+        found = await super().list_kernels(**kwargs)  # type: ignore[no-untyped-call]
+        for kernel_id in before - set(self._kernels):
+            if kernel_id in self._source.activities:  # not one that `remove_kernel` took off meanwhile
+                self._culler.leaving(Kind.KERNEL, kernel_id)
+                self._source.forget(kernel_id)
+        return found
 
     async def _learn_spec_of(self, name: str | None) -> None:
         """Know a kernelspec before its first kernel is judged, if the gateway tells."""

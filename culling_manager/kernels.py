@@ -171,7 +171,8 @@ class CullingKernelManager(AsyncMappingKernelManager):
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel as upstream does; one that turns 'dead' is culled at once."""
-        kernel_id: str = await super().start_kernel(**kwargs)
+        with self._culler.starting():
+            kernel_id: str = await super().start_kernel(**kwargs)
         kernel = self._kernels.get(kernel_id)
         if kernel is not None and kernel.has_trait("execution_state"):
             kernel.observe(self._state_changed, "execution_state")

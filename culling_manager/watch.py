@@ -98,11 +98,11 @@ class Watch:
         return (item.record, item.decision) if item is not None and item.stopping else None
 
     def record_of(self, identity: str, now: datetime) -> Record | None:
-        """A fresh record of one item; None when it is gone."""
+        """A fresh record of one item; of one that is gone already the last one, None when there is none."""
         try:
             return self._read(identity, now)
         except KeyError:
-            return None
+            return self.items[identity].record if identity in self.items else None
 
     async def look(self, thorough: bool = False) -> list[asyncio.Task[Outcome]]:
         """One round over this source; gives the tasks that carry out what was decided.

@@ -876,3 +876,55 @@ async def test_apps_that_are_due_together_share_one_fresh_list():
     assert len(world.apps.deleted) == 20
     assert world.apps.calls.count("list") - lists == 1
     assert world.culler.troubles.last_text() is None
+
+
+@scenario
+async def test_while_a_kernel_is_being_started_no_app_is_deleted():
+    """An instance that starts takes minutes, and until then nobody can tell where the kernel will live."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    await world.clock.run_for(TIMEOUT - 1)
+
+    with world.culler.starting():
+        await world.clock.run_for(2 * TIMEOUT)
+        before = list(world.apps.deleted)
+    await world.clock.run_for(2 * TIMEOUT)
+
+    assert before == []
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_a_failed_deletion_is_no_trouble_any_more_when_the_app_is_in_service_again():
+    """It is another one."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    await world.clock.run_for(TIMEOUT + 1)
+    world.apps.put("a", state="Failed")
+    await world.clock.run_for(TIMEOUT)
+    before = world.culler.troubles.last_text()
+
+    world.apps.put("a", state=IN_SERVICE, created_at=world.clock.wall)
+    world.kernel("k", state="busy")
+    await world.clock.run_for(TIMEOUT)
+
+    assert "Failed" in before
+    assert world.culler.troubles.last_text() is None
+
+
+@scenario
+async def test_a_deletion_that_was_asked_for_when_the_clock_was_ahead_is_asked_for_again():
+    """Nothing has happened after now."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.clock.wall += timedelta(days=30)
+    world.start()
+    await world.clock.run_for(TIMEOUT + 1)
+    world.apps.put("a", state=IN_SERVICE)
+
+    world.clock.jump(-30 * 86_400)
+    await world.clock.run_for(3 * 3600)
+
+    assert world.apps.deleted == ["a", "a"]

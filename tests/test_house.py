@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "handlers": {"report", "errors"},
     "extension": {"_version", "culler", "errors", "events", "handlers", "policy", "records", "report", "terminals"},
     "fleet_records": {"errors", "policy", "report"},
-    "fleet_judge": {"fleet_records", "policy", "report"},
+    "fleet_judge": {"fleet_records", "policy", "records", "report"},
     "fleet_calls": {"apps.words", "errors", "fleet_records"},
     "fleet_http": {"errors", "fleet_records"},
     "fleet_targets": {"errors", "fleet_calls", "fleet_records"},

@@ -242,10 +242,10 @@ async def test_a_notebook_instance_in_another_status_is_stopped_when_it_is_in_se
     before = sagemaker.count("StopNotebookInstance"), sagemaker.count("DescribeNotebookInstance")
 
     sagemaker.set_status("mine", IN_SERVICE)
-    await clock.run_for(600)
+    await clock.run_for(700)
 
     assert before[0] == 0
-    assert 1 < before[1] <= 32
+    assert 1 < before[1] <= 4
     assert sagemaker.notebook_instances["mine"].status == "Stopping"
 
 
@@ -541,3 +541,29 @@ async def test_a_kernel_that_survived_a_restart_of_the_server_keeps_its_app(at, 
 
     assert sagemaker.count("DeleteApp") == 0
     assert "kernel k (busy)" in place.app("one")[0].kept_by
+
+
+@scenario
+async def test_a_space_whose_file_spells_its_type_in_lower_case_is_deleted_under_its_proper_name(
+    at, sagemaker, clock, monkeypatch
+):
+    """SageMaker's API knows only JupyterLab."""
+    monkeypatch.setitem(METADATA, "space", {**METADATA["space"], "AppType": "jupyterlab"})
+    at("space")
+
+    await clock.run_for(TIMEOUT + 1)
+
+    assert sagemaker.app("default", owner="lab").status == "Deleting"
+
+
+def test_a_refused_signature_is_told_without_the_request_that_it_quotes():
+    """AWS's message holds the session token."""
+    from botocore.exceptions import ClientError
+
+    message = "should have been\n'POST\nx-amz-security-token:IQoJSECRETTOKEN\n'"
+    error = ClientError({"Error": {"Code": "InvalidSignatureException", "Message": message}}, "DeleteApp")
+
+    words = str(calls.in_words(error, "delete_app", "arn:x").error)
+
+    assert "InvalidSignatureException" in words
+    assert "SECRETTOKEN" not in words

@@ -14,6 +14,9 @@ from .sagemaker import SageMakerAppManager
 #: An instance type that stands for whatever SageMaker takes when none is asked for.
 DEFAULT_TYPE = "system"
 
+#: Statuses in which an app has no kernels any more; it stays listed for a day.
+ENDED = frozenset({"Deleted", "Failed"})
+
 _IMAGE = re.compile(
     r"arn:[a-z-]+:sagemaker:(?P<region>[a-z0-9-]+):(?P<account>[0-9A-Za-z]*):image(?P<version_arn>-version)?"
     r"/(?P<image>[^/\s]+?)(?:/(?P<version>[^/\s]+?))?"
@@ -126,22 +129,23 @@ class KernelGatewayApps(SageMakerAppManager):
 
     def _by_image(self, image: Image | None, instance_type: str | None, apps: Mapping[str, AppRecord]) -> list[str]:
         """Narrow the apps down for as long as some are left."""
-        found = list(apps)
+        found = _narrowed(list(apps), lambda name: apps[name].state not in ENDED)
         if image is not None:
             found = _narrowed(found, lambda name: self._runs(name, image))
-        if instance_type:
+        if instance_type and instance_type != DEFAULT_TYPE:
             found = _narrowed(found, lambda name: apps[name].instance_type in (None, DEFAULT_TYPE, instance_type))
         if image is not None and image.versions:
-            found = _narrowed(found, lambda name: bool(image.versions & self._versions(name)))
+            found = _narrowed(found, lambda name: self._may_have(name, image.versions))
         return found
 
     def _runs(self, name: str, image: Image) -> bool:
         known = self._images.get(name)
         return known is None or known.is_same(image)
 
-    def _versions(self, name: str) -> frozenset[str]:
+    def _may_have(self, name: str, versions: frozenset[str]) -> bool:
+        """Whether an app's image is, or may be, one of these versions: one whose version is not known may be any."""
         known = self._images.get(name)
-        return frozenset() if known is None else known.versions
+        return known is None or not known.versions or bool(known.versions & versions)
 
 
 def image_of_kernel(name: str) -> Image | None:

@@ -122,14 +122,15 @@ def in_words(error: Exception, operation: str, arn: str) -> InWords:
 
 
 def _refusal(found: dict[str, Any], action: str, arn: str) -> InWords:
-    code, message = str(found.get("Code", "")), str(found.get("Message", ""))
+    code, message = str(found.get("Code", "")), " ".join(str(found.get("Message", "")).split())[:500]
     said = f"{code}: {message}" if message else code
     if code == "ResourceNotFound" or (code == "ValidationException" and any(words in message for words in GONE_WORDS)):
         return InWords(GoneError(said))
     if code in DENIED:
         return InWords(DeniedError(f"permission {action} on {arn} is missing ({said})"))
     if code in CREDENTIALS:
-        return InWords(CallError(f"{action}: the AWS credentials are not valid any more ({said})"), renew=True)
+        # without the message, which for a wrong signature quotes the request with its session token
+        return InWords(CallError(f"{action}: the AWS credentials are not valid any more ({code})"), renew=True)
     if is_throttled(code):
         return InWords(CallError(f"{action} is throttled ({said})"))
     return InWords(CallError(f"{action} was refused ({said})"))

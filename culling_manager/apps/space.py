@@ -13,7 +13,13 @@ class SpaceApp(SageMakerAppManager):
     async def list_apps(self) -> list[AppRecord]:
         """The app itself, which is in service, for we run on it; that needs no call."""
         found = self.metadata
-        return [AppRecord(identity=found.arn, name=found.name, app_type=found.app_type, state="InService")]
+        return [AppRecord(identity=found.arn, name=found.name, app_type=self.app_type, state="InService")]
+
+    @property
+    def app_type(self) -> str:
+        """The app type as SageMaker's API spells it, whatever case the file has."""
+        found = self.metadata.app_type
+        return {"jupyterlab": "JupyterLab", "codeeditor": "CodeEditor"}.get(found.lower(), found)
 
     def is_protected(self, name: str) -> bool:
         """Every space's app is called 'default', so the space's name counts too."""
@@ -28,8 +34,8 @@ class SpaceApp(SageMakerAppManager):
         """Ask SageMaker to delete it; the process lives on until the container is stopped."""
         found = self.metadata
         member, owner = found.owner
-        parameters = {"DomainId": found.domain_id, member: owner, "AppType": found.app_type, "AppName": found.name}
+        parameters = {"DomainId": found.domain_id, member: owner, "AppType": self.app_type, "AppName": found.name}
         try:
-            await self.call("delete_app", found.app_arn(found.app_type, found.name), **parameters)
+            await self.call("delete_app", found.app_arn(self.app_type, found.name), **parameters)
         except GoneError as error:
             raise GoneError(f"it is being deleted already ({error})") from error
