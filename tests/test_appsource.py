@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -928,3 +929,33 @@ async def test_a_deletion_that_was_asked_for_when_the_clock_was_ahead_is_asked_f
     await world.clock.run_for(3 * 3600)
 
     assert world.apps.deleted == ["a", "a"]
+
+
+@scenario
+async def test_a_terminal_of_another_manager_that_ends_between_two_looks_was_in_use_until_then():
+    """That manager is not ours, so its ends are listened to."""
+    world = World()
+    del world.culler.watches[Kind.TERMINAL]
+    ended = []
+    manager = SimpleNamespace(terminals={}, on_eof=ended.append)
+    owner = SimpleNamespace(init_webapp=None, web_app=SimpleNamespace(settings={"terminal_manager": manager}))
+
+    class Apps(FakeApps):
+        server = owner
+
+        def apps_of_terminal(self, terminal, apps):
+            return list(apps)
+
+    world.source.apps = world.apps = Apps()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    await world.clock.run_for(TIMEOUT - 10)
+
+    manager.on_eof(SimpleNamespace(term_name="1"))
+    await world.clock.run_for(TIMEOUT)
+    before = list(world.apps.deleted)
+    await world.clock.run_for(1)
+
+    assert len(ended) == 1
+    assert before == []
+    assert world.apps.deleted == ["a"]
