@@ -7,7 +7,7 @@ in between is due a whole timeout after its last activity, so it is seen in time
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,10 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .decisions import (
     IN_SERVICE,
     Decision,
-    Reason,
     decide_app,
-    decide_kernel,
-    decide_terminal,
     keeps_app,
     keeps_app_until,
 )
@@ -26,6 +23,7 @@ from .errors import GoneError, ReadError
 from .events import emit
 from .policy import CullingPolicy
 from .records import AppRecord, KernelRecord, Kind, Record, TerminalRecord, utc
+from .residents import Resident, Residents, homes_of, subject_of
 
 if TYPE_CHECKING:
     from .apps.base import AppManager
@@ -43,8 +41,6 @@ NOT_READY_SECONDS = 600.0
 LIMIT_SECONDS = 300.0
 
 Answer = TypeVar("Answer")
-
-Resident = tuple["KernelRecord | TerminalRecord", Decision]
 
 
 @dataclass(slots=True)
@@ -76,12 +72,17 @@ class AppSource:
     listed: dict[str, AppRecord] = field(default_factory=dict)
     memories: dict[str, Memory] = field(default_factory=dict)
     asked: dict[str, datetime] = field(default_factory=dict)
-    strangers: dict[str, KernelRecord] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
+    lingering: set[str] = field(default_factory=set)
     refreshed_at: datetime | None = None
-    _followed: Any = None
+    residents: Residents = field(init=False)
     _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _first_seen: dict[str, datetime] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.residents = Residents(self.culler, self.left)
+
+    def _residents_of(self, identity: str, now: datetime) -> list[tuple[Resident, Decision]]:
+        return self.residents.on(identity, self.apps, self.listed, now)
 
     # -- what the culler asks of a source ----------------------------------------------------------
 
@@ -102,10 +103,8 @@ class AppSource:
 
     def catch_up(self, identity: str) -> None:
         """Count what is on its way to a kernel of the app, so that the last look sees it."""
-        watch = self.culler.watches.get(Kind.KERNEL)
-        for record, _ in [] if watch is None else self._residents_of(identity, self.culler.now()):
-            if isinstance(record, KernelRecord) and watch is not None and watch.source.exists(record.identity):
-                watch.source.catch_up(record.identity)
+        for record, _ in self._residents_of(identity, self.culler.now()):
+            self.residents.catch_up(record)
 
     def fingerprint(self, identity: str) -> Hashable:
         """None: an app is read each time. KeyError when it is gone."""
@@ -120,8 +119,10 @@ class AppSource:
             return record
         residents = self._residents_of(identity, now)
         for resident, _ in residents:
-            memory.note(self._last_use(resident, now))
-        keepers = [f"{_subject(each)} ({decision.reason.value})" for each, decision in residents if keeps_app(decision)]
+            memory.note(self.residents.last_use(resident, now))
+        keepers = [
+            f"{subject_of(each)} ({decision.reason.value})" for each, decision in residents if keeps_app(decision)
+        ]
         if self.culler.starts:
             memory.note(now)
             keepers.append("a kernel that is being started")
@@ -181,10 +182,12 @@ class AppSource:
             for kind in (Kind.KERNEL, Kind.TERMINAL):
                 if kind in self.culler.watches:
                     self.culler.watches[kind].forget_decisions()  # where terminals run is known only now
+        asked_at = self.culler.now()
         records = await self._in_time(self.apps.list_apps())
         if self.apps.shares_kernels:
-            await self._meet_strangers()  # after the list, which may take its time: what is at work must be today's
-        self._take(records)
+            # after the list, which may take its time: what is at work must be today's
+            await self.residents.meet_strangers(type(self.apps).__name__)
+        self._take(records, asked_at)
 
     async def _in_time(self, asking: Awaitable[Answer]) -> Answer:
         """Wait for an app manager, which should have time limits of its own, but not for ever."""
@@ -197,9 +200,10 @@ class AppSource:
         """Cull what lives on it and is due, wait for that, and get a fresh look at the app itself."""
         residents = self._residents_of(record.identity, self.culler.now())
         due = [resident for resident, decision in residents if decision.cull]
-        await asyncio.gather(*(self._cull_first(resident) for resident in due))
+        await asyncio.gather(*(self.residents.cull_if_due(resident) for resident in due))
+        asked_at = self.culler.now()
         async with self._fetching:
-            if not self._is_fresh():
+            if not self._is_fresh(asked_at):
                 await self._fetch()
         try:
             self.listed[record.identity] = fresh = await self._in_time(
@@ -211,11 +215,9 @@ class AppSource:
         if fresh.state != IN_SERVICE:
             self.culler.watches[Kind.APP].refresh_within(NOT_READY_SECONDS)
 
-    def _is_fresh(self) -> bool:
-        """Whether the list is so new that it need not be fetched again; those that wait for one fetch share it."""
-        if self.refreshed_at is None:
-            return False
-        return 0 <= (self.culler.now() - self.refreshed_at).total_seconds() < FRESH_SECONDS
+    def _is_fresh(self, asked_at: datetime) -> bool:
+        """Whether the list was asked for so lately that it need not be again; who waits for a fetch shares it."""
+        return self.refreshed_at is not None and (asked_at - self.refreshed_at).total_seconds() < FRESH_SECONDS
 
     async def stop(self, record: AppRecord) -> None:
         """Have it deleted. KeyError when it is gone, or going, already."""
@@ -249,8 +251,8 @@ class AppSource:
         """A kernel or terminal goes; its app remembers when it was last used, which may be now."""
         if isinstance(record, AppRecord):
             return
-        self._first_seen.pop(_subject(record), None)
-        for identity in self._homes_of(record):
+        self.residents.forget(record)
+        for identity in homes_of(record, self.apps, self.listed):
             if identity in self.memories:
                 self.memories[identity].note(used_at or record.last_activity)
         self.culler.wake_soon(Kind.APP)
@@ -259,95 +261,12 @@ class AppSource:
         """Which app manager there is, and why there is none."""
         return {"class": type(self.apps).__name__, "detail": str(getattr(self.apps, "reason", ""))}
 
-    # -- residents -----------------------------------------------------------------------------------
-
-    def _residents_of(self, identity: str, now: datetime) -> list[Resident]:
-        """The kernels and terminals that live, or may live, on an app, and what is decided on each."""
-        return [(record, decision) for record, decision in self._residents(now) if identity in self._homes_of(record)]
-
-    def _residents(self, now: datetime) -> Iterable[Resident]:
-        policy = self.culler.policy
-        for kind in (Kind.KERNEL, Kind.TERMINAL):
-            watch = self.culler.watches.get(kind)
-            for record, decision in [] if watch is None else watch.current(now):
-                if isinstance(record, KernelRecord) and decision.reason is Reason.EXTERNAL:
-                    yield record, decide_kernel(replace(record, owned=True), policy, now)
-                elif not isinstance(record, AppRecord):
-                    yield record, decision
-        for stranger in self.strangers.values():
-            if not self._is_ours(stranger):
-                yield stranger, decide_kernel(replace(stranger, owned=True), policy, now)
-        for terminal in self._other_terminals():
-            yield terminal, decide_terminal(terminal, policy, now)
-
-    def _is_ours(self, record: Record) -> bool:
-        """Whether our managers list it."""
-        kind = Kind.TERMINAL if isinstance(record, TerminalRecord) else Kind.KERNEL
-        watch = self.culler.watches.get(kind)
-        return watch is not None and watch.source.exists(record.identity)
-
-    def _other_terminals(self) -> Iterable[TerminalRecord]:
-        """Terminals of a terminal manager that is not ours: they are not culled, but they count."""
-        settings = getattr(getattr(self.apps.server, "web_app", None), "settings", {})
-        manager = settings.get("terminal_manager")
-        if manager is None or Kind.TERMINAL in self.culler.watches:
-            return
-        self._follow(manager)
-        for name, terminal in list(manager.terminals.items()):
-            last = utc(getattr(terminal, "last_activity", None), "last_activity")
-            yield self.apps.place(TerminalRecord(identity=name, last_activity=last))
-
-    def _follow(self, manager: Any) -> None:
-        """Hear of terminals that end between two looks, also from a manager that is not ours."""
-        ended = getattr(manager, "on_eof", None)
-        if ended is None or manager is self._followed:
-            return
-        self._followed = manager
-
-        def on_eof(terminal: Any) -> None:
-            name = str(getattr(terminal, "term_name", ""))
-            self.left(TerminalRecord(identity=name, last_activity=None), self.culler.now())
-            ended(terminal)
-
-        manager.on_eof = on_eof
-
-    def _homes_of(self, record: KernelRecord | TerminalRecord) -> Collection[str]:
-        if isinstance(record, KernelRecord):
-            return self.apps.apps_of_kernel(record, self.listed)
-        return self.apps.apps_of_terminal(record, self.listed)
-
-    def _last_use(self, record: KernelRecord | TerminalRecord, now: datetime) -> datetime | None:
-        """When it was last used; for one that does not tell, when it was first seen."""
-        if record.last_activity is not None:
-            return record.last_activity
-        return self._first_seen.setdefault(_subject(record), now)
-
-    async def _cull_first(self, record: KernelRecord | TerminalRecord) -> None:
-        if self._is_ours(record):
-            kind = Kind.TERMINAL if isinstance(record, TerminalRecord) else Kind.KERNEL
-            await self.culler.consider(kind, record.identity)
-
     # -- what a list tells -----------------------------------------------------------------------------
 
-    async def _meet_strangers(self) -> None:
-        """Fetch the kernels on the gateway that are not ours; one that has gone was in use until now."""
-        watch = self.culler.watches.get(Kind.KERNEL)
-        fetch = getattr(None if watch is None else watch.source, "strangers", None)
-        if fetch is None:
-            raise ReadError(
-                f"{type(self.apps).__name__} needs the list of all kernels on the gateway, and this server has no "
-                "gateway (see --gateway-url); no app is deleted"
-            )
-        found = {record.identity: record for record in await fetch()}
-        for identity in set(self.strangers) - set(found):
-            gone = self.strangers.pop(identity)
-            if not self._is_ours(gone):
-                self.left(gone, self.culler.now())
-        self.strangers = found
-
-    def _take(self, records: Iterable[AppRecord]) -> None:
-        """Take over a fresh list. What is remembered of an app goes when it is not in service any more."""
-        self.refreshed_at = now = self.culler.now()
+    def _take(self, records: Iterable[AppRecord], asked_at: datetime) -> None:
+        """Take over a list as it was at `asked_at`. What is remembered of an app goes when it is out of service."""
+        now = self.culler.now()
+        self.refreshed_at = min(asked_at, now)
         self.listed = {record.identity: record for record in records}
         running = {identity: record for identity, record in self.listed.items() if record.state == IN_SERVICE}
         self.memories = {identity: memory for identity, memory in self.memories.items() if identity in running}
@@ -355,9 +274,14 @@ class AppSource:
             created, known = utc(record.created_at, "created_at"), self.memories.get(identity)
             if known is None or (created is not None and known.created_at is not None and created > known.created_at):
                 self.memories[identity] = Memory(now, None if created is None else min(created, now))
+                if known is not None:
+                    self.asked.pop(identity, None)  # what was deleted is another of the same name
         for identity in self.failed & running.keys():
             self.failed.discard(identity)
             self.culler.troubles.over(f"app {identity}")
+        for identity in self.lingering - running.keys():
+            self.lingering.discard(identity)
+            self.culler.troubles.over(f"deletion of app {identity}")
         self.asked = {identity: min(since, now) for identity, since in self.asked.items()}
         for identity, since in list(self.asked.items()):
             self._see_what_became_of(identity, since, now)
@@ -372,15 +296,13 @@ class AppSource:
                 self.culler.trouble(f"app {identity}", f"app {record.name} is in status Failed since its deletion")
         elif now - since > timedelta(seconds=self.apps.patience):
             del self.asked[identity]
+            self.lingering.add(identity)
+            minutes = self.apps.patience / 60
             self.culler.trouble(
-                f"app {identity}",
-                f"the deletion of app {record.name} was accepted at {since:%H:%M} UTC and it is still in service: "
-                "it is asked for again",
+                f"deletion of app {identity}",
+                f"app {record.name} is still in service {minutes:g} minutes after its deletion was accepted, or said "
+                "to be done already: it is asked for again",
             )
-
-
-def _subject(record: Record) -> str:
-    return f"{'terminal' if isinstance(record, TerminalRecord) else 'kernel'} {record.identity}"
 
 
 def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:

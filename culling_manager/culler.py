@@ -22,7 +22,7 @@ from .clock import Clock, JumpGuard, SystemClock, Timer
 from .decisions import Decision, Reason
 from .errors import SettingError, Troubles
 from .policy import CullingPolicy
-from .records import Kind, Outcome, Record, Result, TerminalRecord
+from .records import AppRecord, Kind, Outcome, Record, Result, TerminalRecord
 from .report import culling_line, heartbeat_line, policy_line
 from .source import Source
 from .watch import NEVER, Watch
@@ -173,11 +173,15 @@ class IdleCuller:
             self._timer, self._timer_at = None, NEVER
 
     async def pause(self) -> None:
-        """Stop, and wait for the shutdowns that have begun; what was only decided is dropped."""
+        """Stop, and wait for the shutdowns that have begun; what was only decided is dropped.
+
+        The deletion of an app is not waited for: it ends this server by itself, or its answer may take a minute.
+        """
         self._paused += 1
         self._was_running = self._was_running or self.running
         self.stop()
         items = [item for watch in self.watches.values() for item in watch.items.values() if item.task]
+        items = [item for item in items if not (item.stopping and isinstance(item.record, AppRecord))]
         looks = [watch.looking for watch in self.watches.values() if watch.looking]
         for task in [*looks, *(item.task for item in items if not item.stopping)]:
             if task is not None:

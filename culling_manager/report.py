@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -167,6 +167,12 @@ def outcome_entry(outcome: Outcome) -> dict[str, Any]:
     return asdict(outcome) | {"kind": outcome.kind.value, "result": outcome.result.value, "at": iso(outcome.at)}
 
 
+def _error_of(app: Record, errors: Mapping[str, str]) -> str | None:
+    """What is wrong with an app, its deletion, or with having the list of apps."""
+    subjects = (f"app {app.identity}", f"deletion of app {app.identity}", "apps")
+    return next((errors[subject] for subject in subjects if subject in errors), None)
+
+
 def state_document(
     *,
     version: str,
@@ -200,9 +206,6 @@ def state_document(
         "kernels": [entry(record, decision, now) for record, decision in kernels],
         "terminals": [entry(record, decision, now) for record, decision in terminals],
         "app_manager": app_manager,
-        "apps": [
-            entry(record, decision, now) | {"error": errors.get(f"app {record.identity}") or errors.get("apps")}
-            for record, decision in apps
-        ],
+        "apps": [entry(record, decision, now) | {"error": _error_of(record, errors)} for record, decision in apps],
         "recent": [outcome_entry(outcome) for outcome in outcomes],
     }

@@ -90,14 +90,22 @@ class FakeTimer:
 
 async def settle() -> None:
     """Let every task run until it waits for time to go by, also one that waits for a call in a thread."""
-    calling = True
-    while calling:
+    while True:
         calling = any(thread.name == THREAD_NAME for thread in threading.enumerate())
-        for _ in range(12):
-            await asyncio.sleep(0)
-        calling = calling or any(thread.name == THREAD_NAME for thread in threading.enumerate())
-        if calling:
-            await asyncio.sleep(0.001)
+        await _idle()
+        if not calling and not any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+            return
+        await asyncio.sleep(0.001)
+
+
+async def _idle(most: int = 10_000) -> None:
+    """Run the event loop until nothing is ready to run, however many steps that takes."""
+    loop = asyncio.get_running_loop()
+    for _ in range(most):
+        await asyncio.sleep(0)
+        if not loop._ready:  # type: ignore[attr-defined]
+            return
+    raise AssertionError(f"the event loop is still busy after {most} rounds")
 
 
 @dataclass

@@ -643,6 +643,42 @@ async def test_a_deletion_that_fails_in_the_end_is_reported():
 
 
 @scenario
+async def test_a_server_that_stops_does_not_wait_for_the_answer_to_a_deletion():
+    """Its kernels and terminals are to be shut down meanwhile."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    answered = asyncio.Event()
+
+    async def hang(app):
+        world.apps.calls.append("delete")
+        await answered.wait()
+
+    world.apps.delete_app = hang
+    world.start()
+    await world.clock.run_for(TIMEOUT + 1)
+
+    await asyncio.wait_for(world.culler.pause(), 5)
+
+    assert world.apps.calls[-1] == "delete"
+    answered.set()
+
+
+@scenario
+async def test_an_app_that_is_created_anew_right_after_its_deletion_is_another_one():
+    """Its creation time says so: it is not taken for one that lingers, and goes in its own time."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    await world.clock.run_for(TIMEOUT + 1)
+    world.apps.put("a", state=IN_SERVICE, created_at=world.clock.wall)
+
+    await world.clock.run_for(1.5 * TIMEOUT)
+
+    assert world.apps.deleted == ["a", "a"]
+    assert world.culler.troubles.last_text() is None
+
+
+@scenario
 async def test_an_app_that_is_gone_already_is_a_success():
     """Somebody else was faster."""
     world = World()
@@ -751,6 +787,7 @@ class History:
         if action == "create" and not on:
             self.create(app, self.clock.wall)
         elif action == "recreate" and not on and app in self.apps.apps:
+            await self.clock.run_for(61)  # SageMaker is not so fast that nobody could see the old one go
             self.create(app, self.apps.apps[app].created_at)  # within 24 h it keeps its CreationTime
         elif action == "remove" and on:
             self.apps.put(app, state="Deleted")

@@ -489,6 +489,48 @@ async def test_throttling_is_left_to_botocores_retries_first(sagemaker, clock, t
 
 
 @scenario
+async def test_a_deletion_that_is_not_answered_is_not_sent_again_without_another_look(
+    sagemaker, clock, tmp_path, monkeypatch
+):
+    """Botocore would repeat it, and a kernel may have got work meanwhile; the culler's own retry looks first."""
+    monkeypatch.setattr(calls, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(calls, "DECIDED_SECONDS", 0.2)
+    sagemaker.fail("DeleteApp", Fault.HANG)
+    place = Place(sagemaker, clock, "space", tmp_path / "metadata.json")
+
+    await clock.run_for(TIMEOUT + 1)
+    first, words = sagemaker.count("DeleteApp"), place.error()
+    place.kernels.put("k", last_activity=clock.now())
+    sagemaker.heal()
+    await clock.run_for(TIMEOUT - 10)
+
+    assert first == 1
+    assert "sagemaker:DeleteApp was not answered in" in words
+    assert sagemaker.count("DeleteApp") == 1
+    assert place.error() == ""
+
+
+@scenario
+async def test_an_app_that_is_said_to_be_gone_and_stays_in_service_is_reported(at, sagemaker, clock):
+    """'Already deleted' is believed, until the list has said otherwise for ten minutes; once it is gone, it is over."""
+    place = at("classic")
+    sagemaker.fail("DeleteApp", Fault.ALREADY_DELETED)
+
+    await clock.run_for(TIMEOUT + 500)
+    early = place.error()
+    await clock.run_for(3600)
+    late, shown = place.error(), place.app("one")
+    sagemaker.heal()
+    await clock.run_for(3600)
+
+    assert early == ""
+    assert "app one is still in service 10 minutes after its deletion" in late
+    assert shown[0].state in ("InService", "Deleting")
+    assert sagemaker.app("one").status == "Deleting"
+    assert place.error() == ""
+
+
+@scenario
 async def test_a_metadata_file_that_is_half_written_at_start_is_read_later(at, sagemaker, clock, tmp_path):
     """Until then it is said why nothing is deleted."""
     place = at("space")

@@ -94,9 +94,8 @@ class KernelGatewayApps(SageMakerAppManager):
         """Ask SageMaker to delete it."""
         if app.app_type != "KernelGateway":
             raise CallError(f"app {app.name} is a {app.app_type}, which is never deleted")
-        member, owner = self.metadata.owner
-        parameters = {"DomainId": self.metadata.domain_id, member: owner, "AppType": app.app_type, "AppName": app.name}
-        await self.call("delete_app", self.metadata.app_arn(app.app_type, app.name), **parameters)
+        arn, parameters = self.named(app.app_type, app.name)
+        await self.call("delete_app", arn, **parameters)
 
     # -- which app something lives on ------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import Any
 
 from ..errors import CallError, DeniedError, GoneError
@@ -13,6 +14,10 @@ from .words import CREDENTIALS, DENIED, is_throttled
 
 #: botocore's own retries come first: its standard mode tries three times, with exponential back-off and jitter.
 TRIES = 3
+#: What ends compute is not sent later than this (seconds) after it was decided: before a later try the culler looks
+#: again. A throttled call is repeated within that time; one that was not answered is not.
+DECIDED_SECONDS = 5.0
+ENDING = ("DeleteApp", "StopNotebookInstance")
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
 
@@ -30,7 +35,7 @@ class SageMakerAppManager(AppManager):
         self._lock = threading.Lock()
 
     async def prepare(self) -> None:
-        """Import boto3 and make a client, so that a call that follows goes out at once."""
+        """Import boto3 and make a client, so that a deletion that follows goes out at once."""
         await in_thread(self._ready_client)
 
     async def call(self, operation: str, arn: str, **parameters: Any) -> dict[str, Any]:
@@ -55,7 +60,9 @@ class SageMakerAppManager(AppManager):
 
     def _call(self, operation: str, arn: str, call: Any) -> Any:
         try:
-            return call(self._ready_client())
+            client = self._ready_client()
+            _calls.began = monotonic()
+            return call(client)
         except (CallError, GoneError):
             raise
         except Exception as error:
@@ -70,6 +77,25 @@ class SageMakerAppManager(AppManager):
                 self._client = _make_client(self.metadata.region)
             return self._client
 
+    def named(self, app_type: str, name: str) -> tuple[str, dict[str, str]]:
+        """ARN and request parameters of an app of the domain and owner that the metadata file names."""
+        found = self.metadata
+        member, owner = found.owner
+        parameters = {"DomainId": found.domain_id, member: owner, "AppType": app_type, "AppName": name}
+        return found.app_arn(app_type, name), parameters
+
+
+#: When the call that this thread makes began (monotonic seconds).
+_calls = threading.local()
+
+
+def _refuse_late_try(request: Any, event_name: str, **kwargs: Any) -> None:
+    """Stop botocore from sending what ends compute long after it was decided (a handler of ``before-send``)."""
+    waited = monotonic() - _calls.began
+    if waited > DECIDED_SECONDS:
+        operation = event_name.rpartition(".")[2]
+        raise CallError(f"sagemaker:{operation} was not answered in {waited:.0f} s; before another try we look again")
+
 
 def _make_client(region: str) -> Any:
     try:
@@ -83,7 +109,10 @@ def _make_client(region: str) -> Any:
         retries={"mode": "standard", "total_max_attempts": TRIES},
         user_agent_extra="culling_manager",
     )
-    return boto3.session.Session().client("sagemaker", region_name=region, config=config)
+    client = boto3.session.Session().client("sagemaker", region_name=region, config=config)
+    for operation in ENDING:
+        client.meta.events.register(f"before-send.sagemaker.{operation}", _refuse_late_try)
+    return client
 
 
 def _pages(client: Any, operation: str, key: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:

@@ -32,10 +32,8 @@ class SpaceApp(SageMakerAppManager):
 
     async def delete_app(self, app: AppRecord) -> None:
         """Ask SageMaker to delete it; the process lives on until the container is stopped."""
-        found = self.metadata
-        member, owner = found.owner
-        parameters = {"DomainId": found.domain_id, member: owner, "AppType": self.app_type, "AppName": found.name}
+        arn, parameters = self.named(self.app_type, self.metadata.name)
         try:
-            await self.call("delete_app", found.app_arn(self.app_type, found.name), **parameters)
+            await self.call("delete_app", arn, **parameters)
         except GoneError as error:
             raise GoneError(f"it is being deleted already ({error})") from error
