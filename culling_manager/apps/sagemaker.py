@@ -7,9 +7,9 @@ from time import monotonic
 from typing import Any
 
 from ..errors import CallError, DeniedError, GoneError
+from ..threads import in_thread
 from .base import AppManager
 from .metadata import ResourceMetadata, ResourceMetadataFile
-from .threads import in_thread
 from .words import CREDENTIALS, DENIED, is_throttled
 
 #: botocore's own retries come first: its standard mode tries three times, with exponential back-off and jitter.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from traitlets import Bool
+
 from ..errors import GoneError
 from ..records import AppRecord
 from .sagemaker import SageMakerAppManager
@@ -9,6 +11,14 @@ from .sagemaker import SageMakerAppManager
 
 class SpaceApp(SageMakerAppManager):
     """The app that this very server runs on. Needs nothing but ``sagemaker:DeleteApp`` on it."""
+
+    hold_native_shutdown = Bool(
+        False,
+        config=True,
+        help="""Whether SageMaker's native idle shutdown is held off while something is kept that it cannot see: a busy
+        kernel without output, a background process, a keep-alive. Every five minutes the stamp file is renewed that it
+        reads (`StampFileSignal.stamp_path`), and never otherwise.""",
+    )
 
     async def list_apps(self) -> list[AppRecord]:
         """The app itself, which is in service, for we run on it; that needs no call."""

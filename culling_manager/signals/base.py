@@ -1,0 +1,103 @@
+"""What a signal is. One of your own is a subclass with one method, registered as an entry point; see the README."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Generic, TypeVar
+
+from traitlets import Float, TraitError
+from traitlets.config import LoggingConfigurable
+
+from ..errors import SettingError
+from ..policy import number, plain
+from ..records import Kind, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a signal is asked about.
+
+    `pids` are its local root processes: a kernel's, a terminal's shell; none for an app, and none for what runs
+    elsewhere. `here` means, for an app, that it is this very container or machine, so that all processes of the user
+    are its own. `server_pid` is the Jupyter Server's. `since` is the last activity that is known.
+    """
+
+    kind: Kind
+    identity: str
+    record: Record
+    pids: tuple[int, ...] = ()
+    here: bool = False
+    server_pid: int
+    since: datetime
+
+
+class Signal(LoggingConfigurable):
+    """One check: a sentence that says why something is in use, or None.
+
+    Its methods run on the server's event loop, so whatever blocks belongs into a thread (`threads.in_thread`).
+    A signal is asked only about what is otherwise due. Whatever it raises counts as use and is reported.
+    """
+
+    #: Where it reads wall time (aware UTC).
+    now: Callable[[], datetime] = staticmethod(lambda: datetime.now(timezone.utc))
+
+    def start(self, server: Any) -> None:
+        """Begin to listen, if it listens to something; called once, with the Jupyter Server, at its start."""
+
+    def stop(self) -> None:
+        """Listen no more."""
+
+    def applies(self, subject: Subject) -> bool:
+        """Whether it has anything to say about such a subject. Cheap, without I/O."""
+        return True
+
+    @abstractmethod
+    async def check(self, subject: Subject) -> str | None:
+        """Say why `subject` is in use right now, without a full stop at the end; None when it is not."""
+
+    def last_use(self, subject: Subject) -> datetime | None:
+        """When `subject` was last used, as far as this signal knows; asked right after `check`. Without I/O."""
+        return None
+
+
+class Bounded(Float[float, "int | float"]):
+    """A finite number from `low` to `high`; the refusal names trait, value and range."""
+
+    def __init__(self, default: float, *, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(default, **kwargs)
+        self.low, self.high = low, high
+
+    def validate(self, obj: Any, value: Any) -> float:
+        """Give `value` as float, or raise a TraitError."""
+        accepted = f"a number from {plain(self.low)} to {plain(self.high)}"
+        try:
+            return number(f"{type(obj).__name__}.{self.name}", value, low=self.low, high=self.high, accepted=accepted)
+        except SettingError as error:
+            raise TraitError(str(error)) from None
+
+
+Answer = TypeVar("Answer")
+
+
+class Shared(Generic[Answer]):
+    """One piece of work for all who want its result at the same time.
+
+    Who asks while it runs gets the result of that run. Who stops waiting does not stop it for the others.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Answer]]) -> None:
+        self._work = work
+        self._running: asyncio.Task[Answer] | None = None
+
+    async def __call__(self) -> Answer:
+        """Give the result of the run that is under way, or of a new one."""
+        loop = asyncio.get_running_loop()
+        running = self._running
+        if running is None or running.done() or running.get_loop() is not loop:
+            running = self._running = loop.create_task(self._work())
+            running.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(running)

@@ -1,0 +1,225 @@
+"""Judging readings of the process table: what was used, by whom, and in which words."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from culling_manager.signals.table import roles_of
+from culling_manager.signals.usage import Row, Table, Usage, amount, summary, usages, usages_since
+
+SERVER = 10
+
+
+def table(*rows: Row, read_at: float = 1000.0) -> Table:
+    return Table(rows={row.pid: row for row in rows}, read_at=read_at, count=len(rows))
+
+
+def shares(first: Table, second: Table) -> dict[int, float]:
+    return {usage.row.pid: round(usage.cpu_share, 6) for usage in usages(first, second)}
+
+
+def row(pid: int, parent: int = 1, **what) -> Row:
+    return Row(pid=pid, parent=parent, **{"name": f"p{pid}", "session": pid, **what})
+
+
+def test_a_process_uses_what_its_counters_moved_by_between_two_readings():
+    """Per second of the time between its own two readings, not between those of others."""
+    first = table(row(5, cpu_seconds=40, moved_bytes=1e6, at=10.0))
+    second = table(row(5, cpu_seconds=41, moved_bytes=3e6, at=12.0), read_at=1001)
+
+    [found] = usages(first, second)
+
+    assert (found.cpu_share, found.io_rate) == (0.5, 1e6)
+
+
+def test_what_children_did_before_they_ended_is_their_parents():
+    """A loop of short commands is work, although none of them is there twice."""
+    first = table(row(5, child_seconds=3, at=0.0))
+    second = table(row(5, child_seconds=3.5, at=1.0), read_at=1001)
+
+    assert shares(first, second) == {5: 0.5}
+
+
+def test_a_child_that_ends_hands_its_parent_no_past():
+    """An hour of work that a child had done before the first reading is no use of now."""
+    first = table(row(5, at=0.0), row(6, parent=5, cpu_seconds=3600, child_seconds=60, moved_bytes=9e9, at=0.0))
+    second = table(row(5, child_seconds=3660.25, moved_bytes=9e9, at=1.0), read_at=1001)
+
+    assert shares(first, second) == {5: 0.25}
+
+
+def test_a_process_that_starts_between_the_readings_counts_from_its_start():
+    """It was not there before; one that was there and could not be read is not judged by its whole life."""
+    first = table(read_at=1000)
+    second = table(
+        row(5, started_at=1000.2, cpu_seconds=0.5, at=1.0), row(6, started_at=500, cpu_seconds=99, at=1.0), read_at=1001
+    )
+
+    assert shares(first, second) == {5: 0.5}
+
+
+def test_a_number_that_was_given_to_another_process_is_another_process():
+    """The new one is not charged with the difference to the old one's counters."""
+    first = table(row(5, started_at=100, cpu_seconds=50, at=0.0))
+    second = table(row(5, started_at=1000.9, cpu_seconds=0.1, at=1.0), read_at=1001)
+
+    assert shares(first, second) == {5: 0.1}
+
+
+def test_io_that_cannot_be_read_is_no_io():
+    """Such a process is judged by its processor time alone."""
+    [found] = usages(table(row(5, moved_bytes=None, at=0.0)), table(row(5, moved_bytes=7.0, at=1.0), read_at=1001))
+
+    assert found.io_rate == 0
+
+
+counters = st.floats(0, 1e6)
+rows = st.builds(
+    Row,
+    pid=st.integers(1, 60),
+    parent=st.integers(0, 60),
+    session=st.integers(0, 60),
+    started_at=st.sampled_from([0.0, 500.0, 999.0, 1000.5]),
+    cpu_seconds=counters,
+    child_seconds=counters,
+    moved_bytes=st.none() | counters,
+    at=st.floats(0, 3),
+)
+tables = st.lists(rows, max_size=40).map(lambda found: table(*found))
+
+
+@given(tables, tables)
+def test_no_two_readings_break_the_judging(first, second):
+    """Whatever was read, even nonsense: nothing is raised, and nobody uses less than nothing."""
+    for usage in [*usages(first, second), *usages_since(first, second)]:
+        assert usage.cpu_share >= 0
+        assert usage.io_rate >= 0
+
+
+@given(tables)
+def test_whoever_did_nothing_uses_nothing(before):
+    """The same counters a second later are no use, whatever they are."""
+    after = table(*(replace(each, at=each.at + 1) for each in before.rows.values()), read_at=before.read_at + 1)
+
+    assert all(not usage.over(0, 0) for usage in usages(before, after))
+
+
+@given(tables, st.lists(st.integers(1, 60), max_size=4), st.randoms(use_true_random=False))
+def test_a_family_is_closed_and_never_has_the_server_or_one_above_it(found, roots, shuffle: random.Random):
+    """Children of a member are members, in whatever order the table was read; the server's own line never is."""
+    family = found.family(roots, SERVER)
+    mixed = list(found.rows.values())
+    shuffle.shuffle(mixed)
+
+    assert not family & set(found.ancestors(SERVER))
+    assert table(*mixed).family(roots, SERVER) == family
+    line = set(found.ancestors(SERVER))
+    assert all(each.pid in family or each.pid in line for each in found.rows.values() if each.parent in family)
+
+
+def test_a_family_is_a_tree_and_the_sessions_of_its_members():
+    """A detached job whose parent has ended is in its shell's session; another kernel's is not, nor is the server's."""
+    found = table(
+        row(1, parent=0),
+        row(SERVER, session=1),
+        row(20, parent=SERVER),
+        row(21, parent=20, session=20),
+        row(22, parent=1, session=20),  # detached: its parent has ended
+        row(23, parent=22),  # with a session of its own, below a detached one
+        row(24, parent=1, session=23),
+        row(30, parent=SERVER),
+        row(31, parent=1, session=30),
+        row(40, parent=1),  # a session of its own and no parent: nobody's
+    )
+
+    assert found.family([20], SERVER) == {20, 21, 22, 23, 24}
+
+
+def test_a_root_that_shares_the_servers_session_does_not_take_all_of_it():
+    """A kernel whose launcher began no session has its tree, and not what else was started there."""
+    found = table(row(1, parent=0), row(SERVER, session=1), row(20, parent=SERVER, session=1), row(30, session=1))
+
+    assert found.family([20], SERVER) == {20}
+
+
+def test_a_shell_that_has_ended_leaves_its_jobs_in_its_session():
+    """Jobs of a terminal are its own also when its shell is gone."""
+    found = table(row(1, parent=0), row(SERVER), row(21, session=20))
+
+    assert found.family([20], SERVER) == {21}
+
+
+def test_the_average_since_an_earlier_reading_is_of_the_process_alone():
+    """Who rests between two bursts is seen by it; children that have ended since are not counted."""
+    earlier = table(row(5, at=0.0), row(6, cpu_seconds=5, at=0.0), row(7, at=0.0))
+    later = table(
+        row(5, cpu_seconds=30, at=60.0), row(6, cpu_seconds=5, child_seconds=50, moved_bytes=9e9, at=60.0), read_at=1060
+    )
+
+    found = {usage.row.pid: (usage.cpu_share, usage.io_rate) for usage in usages_since(earlier, later)}
+
+    assert found == {5: (0.5, 0.0), 6: (0.0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("cpu_share", "io_rate", "words"),
+    [
+        (0.98, 0.0, "process train (pid 7) uses 98% of a core"),
+        (0.0, 3.21e6, "process train (pid 7) moves 3.2 MB per second"),
+        (2.5, 5e9, "process train (pid 7) uses 250% of a core and moves 5.0 GB per second"),
+        (0.002, 20.0, "process train (pid 7) is at work"),
+    ],
+)
+def test_the_sentence_says_who_uses_how_much(cpu_share, io_rate, words):
+    """Name and number of the process, share of a core, bytes per second; no arguments."""
+    assert Usage(row=row(7, name="train"), cpu_share=cpu_share, io_rate=io_rate).words() == words
+
+
+def test_of_several_the_busiest_is_named_and_the_others_are_counted():
+    """One sentence is enough, however many there are."""
+    found = [Usage(row=row(pid, name=f"p{pid}"), cpu_share=pid / 10) for pid in (1, 3, 2)]
+
+    assert summary(found) == "process p3 (pid 3) uses 30% of a core, and 2 other processes"
+    assert summary(found[:1]) == "process p1 (pid 1) uses 10% of a core"
+    assert summary([]) is None
+
+
+@given(st.text(max_size=200))
+def test_a_name_is_shown_on_one_line_whatever_it_is(name):
+    """Names are chosen by whoever starts a process."""
+    words = Usage(row=row(7, name=name), cpu_share=1.0).words()
+
+    assert words.isprintable()
+    assert len(words) < 100
+
+
+def test_exactly_the_threshold_is_not_over_it():
+    """The inequality is strict."""
+    assert not Usage(row=row(7), cpu_share=0.05, io_rate=100).over(0.05, 100)
+    assert Usage(row=row(7), cpu_share=0.051, io_rate=0).over(0.05, 100)
+
+
+@pytest.mark.parametrize(("number", "words"), [(12, "12 B"), (1500, "1.5 kB"), (2e6, "2.0 MB"), (3.25e9, "3.2 GB")])
+def test_bytes_are_written_in_a_unit_that_fits(number, words):
+    """A person reads it at a glance."""
+    assert amount(number) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "role"),
+    [
+        ("node", ["/usr/bin/node", "--inspect", "/opt/pyright-langserver.js", "--stdio"], "pyright-langserver.js"),
+        ("python3.11", ["/opt/conda/bin/python3.11", "-m", "pylsp"], "pylsp"),
+        ("pylsp", ["/opt/conda/bin/python", "/opt/conda/bin/pylsp"], "pylsp"),
+        ("sshd", ["sshd: user@pts/0"], "sshd: user@pts"),
+        ("x", [], "x"),
+    ],
+)
+def test_a_program_is_known_by_its_name_and_its_script(name, words, role):
+    """So that a language server is told from other programs that node or Python runs."""
+    assert role.split("@")[0] in " ".join(roles_of(name, words))
