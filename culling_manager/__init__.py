@@ -13,15 +13,25 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .gateway import GatewayCullingKernelManager
     from .kernels import CullingKernelManager
+    from .magic import keep_alive
     from .terminals import CullingTerminalManager
 
 _HOMES = {
     "CullingKernelManager": "kernels",
     "CullingTerminalManager": "terminals",
     "GatewayCullingKernelManager": "gateway",
+    "keep_alive": "magic",
+    "load_ipython_extension": "magic",
+    "unload_ipython_extension": "magic",
 }
 
-__all__ = ["CullingKernelManager", "CullingTerminalManager", "GatewayCullingKernelManager", "__version__"]
+__all__ = [
+    "CullingKernelManager",
+    "CullingTerminalManager",
+    "GatewayCullingKernelManager",
+    "__version__",
+    "keep_alive",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -50,7 +50,8 @@ class KernelActivity:
     started_at: datetime | None = None
     noted_at: datetime | None = None
     busy_since: datetime | None = None
-    kept_until: datetime | None = None
+    ran_until: datetime | None = None
+    run_seconds: float = 0.0
     settled: bool = True
     gone: bool = False
     restarting: int = 0
@@ -72,12 +73,19 @@ class KernelActivity:
             self.settled = True
             if self.busy_since is None:
                 self.busy_since = datetime.now(timezone.utc)
-        else:
-            self.busy_since = None
+        elif self.busy_since is not None:
+            self.ended_run(datetime.now(timezone.utc))
+
+    def ended_run(self, now: datetime) -> None:
+        """It is not busy any more: remember how long it was."""
+        if self.busy_since is not None:
+            self.ran_until, self.run_seconds = now, (now - self.busy_since).total_seconds()
+        self.busy_since = None
 
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
         self.settled = False
+        self.ran_until = None
         self.outstanding.clear()
         self.version += 1
 

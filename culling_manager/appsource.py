@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .bridge import Bridge
 from .decisions import (
     IN_SERVICE,
     Decision,
@@ -20,10 +21,11 @@ from .decisions import (
     keeps_app_until,
 )
 from .errors import GoneError, ReadError
-from .events import emit
+from .events import emit_app
 from .policy import CullingPolicy
 from .records import AppRecord, KernelRecord, Kind, Record, TerminalRecord, utc
 from .residents import Resident, Residents, homes_of, subject_of
+from .source import Roots
 
 if TYPE_CHECKING:
     from .apps.base import AppManager
@@ -219,9 +221,13 @@ class AppSource:
         """Whether the list was asked for so lately that it need not be again; who waits for a fetch shares it."""
         return self.refreshed_at is not None and (asked_at - self.refreshed_at).total_seconds() < FRESH_SECONDS
 
+    def roots(self, identity: str) -> Roots:
+        """All processes here, where the one app is what this server runs on."""
+        return Roots(here=not self.apps.lists)
+
     async def stop(self, record: AppRecord) -> None:
         """Have it deleted. KeyError when it is gone, or going, already."""
-        emit(self.apps.server, "deleting", record, self.culler.now())
+        emit_app(self.apps.server, "deleting", record, self.culler.now())
         try:
             await self.apps.delete_app(record)
         except GoneError as error:
@@ -229,7 +235,7 @@ class AppSource:
             self.culler.log.info("Culling: app %s: %s", record.name, error)
             raise KeyError(record.identity) from error
         self._was_asked(record.identity)
-        emit(self.apps.server, "accepted", record, self.culler.now())
+        emit_app(self.apps.server, "accepted", record, self.culler.now())
 
     def _was_asked(self, identity: str) -> None:
         """Deleting takes its time: look now and then what became of it, and do not ask again meanwhile."""
@@ -269,11 +275,14 @@ class AppSource:
         self.refreshed_at = min(asked_at, now)
         self.listed = {record.identity: record for record in records}
         running = {identity: record for identity, record in self.listed.items() if record.state == IN_SERVICE}
-        self.memories = {identity: memory for identity, memory in self.memories.items() if identity in running}
+        for identity in self.memories.keys() - running.keys():
+            del self.memories[identity]
+            self.culler.keep.take_back(Kind.APP, identity)
         for identity, record in running.items():
             created, known = utc(record.created_at, "created_at"), self.memories.get(identity)
             if known is None or (created is not None and known.created_at is not None and created > known.created_at):
                 self.memories[identity] = Memory(now, None if created is None else min(created, now))
+                self.culler.tally.returned(identity, now)
                 if known is not None:
                     self.asked.pop(identity, None)  # what was deleted is another of the same name
         for identity in self.failed & running.keys():
@@ -322,3 +331,5 @@ def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:
     culler.neighbours = source = AppSource(apps, culler)
     if not isinstance(apps, NoApps) or apps.again is not None:
         culler.attach(source)
+        wanted = lambda: getattr(source.apps, "hold_native_shutdown", False)  # noqa: E731
+        culler.beats.append(Bridge(culler, wanted, kernel_manager).beat)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,10 +21,12 @@ from ._version import __version__
 from .clock import Clock, JumpGuard, SystemClock, Timer
 from .decisions import Decision, Reason
 from .errors import SettingError, Troubles
+from .keepalive import KeepAlive, KeepAlives
 from .policy import CullingPolicy
-from .records import AppRecord, Kind, Outcome, Record, Result, TerminalRecord
+from .records import AppRecord, Happening, Kind, Outcome, Record, Result, TerminalRecord, Use
 from .report import culling_line, heartbeat_line, policy_line
-from .source import Source
+from .source import Roots, Source
+from .tally import Tally
 from .watch import NEVER, Watch
 
 #: A wake-up later than planned by more than this (seconds) means that the event loop stood still, and with it the
@@ -53,6 +55,20 @@ class Neighbours(Protocol):
         """Who that is, and more words."""
 
 
+class Guard(Protocol):
+    """What is asked before something is culled for being idle."""
+
+    @property
+    def lead_seconds(self) -> float:
+        """How long before a deadline the activity signals are asked, so that it is met all the same."""
+
+    async def ask(self, record: Record, roots: Roots) -> Use:
+        """What activity signals say of it. Raises nothing: a check that fails counts as use, and is reported."""
+
+    async def before_culling(self, record: Record, decision: Decision) -> datetime | None:
+        """Run the hook; gives until when it wants the item kept. Raises CullingError when it failed and that keeps."""
+
+
 class IdleCuller:
     """Culls what is idle, exactly at its deadline.
 
@@ -72,6 +88,11 @@ class IdleCuller:
         self.watches: dict[Kind, Watch] = {}
         self.neighbours: Neighbours | None = None
         self.starts = 0
+        self.guard: Guard | None = None
+        self.keep = KeepAlives()
+        self.tally = Tally()
+        self.listeners: list[Callable[[Happening], None]] = [self.tally.told]
+        self.beats: list[Callable[[], None]] = []
         self._guard = JumpGuard()
         self._timer: Timer | None = None
         self._timer_at = NEVER
@@ -81,6 +102,7 @@ class IdleCuller:
         self._paused = 0
         self._was_running = False
         self._wanted: dict[str, Any] = {}
+        self._configured: dict[str, Any] = {}
 
     @classmethod
     def of(cls, server: Any, log: Any = None) -> IdleCuller:
@@ -124,9 +146,7 @@ class IdleCuller:
         policy = CullingPolicy(cull_interval=min(intervals, default=10.0), **settings)
         if policy != self.policy:
             self.policy = policy
-            for watch in self.watches.values():
-                watch.forget_decisions()
-        self.wake_soon()
+            self._decide_anew()
 
     def change_settings(self, *, idle_timeout: float | None = None, keep_terminals: bool | None = None) -> None:
         """Change settings at run time (`idle_timeout` in seconds); None leaves one alone. Bounds are the caller's.
@@ -139,10 +159,50 @@ class IdleCuller:
         changes: dict[str, Any] = {"idle_timeout": idle_timeout, "keep_terminals": keep_terminals}
         wanted = {**self._wanted, **{name: value for name, value in changes.items() if value is not None}}
         CullingPolicy(**wanted)
+        for name in wanted:
+            self._configured.setdefault(name, getattr(self.policy, name))
         self._wanted = wanted
+        self._apply(wanted)
+
+    def reset_settings(self) -> None:
+        """Go back to the settings that were configured."""
+        configured, self._configured, self._wanted = self._configured, {}, {}
+        self._apply(configured)
+
+    def configured(self, name: str) -> Any:
+        """A setting as it was before it was changed at run time."""
+        return self._configured.get(name, getattr(self.policy, name))
+
+    def _apply(self, changes: dict[str, Any]) -> None:
         for watch in self.watches.values():
-            watch.source.apply(self._wanted)
+            watch.source.apply(changes)
         self.update_policy()
+
+    def keep_alive(self, kind: Kind | None, identity: str | None, until: datetime, asked_by: str) -> KeepAlive:
+        """Keep something until an instant; `kind` None is everything. What there was asked for it before is replaced.
+
+        Raises
+        ------
+        KeyError
+            When there is no such thing.
+        """
+        if kind is not None and (kind not in self.watches or not self.watches[kind].source.exists(str(identity))):
+            raise KeyError(identity)
+        request = KeepAlive(kind=kind, identity=identity, until=until, asked_at=self.clock.now(), asked_by=asked_by)
+        self.keep.put(request)
+        self._decide_anew()
+        return request
+
+    def end_keep_alive(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
+        """Take a request back, and give it; None when there was none."""
+        found = self.keep.take_back(kind, identity)
+        self._decide_anew()
+        return found
+
+    def _decide_anew(self) -> None:
+        for watch in self.watches.values():
+            watch.forget_decisions()
+        self.wake_soon()
 
     # -- running -------------------------------------------------------------------------------
 
@@ -249,6 +309,8 @@ class IdleCuller:
             self._arm(HOLD_SECONDS)
             return
         self._held = False
+        for beat in self.beats:
+            beat()
         if self.heartbeat():
             now = self.clock.now()
             for watch in self.watches.values():
@@ -257,8 +319,10 @@ class IdleCuller:
         self._arm(self._until_next(self.policy.cull_interval / (2 if self.count == 1 else 1)))
 
     async def _look(self, watch: Watch) -> list[asyncio.Task[Outcome]]:
+        began = self.clock.monotonic()
         try:
             tasks = await watch.look()
+            self.tally.passed(watch.source.kind, self.clock.monotonic() - began)
             self.troubles.over("culler")
             return tasks
         except Exception as error:
@@ -337,6 +401,7 @@ class IdleCuller:
 
     def leaving(self, kind: Kind, identity: str) -> None:
         """Something is about to be taken off its manager's list, by whomever."""
+        self.keep.take_back(kind, identity)
         if self.neighbours is None or kind not in self.watches:
             return
         culled = self.watches[kind].being_culled(identity)
@@ -355,6 +420,14 @@ class IdleCuller:
         """Remember what went wrong; into the log once per change."""
         if self.troubles.note(subject, words, self.clock.now()) and not told:
             self.log.warning("Culling: %s", words)
+
+    def tell(self, happening: Happening) -> None:
+        """Tell those who listen; one that fails is logged and stops nothing."""
+        for listener in self.listeners:
+            try:
+                listener(happening)
+            except Exception:
+                self.log.exception("Culling: telling that %s was %s failed", happening.kind.value, happening.action)
 
     def tell_heartbeat(self) -> None:
         """The line that shows that the culler runs, and with which settings."""

@@ -53,6 +53,8 @@ class Reason(Enum):
     NOT_IN_SERVICE = "not in service"
     PROTECTED = "protected"
     IN_USE = "in use"
+    USED = "at work"
+    GRACE = "grace period"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,11 @@ def _idle_since(record: KernelRecord | TerminalRecord | AppRecord, now: datetime
     last = app_idle_since(record) if isinstance(record, AppRecord) else record.last_activity
     if last is None:
         last = getattr(record, "started_at", None)
-    return last if last is None or last < now else now
+    if last is None:
+        return None
+    if record.used_at is not None and record.used_at > last:
+        last = record.used_at
+    return min(last, now)
 
 
 def _keep(
@@ -106,10 +112,18 @@ def _by_deadline(since: datetime, timeout: float, now: datetime) -> Decision:
     )
 
 
-def _kept_until(until: datetime, record: KernelRecord | TerminalRecord, otherwise: Decision, now: datetime) -> Decision:
-    """Kept by request; `otherwise` is what would hold without the request."""
+def _kept_until(
+    until: datetime, record: AnyRecord, otherwise: Decision, now: datetime, reason: Reason = Reason.KEPT_ALIVE
+) -> Decision:
+    """Kept until an instant; `otherwise` is what would hold without that."""
     due_at = None if otherwise.due_at is None else max(otherwise.due_at, until)
-    return _keep(Reason.KEPT_ALIVE, record, now, due_at)
+    return _keep(reason, record, now, due_at)
+
+
+def at_work(record: AnyRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """In use by what an activity signal has seen, until it is asked again and says otherwise; not asked of the busy."""
+    busy_anyway = getattr(record, "state", None) == "busy"
+    return None if record.used_by is None or busy_anyway else _keep(Reason.USED, record, now)
 
 
 def failed_reading(record: AnyRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
@@ -195,6 +209,16 @@ def busy_too_long(record: KernelRecord, policy: CullingPolicy, now: datetime) ->
     )
 
 
+def after_long_run(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """After a run of `long_run` or longer kept up to and including its end + `grace`."""
+    if policy.grace <= 0 or record.ran_until is None or record.run_seconds < policy.long_run or record.state == "busy":
+        return None
+    until = record.ran_until + timedelta(seconds=policy.grace)
+    if now > until:
+        return None
+    return _kept_until(until, record, decide_kernel(replace(record, ran_until=None), policy, now), now, Reason.GRACE)
+
+
 def kernel_idle(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
     """Cull strictly after last activity (or start, if there was none) + timeout."""
     since = _idle_since(record, now) or now  # `unknown_state` comes before
@@ -215,6 +239,8 @@ KERNEL_RULES: tuple[Rule[KernelRecord], ...] = (
     busy,
     connected,
     busy_too_long,
+    at_work,
+    after_long_run,
     kernel_idle,
 )
 
@@ -271,6 +297,7 @@ TERMINAL_RULES: tuple[Rule[TerminalRecord], ...] = (
     with_app,
     terminal_kept_alive,
     no_timestamp,
+    at_work,
     terminal_idle,
 )
 
@@ -303,6 +330,14 @@ def never_seen(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decis
     return _keep(Reason.UNKNOWN, record, now) if record.watched_since is None else None
 
 
+def app_kept_alive(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Kept up to and including `asked_until`; due then or when it would be without, whichever is later."""
+    if record.asked_until is None or now > record.asked_until:
+        return None
+    otherwise = decide_app(replace(record, asked_until=None), policy, now)
+    return _kept_until(record.asked_until, record, otherwise, now)
+
+
 def in_use(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
     """A kernel or terminal on it that is kept keeps it."""
     return None if record.kept_by is None else _keep(Reason.IN_USE, record, now)
@@ -328,14 +363,16 @@ APP_RULES: tuple[Rule[AppRecord], ...] = (
     not_in_service,
     protected,
     never_seen,
+    app_kept_alive,
     in_use,
+    at_work,
     app_idle,
 )
 
 #: Decisions on a kernel or terminal that do not keep its app: it goes with the app, or has gone already.
 LETS_GO = frozenset({Reason.WITH_APP, Reason.ENDED, Reason.NOT_BILLED})
 #: Decisions that keep it until their `due_at`, if nothing happens.
-KEEPS_UNTIL = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.CLOCK_JUMP})
+KEEPS_UNTIL = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP})
 
 
 def keeps_app(decision: Decision) -> bool:

@@ -7,6 +7,7 @@
     ├── RecordError    what was read is not a usable record (also a ValueError)
     ├── ReadError      a reading failed: doubt keeps, nothing is culled on account of it
     ├── StopError      something was asked to stop and is still there
+    ├── HookError      the admin's hook failed
     ├── CallError      a cloud's control plane refused a call, or did not answer it
     │   └── DeniedError   because a permission is missing
     └── GoneError      what was to be looked at or deleted is gone already
@@ -47,6 +48,10 @@ class ReadError(CullingError):
 
 class StopError(CullingError):
     """A kernel or terminal was asked to stop, and afterwards it is still there."""
+
+
+class HookError(CullingError):
+    """The admin's `pre_cull_hook` raised, took too long, or answered something else than a time."""
 
 
 class CallError(CullingError):

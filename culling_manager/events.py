@@ -1,33 +1,43 @@
-"""Telling the server's event bus what happens to apps."""
+"""Telling the server's event bus what happens."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .decisions import app_idle_since
-from .records import AppRecord
+from .records import AppRecord, Happening
+from .report import iso
 
-SCHEMA = Path(__file__).parent / "schemas" / "app.yaml"
-SCHEMA_ID = "https://events.jupyter.org/culling_manager/app"
+SCHEMAS = Path(__file__).parent / "schemas"
+_IDS = {name: f"https://events.jupyter.org/culling_manager/{name}" for name in ("app", "culling", "settings")}
+APP, CULLING, SETTINGS = _IDS["app"], _IDS["culling"], _IDS["settings"]
 
 
 def register(server: Any) -> None:
-    """Make our schema known to the server's event bus, so that others can listen."""
+    """Make our schemas known to the server's event bus, so that others can listen."""
     bus = getattr(server, "event_logger", None)
-    if bus is not None and SCHEMA_ID not in bus.schemas:
-        bus.register_event_schema(SCHEMA)
+    for name, schema_id in _IDS.items():
+        if bus is not None and schema_id not in bus.schemas:
+            bus.register_event_schema(SCHEMAS / f"{name}.yaml")
 
 
-def emit(server: Any, action: str, app: AppRecord, now: datetime) -> None:
-    """Emit that an app is about to be deleted (``deleting``), or that its deletion was accepted (``accepted``).
-
-    Whatever is wrong with the event bus is logged and stops nothing.
-    """
+def emit(server: Any, schema_id: str, data: dict[str, Any]) -> None:
+    """Emit an event. Whatever is wrong with the event bus is logged and stops nothing."""
     bus = getattr(server, "event_logger", None)
     if bus is None:
         return
+    try:
+        register(server)
+        bus.emit(schema_id=schema_id, data=data)
+    except Exception:
+        server.log.exception("Culling: an event of %s could not be emitted", schema_id)
+
+
+def emit_app(server: Any, action: str, app: AppRecord, now: datetime) -> None:
+    """Emit that an app is about to be deleted (``deleting``), or that its deletion was accepted (``accepted``)."""
     since = app_idle_since(app)
     data = {
         "action": action,
@@ -36,8 +46,23 @@ def emit(server: Any, action: str, app: AppRecord, now: datetime) -> None:
         "identity": app.identity,
         "idle_seconds": None if since is None else max(0.0, (now - since).total_seconds()),
     }
-    try:
-        register(server)
-        bus.emit(schema_id=SCHEMA_ID, data=data)
-    except Exception:
-        server.log.exception("Culling: the event %r of app %s could not be emitted", action, app.name)
+    emit(server, APP, data)
+
+
+def listener(server: Any) -> Callable[[Happening], None]:
+    """What to add to a culler's listeners so that `server`'s event bus hears of everything."""
+
+    def tell(happening: Happening) -> None:
+        data = {
+            "action": happening.action,
+            "kind": happening.kind.value,
+            "identity": happening.record.identity,
+            "name": getattr(happening.record, "name", happening.record.identity),
+            "reason": happening.reason,
+            "detail": happening.detail,
+            "idle_seconds": happening.idle_seconds,
+            "due_at": iso(happening.due_at),
+        }
+        emit(server, CULLING, data)
+
+    return tell

@@ -32,6 +32,7 @@ from .kernels import CullingKernelManager
 from .kernelsource import KernelSource, own_timeout_in
 from .policy import CullingPolicy
 from .records import KernelRecord, Kind, utc
+from .source import Roots
 
 #: How often (seconds) the gateway is asked about something that only it can see: a disconnect, a change of runs.
 POLL_SECONDS = 60.0
@@ -104,6 +105,10 @@ class GatewayKernelSource(KernelSource):
         """The kernel is gone."""
         super().forget(identity)
         self.adopted.discard(identity)
+
+    def roots(self, identity: str) -> Roots:
+        """Nothing of it runs here."""
+        return Roots()
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """A kernel that became idle unseen is due one timeout later at the earliest; see also `POLL_SECONDS`."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -20,6 +22,8 @@ from .errors import CullingError, SettingError
 AUTH_RESOURCE = "culling_manager"
 #: The URL space of the extension that this package succeeds.
 URL_SPACE = "sagemaker-studio-autoshutdown"
+#: The description of all handlers.
+OPENAPI = Path(__file__).parent / "schemas" / "openapi.json"
 #: The longest request body that is read (bytes).
 LONGEST_BODY = 65_536
 
@@ -27,16 +31,33 @@ _NUMBER = re.compile(r"\s*[0-9]{1,20}(\.[0-9]{1,20})?\s*")
 
 
 class Desk(Protocol):
-    """What the handlers ask of the rest."""
+    """What the handlers ask of the rest. All but the first two raise CullingError when there is nothing to cull."""
 
     def settings(self) -> Mapping[str, Any]:
         """``idle_time`` (seconds), ``keep_terminals``, ``count``, ``errors``."""
 
-    def change(self, minutes: object, keep_terminals: bool | None) -> None:
-        """Change settings at run time. Raises SettingError, or CullingError when there is nothing to set."""
-
     def status(self) -> Mapping[str, Any]:
         """The state document."""
+
+    def all_settings(self) -> Mapping[str, Any]:
+        """What holds, what is configured, what is saved, and within which bounds users may change it."""
+
+    def change(self, minutes: object, keep_terminals: bool | None, *, save: bool = False, asked_by: str = "") -> None:
+        """Change settings at run time. Raises SettingError."""
+
+    def reset(self, asked_by: str = "") -> None:
+        """Go back to what is configured."""
+
+    def keep_alives(self) -> Mapping[str, Any]:
+        """What is kept by request."""
+
+    def keep_alive(
+        self, kind: object, identity: object, duration: object, until: object, asked_by: str = ""
+    ) -> Mapping[str, Any]:
+        """Keep something. Raises SettingError, or KeyError when there is no such thing."""
+
+    def resume(self, kind: object, identity: object, asked_by: str = "") -> None:
+        """Take that back. Raises SettingError, or KeyError when there was none."""
 
 
 class CullingHandler(APIHandler):
@@ -56,6 +77,12 @@ class CullingHandler(APIHandler):
             return bool(super().check_origin(origin_to_satisfy_tornado))
         except ValueError:
             return False
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with Jupyter's JSON; to a verb that there is not, also with those that there are."""
+        if status_code == 405:
+            self.set_header("Allow", ", ".join([*verbs(type(self)), "OPTIONS"]))
+        super().write_error(status_code, **kwargs)
 
     def refuse(self, status: int, message: str, **more: Any) -> None:
         """Answer with an error that says what is wrong."""
@@ -82,18 +109,32 @@ class CullingHandler(APIHandler):
             raise SettingError("body", found, accepted)
         return found
 
-    def apply(self, needs_keep_terminals: bool) -> bool:
-        """Read the body and change the settings; False when that was refused, and answered so."""
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Answer with 400, 404 or 409 when what is done within is refused."""
         try:
-            body = self.body()
-            self.desk.change(idle_time(body), keep_terminals(body, needs_keep_terminals))
+            yield
         except SettingError as error:
             self.refuse(400, str(error), field=error.name, accepted=error.accepted)
-            return False
         except CullingError as error:
             self.refuse(409, str(error))
-            return False
-        return True
+        except KeyError as error:
+            self.refuse(404, f"there is no such thing, or nothing was asked for it: {error.args[0]!r}")
+
+    @property
+    def asked_by(self) -> str:
+        """The user's name."""
+        return str(getattr(self.current_user, "username", None) or "")
+
+    def answer(self, found: Mapping[str, Any]) -> None:
+        """Answer with a JSON object."""
+        self.finish(json.dumps(found))
+
+
+def verbs(handler: type[CullingHandler]) -> list[str]:
+    """The verbs that a handler of ours answers, besides OPTIONS as Jupyter does."""
+    own = {name for each in handler.__mro__ if each.__module__ == __name__ for name in vars(each)}
+    return [verb for verb in ("GET", "POST", "DELETE") if verb.lower() in own]
 
 
 def idle_time(body: Mapping[str, Any]) -> object:
@@ -111,6 +152,14 @@ def keep_terminals(body: Mapping[str, Any], needed: bool) -> bool | None:
     value = body.get("keep_terminals")
     if not isinstance(value, bool):
         raise SettingError("keep_terminals", value, "true or false")
+    return value
+
+
+def flag(body: Mapping[str, Any], name: str) -> bool:
+    """Give an optional true or false from a body; absent is false."""
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise SettingError(name, value, "true or false")
     return value
 
 
@@ -154,30 +203,76 @@ class IdleCheckerHandler(CullingHandler):
     @authorized
     async def get(self) -> None:
         """Answer ``{"idle_time": seconds, "keep_terminals": bool, "count": int, "errors": text or null}``."""
-        self.finish(json.dumps(self.desk.settings()))
+        self.answer(self.desk.settings())
 
     @authenticated
     @authorized
     async def post(self) -> None:
         """Set both settings, and start the culler if it is not running."""
-        if self.apply(needs_keep_terminals=True):
-            count = self.desk.settings()["count"]
-            self.finish(
-                json.dumps({"greetings": "Hello from culling_manager: idle compute is culled.", "count": count})
-            )
+        with self.refusing():
+            body = self.body()
+            self.desk.change(idle_time(body), keep_terminals(body, needed=True), asked_by=self.asked_by)
+            greetings = "Hello from culling_manager: idle compute is culled."
+            self.answer({"greetings": greetings, "count": self.desk.settings()["count"]})
 
 
 class SettingsHandler(CullingHandler):
-    """``settings``: change them without more; the shapes are those of the original extension."""
+    """``settings``: see, change and reset them; the shapes of POST are those of the original extension."""
+
+    @authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer with what holds, what is configured, what is saved, and what users may set."""
+        with self.refusing():
+            self.answer(self.desk.all_settings())
 
     @authenticated
     @authorized
     async def post(self) -> None:
-        """Set ``idle_time`` (minutes) and, where present, ``keep_terminals``."""
-        if self.apply(needs_keep_terminals=False):
+        """Set ``idle_time`` (minutes) and, where present, ``keep_terminals``; ``save`` makes it lasting."""
+        with self.refusing():
+            body = self.body()
+            minutes, keep = idle_time(body), keep_terminals(body, needed=False)
+            self.desk.change(minutes, keep, save=flag(body, "save"), asked_by=self.asked_by)
             now = self.desk.settings()
-            answer = {"idle_time": str(now["idle_time"]), "keep_terminals": now["keep_terminals"]}
-            self.finish(json.dumps(answer))
+            self.answer({"idle_time": str(now["idle_time"]), "keep_terminals": now["keep_terminals"]})
+
+    @authenticated
+    @authorized
+    async def delete(self) -> None:
+        """Go back to what is configured, and forget what was saved."""
+        with self.refusing():
+            self.desk.reset(self.asked_by)
+            self.answer(self.desk.all_settings())
+
+
+class KeepAliveHandler(CullingHandler):
+    """``keep-alive``: what is kept by request."""
+
+    @authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer with the requests that hold, and for how long (minutes) one may be."""
+        with self.refusing():
+            self.answer(self.desk.keep_alives())
+
+    @authenticated
+    @authorized
+    async def post(self) -> None:
+        """Keep everything, or what ``kind`` and ``id`` say, for a ``duration`` or ``until`` a time."""
+        with self.refusing():
+            body = self.body()
+            kind, identity, duration, until = (body.get(name) for name in ("kind", "id", "duration", "until"))
+            self.answer(self.desk.keep_alive(kind, identity, duration, until, self.asked_by))
+
+    @authenticated
+    @authorized
+    async def delete(self) -> None:
+        """Take back the request for everything, or for what the arguments ``kind`` and ``id`` say."""
+        with self.refusing():
+            kind, identity = self.get_query_argument("kind", None), self.get_query_argument("id", None)
+            self.desk.resume(kind, identity, self.asked_by)
+            self.answer(self.desk.keep_alives())
 
 
 class StatusHandler(CullingHandler):
@@ -187,7 +282,18 @@ class StatusHandler(CullingHandler):
     @authorized
     async def get(self) -> None:
         """Answer with everything that is watched, what was decided, and why."""
-        self.finish(json.dumps(self.desk.status()))
+        self.answer(self.desk.status())
+
+
+class OpenApiHandler(CullingHandler):
+    """``openapi.json``: the description of all this."""
+
+    @authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer with the OpenAPI document, for this server's base URL."""
+        document = json.loads(OPENAPI.read_text())
+        self.answer({**document, "servers": [{"url": url_path_join(self.base_url, URL_SPACE)}]})
 
 
 def routes(base_url: str) -> list[tuple[str, type[CullingHandler]]]:
@@ -196,4 +302,6 @@ def routes(base_url: str) -> list[tuple[str, type[CullingHandler]]]:
         (url_path_join(base_url, URL_SPACE, "idle_checker"), IdleCheckerHandler),
         (url_path_join(base_url, URL_SPACE, "settings"), SettingsHandler),
         (url_path_join(base_url, URL_SPACE, "status"), StatusHandler),
+        (url_path_join(base_url, URL_SPACE, "keep-alive"), KeepAliveHandler),
+        (url_path_join(base_url, URL_SPACE, "openapi.json"), OpenApiHandler),
     ]

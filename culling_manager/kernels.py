@@ -15,6 +15,7 @@ from .activity import NO_USE, follow_iopub, follow_requests
 from .appsource import join_apps
 from .culler import IdleCuller
 from .errors import SettingError
+from .guards import join_guard
 from .kernelsource import KernelSource
 from .records import Kind
 from .settings import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, configured
@@ -47,6 +48,27 @@ class CullingKernelManager(AsyncMappingKernelManager):
         config=True,
         help="""Minutes after which a kernel that is busy without a break is shut down, strictly after them, however
         fresh its output. 0: never. `cull_connected` and a kernel's keep-alive still protect it.""",
+    )
+    warn_before = Minutes(
+        5.0,
+        config=True,
+        help="""Minutes ahead of a deadline at which a warning is given: an event, and a mark in `status`; at most half
+        the timeout. 0: none.""",
+    )
+    max_keep_alive = Minutes(
+        1440.0,
+        config=True,
+        help="""The longest time (minutes) for which users may ask that something is kept. 0: no bound.""",
+    )
+    long_run = Minutes(
+        10.0,
+        config=True,
+        help="""A run of a kernel that took these minutes or longer has results that are kept for `grace`.""",
+    )
+    grace = Minutes(
+        0.0,
+        config=True,
+        help="""Minutes for which a kernel is kept at least after a run of `long_run` or longer has ended. 0: off.""",
     )
     cull_interval = Seconds(  # type: ignore[assignment]
         DEFAULT_INTERVAL_SECONDS,
@@ -88,6 +110,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
             self._culler.attach(self._source)
         except SettingError as error:
             raise TraitError(f"{type(self).__name__}: {error}") from None
+        join_guard(self._culler, self)
         join_apps(self._culler, self, self.app_manager_class)
         IOLoop.current().add_callback(self._culler.start)
 
@@ -118,6 +141,10 @@ class CullingKernelManager(AsyncMappingKernelManager):
         "cull_connected",
         "cull_busy",
         "dry_run",
+        "warn_before",
+        "max_keep_alive",
+        "long_run",
+        "grace",
     )
     def _settings_changed(self, change: Bunch) -> None:
         if self._ready:

@@ -16,7 +16,7 @@ from .errors import ReadError, StopError
 from .policy import CullingPolicy
 from .records import KernelRecord, Kind, utc
 from .settings import heartbeat
-from .source import KEPT
+from .source import KEPT, Roots
 
 if TYPE_CHECKING:
     from .kernels import CullingKernelManager
@@ -46,6 +46,10 @@ class KernelSource:
             "cull_connected": manager.cull_connected,
             "cull_busy": manager.cull_busy,
             "dry_run": manager.dry_run,
+            "warn_before": manager.warn_before * 60,
+            "max_keep_alive": manager.max_keep_alive * 60,
+            "long_run": manager.long_run * 60,
+            "grace": manager.grace * 60,
         }
 
     def apply(self, changes: Mapping[str, Any]) -> None:
@@ -124,7 +128,7 @@ class KernelSource:
         activity = self.activity(identity)
         state = getattr(kernel, "execution_state", None)
         if state != "busy":
-            activity.busy_since = None
+            activity.ended_run(now)
         elif activity.busy_since is None:
             activity.busy_since = now
         last = utc(getattr(kernel, "last_activity", None), "last_activity")
@@ -137,11 +141,12 @@ class KernelSource:
             connections=self.manager._kernel_connections.get(identity) or 0,
             started_at=activity.started_at,
             busy_since=activity.busy_since,
-            kept_until=activity.kept_until,
             idle_timeout=self.own_timeout(kernel),
             alive=not activity.gone,
             owned=getattr(kernel, "owns_kernel", True) is not False,
             settled=activity.settled and not activity.outstanding,
+            ran_until=activity.ran_until,
+            run_seconds=activity.run_seconds,
         )
 
     def own_timeout(self, kernel: Any) -> float | None:
@@ -198,6 +203,12 @@ class KernelSource:
         if why is not None:
             self.manager.log.info("Culling: kernel %s is kept: %s", record.identity, why)
             activity.note(datetime.now(timezone.utc))
+
+    def roots(self, identity: str) -> Roots:
+        """The kernel's process, where it runs here."""
+        kernel = self.manager._kernels.get(identity)
+        pid = getattr(getattr(kernel, "provisioner", None), "pid", None)
+        return Roots((pid,)) if isinstance(pid, int) and pid > 0 else Roots()
 
     async def stop(self, record: KernelRecord) -> None:
         """Shut the kernel down as upstream does."""

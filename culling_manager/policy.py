@@ -10,6 +10,11 @@ from .errors import SettingError
 #: The longest timeout that is accepted: 100 years, so that a deadline never leaves the calendar.
 LONGEST_SECONDS = 100 * 365 * 86_400.0
 LONGEST_MINUTES = LONGEST_SECONDS / 60
+#: The policy's durations for which 0 means off.
+DURATIONS = (
+    *("idle_timeout", "min_idle_timeout", "max_idle_timeout", "busy_timeout", "terminal_idle_timeout"),
+    *("warn_before", "max_keep_alive", "long_run", "grace"),
+)
 #: The least that users may set at run time where nothing else is configured: a second, for less would cull everything.
 LEAST_USER_MINUTES = 0.0166
 
@@ -51,7 +56,9 @@ class CullingPolicy:
     """Everything that decides besides the record and the time. All durations are in seconds; 0 is off.
 
     `terminal_idle_timeout` None follows `idle_timeout`. `min_idle_timeout` and `max_idle_timeout` bound what users set
-    at run time, never what is configured here.
+    at run time, never what is configured here; nor may they set `keep_terminals` when it is `keep_terminals_fixed`.
+    `warn_before` is how long ahead of a deadline a warning is given. `max_keep_alive` bounds a keep-alive; 0 is no
+    bound. After a run of a kernel of `long_run` or longer its results are kept for `grace` at least.
 
     Raises
     ------
@@ -68,11 +75,16 @@ class CullingPolicy:
     cull_connected: bool = True
     cull_busy: bool = False
     keep_terminals: bool = False
+    keep_terminals_fixed: bool = False
+    warn_before: float = 300.0
+    max_keep_alive: float = 0.0
+    long_run: float = 600.0
+    grace: float = 0.0
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         accepted = f"a number of seconds from 0 (off) to {plain(LONGEST_SECONDS)}"
-        for name in ("idle_timeout", "min_idle_timeout", "max_idle_timeout", "busy_timeout", "terminal_idle_timeout"):
+        for name in DURATIONS:
             value = getattr(self, name)
             if value is not None:
                 number(name, value, low=0, high=LONGEST_SECONDS, accepted=accepted)
@@ -88,6 +100,22 @@ class CullingPolicy:
     def terminal_timeout(self) -> float:
         """Seconds until an inactive terminal is due; 0 is off."""
         return self.idle_timeout if self.terminal_idle_timeout is None else self.terminal_idle_timeout
+
+    def warning(self, timeout: float) -> float:
+        """Seconds ahead of a deadline at which a warning is given; never more than half the `timeout`."""
+        return min(self.warn_before, timeout / 2)
+
+    def user_keep_terminals(self, name: str, value: bool) -> bool:
+        """Give what a user wants `keep_terminals` to be at run time, when that is the user's to say.
+
+        Raises
+        ------
+        SettingError
+            When it is fixed, and another value than that is wanted.
+        """
+        if self.keep_terminals_fixed and value != self.keep_terminals:
+            raise SettingError(name, value, f"{str(self.keep_terminals).lower()}, which the admin has fixed")
+        return value
 
     def user_minutes(self, name: str, value: object) -> float:
         """Give the idle timeout (minutes) that a user asks for at run time, when the bounds allow it.

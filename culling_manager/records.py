@@ -45,7 +45,8 @@ class KernelRecord:
     `state` is Jupyter's execution state. `idle_timeout` (seconds) is the kernelspec's own ``cull_idle_timeout``, if it
     has one. `error` says why the reading is not to be trusted, if it is not. `settled` is False while nothing was heard
     from the kernel, since its start or since the last request to it, that would make its state believable. `app_name`
-    and `instance_type` are what the kernel's model says of where it runs, if it says anything.
+    and `instance_type` are what the kernel's model says of where it runs, if it says anything. `ran_until` is when its
+    last run ended, which took `run_seconds`. For `used_by` and `used_at` see `Use`.
     """
 
     identity: str
@@ -62,6 +63,10 @@ class KernelRecord:
     settled: bool = True
     app_name: str | None = None
     instance_type: str | None = None
+    ran_until: datetime | None = None
+    run_seconds: float = 0.0
+    used_by: str | None = None
+    used_at: datetime | None = None
     error: str | None = None
 
 
@@ -70,7 +75,8 @@ class TerminalRecord:
     """One terminal as it was seen.
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
-    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app.
+    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. For `used_by` and
+    `used_at` see `Use`.
     """
 
     identity: str
@@ -79,6 +85,8 @@ class TerminalRecord:
     ended: bool = False
     billed: bool = True
     with_app: bool = False
+    used_by: str | None = None
+    used_at: datetime | None = None
     error: str | None = None
 
 
@@ -89,7 +97,8 @@ class AppRecord:
     `state` is what its service says; only ``InService`` is in use or idle. `watched_since` is when this culler first
     saw it so. `last_activity` is the latest of every kernel and terminal that it has or had. `kept_by` says in words
     which of them keeps it for as long as things are as they are, and `kept_until` when the last one that is kept until
-    an instant is due. `protected` means that its name is among those never to be deleted.
+    an instant is due. `asked_until` is until when it is itself kept by request. `protected` means that its name is
+    among those never to be deleted. For `used_by` and `used_at` see `Use`.
     """
 
     identity: str
@@ -101,12 +110,28 @@ class AppRecord:
     last_activity: datetime | None = None
     kept_by: str | None = None
     kept_until: datetime | None = None
+    asked_until: datetime | None = None
     protected: bool = False
     instance_type: str | None = None
+    used_by: str | None = None
+    used_at: datetime | None = None
     error: str | None = None
 
 
 Record = KernelRecord | TerminalRecord | AppRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What activity signals found: `used_by` says why it is in use now, and `used_at` is when it last was.
+
+    `asked_at` is when they were asked last. While `used_by` is there it is kept; afterwards `used_at` counts as its
+    last activity.
+    """
+
+    used_by: str | None = None
+    used_at: datetime | None = None
+    asked_at: datetime | None = None
 
 
 class Result(Enum):
@@ -117,6 +142,23 @@ class Result(Enum):
     CHANGED = "changed meanwhile"
     DRY_RUN = "dry run"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something to tell those who listen: what (`action`), to which record, by which decision, and more words.
+
+    `action` is one of: warned, withdrawn, kept, culled, deleting, accepted, failed, dry run.
+    """
+
+    action: str
+    kind: Kind
+    record: Record
+    reason: str
+    at: datetime
+    idle_seconds: float | None = None
+    due_at: datetime | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

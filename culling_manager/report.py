@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .decisions import Decision, Reason
 from .errors import Trouble
+from .keepalive import KeepAlive
 from .policy import CullingPolicy
 from .records import AppRecord, KernelRecord, Kind, Outcome, Record
-
-if TYPE_CHECKING or sys.version_info >= (3, 11):
-    from typing import assert_never
-else:
-    from typing_extensions import assert_never
-
 
 #: What a heartbeat line in the log begins with.
 HEARTBEAT_MARKER = "culling_manager heartbeat:"
@@ -48,28 +42,14 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
     match decision.reason:
         case Reason.UNKNOWN:
             return record.error or "Kept, for its state cannot be told."
-        case Reason.OFF:
-            return "Kept: culling is off for it."
-        case Reason.EXTERNAL:
-            return "Kept: this server did not start it."
         case Reason.DEAD:
             return "Its process is gone."
-        case Reason.KEPT_ALIVE:
-            return f"Kept by request until {iso(record.kept_until)}."
-        case Reason.BUSY:
-            return "Kept: it is working."
         case Reason.BUSY_TOO_LONG:
             return "It has been busy without a break for longer than busy_timeout."
-        case Reason.CONNECTED:
-            return f"Kept: {getattr(record, 'connections', 0)} open connection(s); idle for {idle}."
         case Reason.ACTIVE:
             return f"Idle for {idle}, due in {_until(decision, now)}."
         case Reason.IDLE:
             return f"Idle for {idle}, which is over its timeout."
-        case Reason.KEEP_TERMINALS:
-            return "Kept: keep_terminals is on."
-        case Reason.NOT_BILLED:
-            return "Kept: it runs on compute that costs nothing."
         case Reason.WITH_APP:
             return "It has no deadline of its own and goes with its app."
         case Reason.ENDED:
@@ -78,11 +58,35 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
             return f"Kept for {_until(decision, now)}, because the clock jumped."
         case Reason.NOT_IN_SERVICE:
             return f"Not in service: its service says {getattr(record, 'state', None)}."
-        case Reason.PROTECTED:
-            return "Kept: its name is among those that are never deleted."
+        case Reason.GRACE:
+            ran = duration(getattr(record, "run_seconds", 0.0))
+            return f"Kept for {_until(decision, now)}: a run of {ran} has ended."
+        case Reason.KEPT_ALIVE:
+            return f"Kept by request until {iso(asked_until(record))}."
         case Reason.IN_USE:
             return f"Kept by {getattr(record, 'kept_by', None)}."
-    assert_never(decision.reason)
+        case _:
+            return f"Kept: {_keeper(record, decision.reason, idle)}."
+
+
+def _keeper(record: Record, reason: Reason, idle: str) -> str:
+    """What keeps it for as long as things are as they are."""
+    words = {
+        Reason.OFF: "culling is off for it",
+        Reason.EXTERNAL: "this server did not start it",
+        Reason.BUSY: "it is working",
+        Reason.CONNECTED: f"{getattr(record, 'connections', 0)} open connection(s); idle for {idle}",
+        Reason.KEEP_TERMINALS: "keep_terminals is on",
+        Reason.NOT_BILLED: "it runs on compute that costs nothing",
+        Reason.PROTECTED: "its name is among those that are never deleted",
+        Reason.USED: f"{record.used_by}".rstrip("."),
+    }
+    return words[reason]
+
+
+def asked_until(record: Record) -> datetime | None:
+    """Until when it is kept by request; None when it is not."""
+    return record.asked_until if isinstance(record, AppRecord) else record.kept_until
 
 
 def _until(decision: Decision, now: datetime) -> str:
@@ -148,6 +152,9 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
         found |= {"name": record.identity, "state": "ended" if record.ended else "running"}
     return found | {
         "last_activity": iso(record.last_activity),
+        "used_by": record.used_by,
+        "used_at": iso(record.used_at),
+        "kept_until": iso(asked_until(record)),
         "idle_seconds": decision.idle_seconds,
         "decision": decision.action.value,
         "reason": decision.reason.value,
@@ -167,10 +174,37 @@ def outcome_entry(outcome: Outcome) -> dict[str, Any]:
     return asdict(outcome) | {"kind": outcome.kind.value, "result": outcome.result.value, "at": iso(outcome.at)}
 
 
+def _entries(
+    kind: Kind,
+    found: Iterable[tuple[Record, Decision]],
+    now: datetime,
+    warned: Collection[tuple[Kind, str]],
+    errors: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """All of a kind in the state document."""
+    entries = []
+    for record, decision in found:
+        entries.append(entry(record, decision, now) | {"warned": (kind, record.identity) in warned})
+        if kind is Kind.APP:
+            entries[-1]["error"] = _error_of(record, errors)
+    return entries
+
+
 def _error_of(app: Record, errors: Mapping[str, str]) -> str | None:
     """What is wrong with an app, its deletion, or with having the list of apps."""
     subjects = (f"app {app.identity}", f"deletion of app {app.identity}", "apps")
     return next((errors[subject] for subject in subjects if subject in errors), None)
+
+
+def keep_alive_entry(request: KeepAlive) -> dict[str, Any]:
+    """One request to keep something, as HTTP shows it."""
+    return {
+        "kind": "all" if request.kind is None else request.kind.value,
+        "id": request.identity,
+        "until": iso(request.until),
+        "asked_at": iso(request.asked_at),
+        "asked_by": request.asked_by,
+    }
 
 
 def state_document(
@@ -185,6 +219,8 @@ def state_document(
     kernels: Iterable[tuple[Record, Decision]] = (),
     terminals: Iterable[tuple[Record, Decision]] = (),
     apps: Iterable[tuple[Record, Decision]] = (),
+    warned: Collection[tuple[Kind, str]] = (),
+    keep_alive: Iterable[KeepAlive] = (),
     app_manager: dict[str, str] | None = None,
     troubles: Iterable[Trouble] = (),
     outcomes: Iterable[Outcome] = (),
@@ -203,9 +239,10 @@ def state_document(
         "notices": list(notices),
         "policy": policy,
         "next_wake_up": iso(next_wake_up),
-        "kernels": [entry(record, decision, now) for record, decision in kernels],
-        "terminals": [entry(record, decision, now) for record, decision in terminals],
+        "keep_alive": [keep_alive_entry(request) for request in keep_alive],
+        "kernels": _entries(Kind.KERNEL, kernels, now, warned, errors),
+        "terminals": _entries(Kind.TERMINAL, terminals, now, warned, errors),
         "app_manager": app_manager,
-        "apps": [entry(record, decision, now) | {"error": _error_of(record, errors)} for record, decision in apps],
+        "apps": _entries(Kind.APP, apps, now, warned, errors),
         "recent": [outcome_entry(outcome) for outcome in outcomes],
     }

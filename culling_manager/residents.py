@@ -75,8 +75,9 @@ class Residents:
 
     def last_use(self, record: Resident, now: datetime) -> datetime | None:
         """When it was last used; for one that does not tell, when it was first seen."""
-        if record.last_activity is not None:
-            return record.last_activity
+        known = [each for each in (record.last_activity, record.used_at) if each is not None]
+        if known:
+            return max(known)
         return self._first_seen.setdefault(subject_of(record), now)
 
     def forget(self, record: Record) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
@@ -12,6 +13,14 @@ from .records import Kind, Record
 
 #: See `Source.glance`.
 KEPT = datetime.max.replace(tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Where to look for what else is at work: local root processes, and whether all processes here are its own."""
+
+    pids: tuple[int, ...] = ()
+    here: bool = False
 
 
 class Source(Protocol):
@@ -61,6 +70,9 @@ class Source(Protocol):
 
     async def confirm(self, record: Any) -> None:
         """Find out what the record cannot show, before the second look."""
+
+    def roots(self, identity: str) -> Roots:
+        """The processes that belong to it, as far as they run here."""
 
     async def stop(self, record: Any) -> None:
         """Shut it down. Raises KeyError when it is gone already."""

@@ -17,9 +17,11 @@ from traitlets.config import Config, Configurable
 from .culler import IdleCuller
 from .decisions import Decision, decide_terminal
 from .errors import SettingError, StopError
+from .guards import join_guard
 from .policy import CullingPolicy
 from .records import Kind, TerminalRecord, utc
 from .settings import DEFAULT_INTERVAL_SECONDS, Minutes, Seconds, configured, heartbeat
+from .source import Roots
 
 
 class TerminalSource:
@@ -38,6 +40,7 @@ class TerminalSource:
         return {
             "terminal_idle_timeout": None if own is None else own * 60,
             "keep_terminals": manager.keep_terminals,
+            "keep_terminals_fixed": manager.keep_terminals_fixed,
             "cull_interval": heartbeat(manager, manager.log),
         }
 
@@ -96,6 +99,11 @@ class TerminalSource:
     async def confirm(self, record: TerminalRecord) -> None:
         """Nothing to ask."""
 
+    def roots(self, identity: str) -> Roots:
+        """Its shell."""
+        pid = getattr(getattr(self.manager.terminals.get(identity), "ptyproc", None), "pid", None)
+        return Roots((pid,)) if isinstance(pid, int) and pid > 0 else Roots()
+
     async def stop(self, record: TerminalRecord) -> None:
         """Terminate it as upstream does, once; a background job that still holds it afterwards keeps it listed."""
         try:
@@ -125,6 +133,11 @@ class TerminalSettings(Configurable):
         False,
         config=True,
         help="""Whether terminals are left alone. True: no terminal is ever terminated for being idle.""",
+    )
+    keep_terminals_fixed = Bool(
+        False,
+        config=True,
+        help="""Whether users may not change `keep_terminals` at run time. False: they may.""",
     )
     cull_interval = Seconds(
         DEFAULT_INTERVAL_SECONDS,
@@ -156,6 +169,8 @@ class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore
             self._culler.attach(self._source)
         except SettingError as error:
             raise TraitError(f"{type(self).__name__}: {error}") from None
+        if self._culler.guard is None:
+            join_guard(self._culler, self)
         IOLoop.current().add_callback(self._culler.start)
 
     def _take_over_upstream_timeout(self) -> None:
@@ -173,7 +188,7 @@ class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore
         if self._ready:
             self._take_over_upstream_timeout()
 
-    @observe("idle_timeout", "keep_terminals", "cull_interval")
+    @observe("idle_timeout", "keep_terminals", "keep_terminals_fixed", "cull_interval")
     def _settings_changed(self, change: Bunch) -> None:
         if self._ready:
             self._culler.update_policy()

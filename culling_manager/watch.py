@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from .attention import Attention, Item
 from .decisions import Decision, Reason, hold_after
 from .errors import StopError
-from .records import Kind, Outcome, Record, Result
+from .records import AppRecord, Kind, Outcome, Record, Result
 from .source import KEPT, Source
 
 if TYPE_CHECKING:
@@ -27,33 +28,22 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 0.035
 #: How long asking one thing to stop may take (seconds) before it counts as failed and is tried again later.
 STOP_LIMIT_SECONDS = 120.0
+#: How much older (seconds) the signals' answer may be than it has to be when something is culled on account of it.
+ANSWER_SECONDS = 2.0
 #: Shutdowns of one kind that may be under way at the same time.
 CONCURRENT_STOPS = 128
 #: First retry after a failure, about (seconds); doubled each time, up to the cap.
 RETRY_SECONDS = 30.0
 RETRY_CAP_SECONDS = 3600.0
 
+#: Reasons that are told to those who listen when they begin to hold.
+WORTH_TELLING = frozenset({Reason.KEPT_ALIVE, Reason.USED, Reason.GRACE, Reason.UNKNOWN})
+
+#: What is told to those who listen when it was carried out.
+TOLD = {Result.CULLED: "culled", Result.DRY_RUN: "dry run", Result.FAILED: "failed"}
+
 NEVER = datetime.max.replace(tzinfo=timezone.utc)
 AT_ONCE = datetime.min.replace(tzinfo=timezone.utc)
-
-
-@dataclass(slots=True)
-class Item:
-    """What is remembered of one kernel, terminal or app between two looks.
-
-    `doubt` says why nobody could tell whether it is really idle, when it was asked before it was to be culled.
-    """
-
-    fingerprint: Hashable
-    record: Record
-    decision: Decision
-    due_at: datetime | None
-    retry_at: datetime | None = None
-    attempts: int = 0
-    rehearsed: bool = False
-    stopping: bool = False
-    doubt: str | None = None
-    task: asyncio.Task[Outcome] | None = None
 
 
 @dataclass(slots=True)
@@ -65,10 +55,19 @@ class Watch:
     next_look: datetime = AT_ONCE
     items: dict[str, Item] = field(default_factory=dict)
     looking: asyncio.Task[list[asyncio.Task[Outcome]]] | None = None
+    attention: Attention = field(init=False)
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_STOPS))
     _stale_at: datetime = NEVER
     _failure: str | None = None
     _failures: int = 0
+
+    def __post_init__(self) -> None:
+        self.attention = Attention(self.source, self.culler)
+
+    def warned(self) -> list[str]:
+        """Identities of what is warned of at present."""
+        found = self.attention.attended
+        return [each for each in found if each in self.items and self.items[each].warned_for is not None]
 
     def look_soon(self) -> None:
         """Look at the next opportunity: something may be due now that was not."""
@@ -78,6 +77,7 @@ class Watch:
         """The policy or the clock changed: decide everything anew."""
         for item in self.items.values():
             item.fingerprint, item.retry_at, item.rehearsed = None, None, False
+            item.next_at = item.due_at
         if self._failure is None:
             self._stale_at = min(self._stale_at, self._stale_from(self.culler.clock.now()))
         self.look_soon()
@@ -135,11 +135,14 @@ class Watch:
     def survey(self, now: datetime) -> list[str]:
         """Give the identities that are due at `now`, and set when to look next."""
         suspects, nearest = self._suspects(now)
+        suspects += self.attention.attended.difference(suspects)
         due = [identity for identity in suspects if self._is_due(identity, now)]
         self._drop_gone()
         for item in self.items.values():
-            if item.due_at is not None and now < item.due_at < nearest and item.task is None:
-                nearest = item.due_at
+            if item.next_at is not None and now < item.next_at < nearest and item.task is None:
+                nearest = item.next_at
+        if self.attention.attended:
+            nearest = min(nearest, now + timedelta(seconds=self.culler.policy.cull_interval))
         if self._stale_at is NEVER:
             self._stale_at = self._stale_from(now)
         self.next_look = min(nearest, self._stale_at)
@@ -149,7 +152,8 @@ class Watch:
         """Give what may be due, and when the first of all others may be: fresh activity only makes that later."""
         policy = self.culler.policy
         shortest = self._shortest_timeout()
-        cutoff = AT_ONCE if shortest is None else now - timedelta(seconds=shortest)
+        ahead = self.attention.ahead(shortest or 0.0)
+        cutoff = AT_ONCE if shortest is None else now + ahead - timedelta(seconds=shortest)
         nearest = NEVER
         oldest = now
         suspects = []
@@ -158,7 +162,7 @@ class Watch:
                 suspects.append(identity)
                 continue
             if own is not None:
-                due_at = (now if last is KEPT else last) + timedelta(seconds=own)
+                due_at = (now if last is KEPT else last) + timedelta(seconds=own) - self.attention.ahead(own)
                 if due_at < now or (last > now and last is not KEPT):
                     suspects.append(identity)
                 elif due_at < nearest:
@@ -169,7 +173,7 @@ class Watch:
                 elif last < oldest:
                     oldest = last
         if shortest is not None:
-            nearest = min(nearest, oldest + timedelta(seconds=shortest))
+            nearest = min(nearest, oldest + timedelta(seconds=shortest) - ahead)
         return suspects, nearest
 
     def _stale_from(self, now: datetime) -> datetime:
@@ -180,13 +184,15 @@ class Watch:
     def _is_due(self, identity: str, now: datetime) -> bool:
         """Whether a suspect is due, by the decision that still stands or by a new one."""
         item = self._current_item(identity, now)
-        if item is None or item.task is not None or item.due_at is None or now <= item.due_at:
+        if item is None or item.task is not None:
             return False
-        item.decision = self._decide(item.record, now)  # so that reason and idle time are today's
-        if item.decision.cull:
-            return not item.rehearsed
-        item.due_at = item.decision.due_at
-        return False
+        late = item.due_at is not None and now > item.due_at
+        if late:
+            item.decision = self._decide(item.record, now)  # so that reason and idle time are today's
+            if not item.decision.cull:
+                item.due_at = item.decision.due_at
+        self.attention.attend(item, now)
+        return late and item.decision.cull and not item.rehearsed
 
     def _current_item(self, identity: str, now: datetime) -> Item | None:
         """The item with a decision on what can be seen of it now; None when it is gone."""
@@ -214,11 +220,14 @@ class Watch:
         decision = self._decide(record, now)
         if item is None:
             item = self.items[identity] = Item(fingerprint, record, decision, None)
-        elif item.decision.reason is not decision.reason:
+        changed = item.decision.reason is not decision.reason
+        if changed:
             self._tell_change(item, decision)
         item.rehearsed = item.rehearsed and item.record == record
         item.doubt = item.doubt if item.record == record else None
         item.fingerprint, item.record, item.decision = fingerprint, record, decision
+        if changed and decision.reason in WORTH_TELLING:
+            self.attention.tell("kept", item, now)
         self._set_deadline(item)
         if decision.reason is Reason.UNKNOWN:
             self._doubt(item, now)
@@ -239,6 +248,18 @@ class Watch:
             record = self.source.unreadable(identity, words) if known is None else replace(known.record, error=words)
         if record.last_activity is not None and record.last_activity > now:
             record = replace(record, last_activity=now)  # it cannot have happened after it was first seen
+        return self._with_requests(record)
+
+    def _with_requests(self, record: Record) -> Record:
+        """With what was asked for, and what activity signals have found."""
+        kind, item = self.source.kind, self.items.get(record.identity)
+        until = self.culler.keep.until(kind, record.identity)
+        if until is not None and isinstance(record, AppRecord):
+            record = replace(record, asked_until=until)
+        elif until is not None and not isinstance(record, AppRecord):
+            record = replace(record, kept_until=max(until, record.kept_until or until))
+        if item is not None and item.use.asked_at is not None:
+            record = replace(record, used_by=item.use.used_by, used_at=item.use.used_at)
         return record
 
     def _tell_change(self, item: Item, decision: Decision) -> None:
@@ -279,9 +300,13 @@ class Watch:
             self.culler.trouble(f"{kind} {record.identity}", words)
 
     def _drop_gone(self) -> None:
+        for identity in self.culler.keep.asked_for(self.source.kind):
+            if not self.source.exists(identity):
+                self.culler.keep.take_back(self.source.kind, identity)
         for identity in [known for known in self.items if not self.source.exists(known)]:
             if self.items[identity].task is None:
                 del self.items[identity]
+                self.attention.attended.discard(identity)
                 self.culler.troubles.over(f"{self.source.kind.value} {identity}")
 
     async def _refresh(self, now: datetime) -> bool:
@@ -318,15 +343,19 @@ class Watch:
     async def _carry_out(self, identity: str, item: Item) -> tuple[Result, str]:
         source, culler = self.source, self.culler
         await culler.clock.sleep(GRACE_SECONDS)
+        await self._ask_first(item)
         await self._confirm(item)
         decision = self._look_again(identity, item)
+        if decision is not None and decision.cull and culler.policy.dry_run:
+            item.rehearsed, item.due_at = True, None
+            return Result.DRY_RUN, ""
+        if decision is not None and decision.cull and await self._is_asked_to_wait(item, decision):
+            return Result.CHANGED, Reason.KEPT_ALIVE.value
+        decision = decision if culler.guard is None else self._look_again(identity, item)
         if decision is None:
             return Result.GONE, ""
         if not decision.cull:
             return Result.CHANGED, decision.reason.value
-        if culler.policy.dry_run:
-            item.rehearsed, item.due_at = True, None
-            return Result.DRY_RUN, ""
         culler.tell_culling(item.record, decision, item.attempts)
         item.stopping = True
         try:
@@ -336,6 +365,25 @@ class Watch:
         except asyncio.TimeoutError:
             raise StopError(f"it did not stop within {STOP_LIMIT_SECONDS:.0f} s") from None
         return Result.CULLED, ""
+
+    async def _ask_first(self, item: Item) -> None:
+        """Have an answer of the activity signals that is not too old, before something is culled for being idle."""
+        if self.culler.guard is None or item.decision.reason is not Reason.IDLE:
+            return
+        if item.asking is not None:
+            await asyncio.wait([item.asking])
+            return
+        asked_at, fresh = item.use.asked_at, self.culler.guard.lead_seconds + ANSWER_SECONDS
+        if asked_at is None or (self.culler.now() - asked_at).total_seconds() > fresh:
+            await self.attention.ask(item)
+
+    async def _is_asked_to_wait(self, item: Item, decision: Decision) -> bool:
+        """Let the hook do what it is for; whether it wants the item kept for a while."""
+        guard, kind = self.culler.guard, self.source.kind
+        until = None if guard is None else await guard.before_culling(item.record, decision)
+        if until is not None:
+            self.culler.keep_alive(kind, item.record.identity, until, "pre_cull_hook")
+        return until is not None
 
     async def _confirm(self, item: Item) -> None:
         try:
@@ -369,6 +417,9 @@ class Watch:
             message=words,
         )
         subject = f"{kind.value} {identity}"
+        if result is not Result.CHANGED:
+            item.warned_for = None
+            self.attention.attended.discard(identity)
         if result is Result.FAILED:
             item.attempts += 1
             wait = backoff(item.attempts)
@@ -382,6 +433,8 @@ class Watch:
             item.fingerprint = item.due_at = None
         elif result is Result.CHANGED:
             culler.wake_soon(kind)
+        if result in TOLD:
+            self.attention.tell(TOLD[result], item, now, words)
         culler.tell_outcome(outcome)
         return outcome
 

@@ -13,13 +13,13 @@ from traitlets import Any as AnyTrait
 from traitlets import Dict, List
 
 from culling_manager.apps import AppManager
-from culling_manager.apps.threads import THREAD_NAME
 from culling_manager.culler import IdleCuller
 from culling_manager.decisions import Decision, decide_kernel, decide_terminal, kernel_timeout
 from culling_manager.errors import ReadError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
-from culling_manager.source import KEPT
+from culling_manager.source import KEPT, Roots
+from culling_manager.threads import THREAD_NAME
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 
@@ -124,6 +124,7 @@ class FakeKernels:
     before_confirm: Any = None
     before_last_look: Any = None
     stale: float | None = None
+    own_roots: dict[str, Roots] = field(default_factory=dict)
     kind: Kind = Kind.KERNEL
 
     def put(self, identity: str, **changes: Any) -> None:
@@ -151,6 +152,9 @@ class FakeKernels:
             else:
                 last = KEPT if busy or held else record.last_activity
             yield identity, last, record.idle_timeout
+
+    def roots(self, identity: str) -> Roots:
+        return self.own_roots.get(identity, Roots())
 
     def catch_up(self, identity: str) -> None:
         if self.before_last_look is not None:

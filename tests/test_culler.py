@@ -558,10 +558,11 @@ async def test_pause_waits_for_what_has_begun_and_drops_what_was_only_decided():
     """A server that stops does not leave a shutdown half done, nor begin another."""
     world = World()
     world.kernels.put("a")
-    world.kernels.put("b", last_activity=NOON + timedelta(seconds=1))
     world.kernels.hanging["a"] = asyncio.Event()
     world.start()
-    await world.clock.run_for(TIMEOUT + 1 + GRACE_SECONDS / 2)
+    await world.clock.run_for(1)
+    world.kernels.put("b", last_activity=world.clock.wall)
+    await world.clock.run_for(TIMEOUT + GRACE_SECONDS / 2)
 
     pausing = asyncio.ensure_future(world.culler.pause())
     await world.clock.run_for(5)

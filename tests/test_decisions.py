@@ -73,6 +73,59 @@ KERNEL_TABLE = {
         Reason.KEPT_ALIVE,
         None,
     ),
+    "at work keeps": ({"used_by": "train.py uses CPU", "used_at": at(60)}, {}, 9e8, K, Reason.USED, None),
+    "and once that ends it counts as use": ({"used_at": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
+    "an older use is no news": ({"used_at": at(-60)}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "the dead are not at work": ({"used_by": "x", "state": "dead"}, {}, 1, C, Reason.DEAD, 1),
+    "use does not excuse busy too long": (
+        {"state": "busy", "busy_since": NOON, "used_by": "x"},
+        {"busy_timeout": 60.0},
+        61,
+        C,
+        Reason.BUSY_TOO_LONG,
+        60,
+    ),
+    "grace after a long run": (
+        {"ran_until": at(0), "run_seconds": 900.0},
+        {"grace": 7200.0},
+        HOUR + 1,
+        K,
+        Reason.GRACE,
+        7200,
+    ),
+    "grace includes its last instant": (
+        {"ran_until": at(0), "run_seconds": 600.0},
+        {"grace": 7200.0},
+        7200,
+        K,
+        Reason.GRACE,
+        7200,
+    ),
+    "after it due as before": (
+        {"ran_until": at(0), "run_seconds": 900.0},
+        {"grace": 7200.0},
+        7201,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "no grace after a short run": (
+        {"ran_until": at(0), "run_seconds": 599.0},
+        {"grace": 7200.0},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "no grace by default": ({"ran_until": at(0), "run_seconds": 900.0}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
+    "a grace shorter than the timeout changes nothing": (
+        {"ran_until": at(0), "run_seconds": 900.0},
+        {"grace": 60.0},
+        1,
+        K,
+        Reason.GRACE,
+        HOUR,
+    ),
     "busy is kept for ever": ({"state": "busy"}, {}, 9e8, K, Reason.BUSY, None),
     "cull_busy treats it as any other": ({"state": "busy"}, {"cull_busy": True}, HOUR + 1, C, Reason.IDLE, HOUR),
     "cull_busy before the deadline": ({"state": "busy"}, {"cull_busy": True}, 1, K, Reason.ACTIVE, HOUR),
@@ -191,6 +244,8 @@ TERMINAL_TABLE = {
     "terminated once is enough": ({"ended": True}, {}, 9e8, K, Reason.ENDED, None),
     "kept alive": ({"kept_until": at(7200)}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, 7200),
     "kept alive is over": ({"kept_until": at(7200)}, {}, 7201, C, Reason.IDLE, HOUR),
+    "at work keeps": ({"used_by": "x", "used_at": at(60)}, {}, 9e8, K, Reason.USED, None),
+    "and once that ends it counts as use": ({"used_at": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
     "output in the future counts as now": ({"last_activity": at(9999)}, {}, 1, K, Reason.ACTIVE, HOUR + 1),
 }
 
@@ -220,6 +275,10 @@ kernels = st.builds(
     busy_since=st.none() | moments,
     kept_until=st.none() | moments,
     idle_timeout=st.none() | st.floats(-10, 1e6),
+    ran_until=st.none() | moments,
+    run_seconds=seconds,
+    used_by=st.sampled_from([None, None, "it uses CPU"]),
+    used_at=st.none() | moments,
     alive=st.sampled_from([True, True, True, False]),
     owned=st.sampled_from([True, True, True, False]),
     error=st.sampled_from([None, None, None, "no"]),
@@ -232,6 +291,8 @@ terminals = st.builds(
     ended=st.booleans(),
     billed=st.booleans(),
     with_app=st.booleans(),
+    used_by=st.sampled_from([None, None, "it uses CPU"]),
+    used_at=st.none() | moments,
     error=st.sampled_from([None, None, "no"]),
 )
 policies = st.builds(
@@ -239,6 +300,7 @@ policies = st.builds(
     idle_timeout=st.just(0.0) | seconds,
     terminal_idle_timeout=st.none() | seconds,
     busy_timeout=st.just(0.0) | seconds,
+    grace=st.just(0.0) | seconds,
     cull_connected=st.booleans(),
     cull_busy=st.booleans(),
     keep_terminals=st.booleans(),
@@ -254,7 +316,8 @@ def decide(record, policy, now) -> Decision:
 def test_a_kept_record_stays_kept_until_due_at_and_is_culled_after_it(record, policy, now, later):
     """`due_at` is the truth: the same record is kept up to and including it, and culled just after; None is never."""
     first = decide(record, policy, now)
-    if first.cull or (record.last_activity or now) > now or (getattr(record, "started_at", None) or now) > now:
+    seen = (record.last_activity, record.used_at, getattr(record, "started_at", None))
+    if first.cull or any(each is not None and each > now for each in seen):
         return
 
     then = decide(record, policy, now + timedelta(seconds=later))
@@ -314,6 +377,8 @@ def test_the_rules_stand_in_the_order_of_the_contract():
         "busy",
         "connected",
         "busy_too_long",
+        "at_work",
+        "after_long_run",
         "kernel_idle",
     ]
     assert [rule.__name__ for rule in TERMINAL_RULES] == [
@@ -325,6 +390,7 @@ def test_the_rules_stand_in_the_order_of_the_contract():
         "with_app",
         "terminal_kept_alive",
         "no_timestamp",
+        "at_work",
         "terminal_idle",
     ]
 
@@ -377,6 +443,14 @@ APP_TABLE = {
     "and after that deleted": ({"kept_until": at(2 * HOUR)}, {}, 2 * HOUR + 1, C, Reason.IDLE, 2 * HOUR),
     "at that very instant kept": ({"kept_until": at(2 * HOUR)}, {}, 2 * HOUR, K, Reason.ACTIVE, 2 * HOUR),
     "a kernel due earlier changes nothing": ({"kept_until": at(60)}, {}, HOUR, K, Reason.ACTIVE, HOUR),
+    "kept alive by request": ({"asked_until": at(7200)}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, 7200),
+    "kept alive includes its last instant": ({"asked_until": at(7200)}, {}, 7200, K, Reason.KEPT_ALIVE, 7200),
+    "kept alive is over after it": ({"asked_until": at(7200)}, {}, 7201, C, Reason.IDLE, HOUR),
+    "kept alive and in use has no deadline": (
+        {"asked_until": at(7200), "kept_by": "kernel k"}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, None,
+    ),
+    "what it is used for keeps it": ({"used_by": "x", "used_at": at(60)}, {}, 9e8, K, Reason.USED, None),
+    "and once that ends it counts": ({"used_at": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
     "keep_terminals is the terminals' matter": ({}, {"keep_terminals": True}, HOUR + 1, C, Reason.IDLE, HOUR),
     "the terminals' own timeout too": ({}, {"terminal_idle_timeout": 0.0}, HOUR + 1, C, Reason.IDLE, HOUR),
 }  # fmt: skip
@@ -402,6 +476,9 @@ app_records = st.builds(
     last_activity=moments,
     kept_by=st.sampled_from([None, None, "kernel k"]),
     kept_until=moments,
+    asked_until=moments,
+    used_by=st.sampled_from([None, None, "it uses CPU"]),
+    used_at=moments,
     protected=st.booleans(),
     error=st.sampled_from([None, None, "no"]),
 )
@@ -415,9 +492,11 @@ def test_whatever_an_app_is_it_is_deleted_only_when_all_says_so(record, timeout,
     decision = decide_app(record, CullingPolicy(idle_timeout=timeout), now)
 
     if decision.cull:
-        used = [each for each in (record.created_at, record.watched_since, record.last_activity) if each is not None]
+        known = (record.created_at, record.watched_since, record.last_activity, record.used_at)
+        used = [each for each in known if each is not None]
         assert record.state == "InService"
-        assert (record.error, record.kept_by, record.protected) == (None, None, False)
+        assert (record.error, record.kept_by, record.used_by, record.protected) == (None, None, None, False)
+        assert record.asked_until is None or now > record.asked_until
         assert timeout > 0
         assert all((now - each).total_seconds() >= timeout for each in used)
         assert record.kept_until is None or now > record.kept_until
@@ -426,7 +505,9 @@ def test_whatever_an_app_is_it_is_deleted_only_when_all_says_so(record, timeout,
             record, CullingPolicy(idle_timeout=timeout), max(now, decision.due_at) + timedelta(seconds=1)
         )
         future = [
-            each for each in (record.created_at, record.watched_since, record.last_activity) if each and each > now
+            each
+            for each in (record.created_at, record.watched_since, record.last_activity, record.used_at)
+            if each and each > now
         ]
         assert later.cull or future
 
@@ -448,6 +529,7 @@ KEEPING = {
     Reason.IDLE: (False, False), Reason.KEEP_TERMINALS: (True, False), Reason.NOT_BILLED: (False, False),
     Reason.WITH_APP: (False, False), Reason.ENDED: (False, False), Reason.CLOCK_JUMP: (False, True),
     Reason.NOT_IN_SERVICE: (True, False), Reason.PROTECTED: (True, False), Reason.IN_USE: (True, False),
+    Reason.USED: (True, False), Reason.GRACE: (False, True),
 }  # fmt: skip
 CULLING = {Reason.DEAD, Reason.IDLE, Reason.BUSY_TOO_LONG}
 

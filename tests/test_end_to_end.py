@@ -79,6 +79,11 @@ class Client:
         self.ask("POST", "sagemaker-studio-autoshutdown/settings", {"idle_time": minutes})
 
 
+async def hang_up(socket: Any) -> None:
+    """Close a connection, in the event loop that it lives in."""
+    socket.close()
+
+
 def eventually(holds: Callable[[], Any], server: Server, seconds: float = 30) -> Any:
     """Wait until `holds` gives something true, and give that."""
     end = time.monotonic() + seconds
@@ -171,8 +176,8 @@ def test_the_event_bus_hears_of_a_deletion_before_and_after_it(tmp_path, place, 
         "def _load_jupyter_server_extension(server):\n"
         "    async def heard(logger, schema_id, data):\n"
         "        server.log.warning('heard %s %s', data['action'], data['app'])\n"
-        "    from culling_manager.events import SCHEMA_ID\n"
-        "    server.event_logger.add_listener(schema_id=SCHEMA_ID, listener=heard)\n"
+        "    from culling_manager.events import APP\n"
+        "    server.event_logger.add_listener(schema_id=APP, listener=heard)\n"
         "def _jupyter_server_extension_points():\n"
         "    return [{'module': 'listen'}]\n"
     )
@@ -329,7 +334,7 @@ def test_in_classic_only_the_app_goes_on_which_nothing_is_in_use(tmp_path, place
         eventually(lambda: sagemaker.app("idle-app").status == "Deleting", server)
         meanwhile, shown = sagemaker.app("busy-app").status, client.app("busy-app")
         eventually(lambda: sagemaker.app("busy-app").status == "Deleting", server)
-        socket.close()
+        loop.run_until_complete(hang_up(socket))
         loop.close()
         log = server.log.read_text()
 
@@ -365,7 +370,7 @@ def test_after_a_restart_of_the_server_the_app_of_a_surviving_busy_kernel_stays(
         eventually(lambda: sagemaker.app("idle-app").status == "Deleting", server)
         meanwhile, shown = sagemaker.app("busy-app").status, client.app("busy-app")
         eventually(lambda: sagemaker.app("busy-app").status == "Deleting", server)
-        socket.close()
+        loop.run_until_complete(hang_up(socket))
         loop.close()
 
     assert [kernel["id"] for kernel in before] in ([], [busy])

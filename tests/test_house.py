@@ -20,21 +20,39 @@ MAY_IMPORT = {
     "records": {"errors"},
     "policy": {"errors"},
     "decisions": {"records", "policy"},
-    "report": {"records", "decisions", "policy", "errors"},
+    "report": {"records", "decisions", "policy", "errors", "keepalive"},
     "source": {"records", "policy", "decisions"},
-    "watch": {"records", "decisions", "errors", "source"},
-    "events": {"records", "decisions"},
+    "attention": {"records", "decisions", "report", "source"},
+    "watch": {"attention", "records", "decisions", "errors", "source"},
+    "events": {"decisions", "records", "report"},
     "residents": {"decisions", "errors", "records"},
-    "appsource": {"apps.auto", "apps.none", "decisions", "errors", "events", "policy", "records", "residents"},
-    "culler": {"_version", "clock", "records", "policy", "decisions", "errors", "report", "source", "watch"},
+    "appsource": {
+        *("apps.auto", "apps.none", "bridge", "decisions", "errors", "events", "policy", "records", "residents"),
+        "source",
+    },
+    "keepalive": {"errors", "policy", "records"},
+    "culler": {
+        *("_version", "clock", "records", "policy", "decisions", "errors", "keepalive", "report", "source", "tally"),
+        "watch",
+    },
+    "tally": {"records"},
+    "bridge": {"decisions", "records", "signals.stamp_file", "source", "threads"},
+    "metrics": {"culler", "records", "tally"},
+    "saved": {"errors", "policy"},
+    "desk": {"_version", "culler", "errors", "events", "keepalive", "policy", "records", "report", "saved"},
+    "hooks": {"decisions", "errors", "policy", "records", "threads"},
+    "guards": {
+        *("culler", "decisions", "errors", "events", "hooks", "policy", "records", "settings", "signals.base"),
+        *("signals.runner", "source"),
+    },
     "settings": {"policy", "errors"},
     "activity": set(),
     "kernelsource": {"activity", "records", "policy", "decisions", "errors", "settings", "source"},
-    "kernels": {"activity", "appsource", "kernelsource", "culler", "records", "errors", "settings"},
-    "gateway": {"kernels", "kernelsource", "decisions", "errors", "policy", "records"},
-    "terminals": {"culler", "records", "policy", "decisions", "errors", "settings"},
+    "kernels": {"activity", "appsource", "kernelsource", "culler", "records", "errors", "guards", "settings"},
+    "gateway": {"kernels", "kernelsource", "decisions", "errors", "policy", "records", "source"},
+    "terminals": {"culler", "records", "policy", "decisions", "errors", "guards", "settings", "source"},
     "handlers": {"report", "errors"},
-    "extension": {"_version", "culler", "errors", "events", "handlers", "policy", "records", "report", "terminals"},
+    "extension": {"culler", "desk", "events", "handlers", "metrics", "records", "saved", "terminals"},
     "fleet_records": {"errors", "policy", "report"},
     "fleet_judge": {"fleet_records", "policy", "records", "report"},
     "fleet_calls": {"apps.words", "errors", "fleet_records"},
@@ -49,22 +67,57 @@ MAY_IMPORT = {
         *("fleet_table", "fleet_targets"),
     },
     "fleet_lambda": {"errors", "fleet", "fleet_calls", "fleet_judge"},
+    "cli_words": {"errors", "report"},
+    "cli_servers": {"errors"},
+    "cli_client": {"cli_servers"},
+    "cli_rows": {"cli_words", "report"},
+    "cli_table": {"cli_rows"},
+    "cli_commands": {"cli_client", "cli_rows", "cli_servers", "cli_table", "cli_words", "report"},
+    "simulate": {"decisions", "policy", "records"},
+    "cli_history": {"cli_words", "errors", "policy", "records", "simulate"},
+    "cli_simulate": {
+        *("cli_history", "cli_servers", "cli_table", "cli_words", "decisions", "errors", "policy", "records"),
+        *("report", "simulate"),
+    },
+    "cli": {"_version", "cli_commands", "cli_servers", "cli_simulate", "errors"},
+    "magic": {"cli_client", "cli_servers", "cli_words", "errors"},
     "__init__": {"_version"},
     "apps.__init__": set(),
-    "apps.threads": set(),
+    "threads": set(),
     "apps.words": set(),
     "apps.base": {"records"},
     "apps.none": {"apps.base", "records"},
     "apps.process": {"apps.base", "errors", "records"},
     "apps.metadata": {"errors"},
-    "apps.sagemaker": {"apps.base", "apps.metadata", "apps.threads", "apps.words", "errors"},
+    "apps.sagemaker": {"apps.base", "apps.metadata", "threads", "apps.words", "errors"},
     "apps.space": {"apps.sagemaker", "errors", "records"},
     "apps.notebook": {"apps.sagemaker", "errors", "records"},
     "apps.classic": {"apps.sagemaker", "errors", "records"},
+    "signals.__init__": set(),
+    "signals.base": {"errors", "policy", "records"},
+    "signals.runner": {"errors", "records", "signals.base"},
+    "signals.usage": set(),
+    "signals.table": {"errors", "records", "signals.usage"},
+    "signals.processes": {"threads", "errors", "records", "signals.base", "signals.table", "signals.usage"},
+    "signals.gpu": {"threads", "records", "signals.base", "signals.table", "signals.usage"},
+    "signals.stamp_file": {"threads", "records", "signals.base"},
+    "signals.documents": {"records", "signals.base"},
     "apps.auto": {"apps.base", "apps.classic", "apps.metadata", "apps.none", "apps.notebook", "apps.space"},
 }
 #: Rooms that import only the standard library besides rooms.
-PURE = {"errors", "clock", "records", "policy", "decisions", "report", "source", "watch", "culler"}
+PURE = {
+    "errors",
+    "clock",
+    "records",
+    "policy",
+    "decisions",
+    "report",
+    "source",
+    "watch",
+    "culler",
+    "signals.usage",
+    "simulate",
+}
 
 
 def imports(path: Path) -> tuple[set[str], set[str]]:
@@ -77,7 +130,7 @@ def imports(path: Path) -> tuple[set[str], set[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             found = [node.module] if node.module else [alias.name for alias in node.names]
-            inside = "apps." if node.level == 1 and path.parent != HOUSE else ""
+            inside = f"{path.parent.name}." if node.level == 1 and path.parent != HOUSE else ""
             rooms.update(inside + name for name in found)
         elif isinstance(node, ast.ImportFrom):
             outside.add(node.module.split(".")[0])
@@ -86,7 +139,7 @@ def imports(path: Path) -> tuple[set[str], set[str]]:
     return rooms, outside
 
 
-ROOMS = sorted([*HOUSE.glob("*.py"), *HOUSE.glob("apps/*.py")])
+ROOMS = sorted([*HOUSE.glob("*.py"), *HOUSE.glob("apps/*.py"), *HOUSE.glob("signals/*.py")])
 
 
 def room(path: Path) -> str:

@@ -42,7 +42,9 @@ def test_times_end_in_z_and_always_have_a_fraction():
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_a_sentence(reason):
     """Nobody reads an empty detail."""
-    record = KernelRecord(identity="k", state="idle", last_activity=NOON, connections=2, kept_until=NOON)
+    record = KernelRecord(
+        identity="k", state="idle", last_activity=NOON, connections=2, kept_until=NOON, used_by="it works."
+    )
     decision = Decision(action=Action.KEEP, reason=reason, idle_seconds=90.0, due_at=NOON + timedelta(minutes=5))
 
     words = sentence(record, decision, NOON)

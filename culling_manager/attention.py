@@ -1,0 +1,151 @@
+"""What is to be done about something before its deadline: warn of it, and ask activity signals whether it is in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from .decisions import Decision, Reason
+from .records import Happening, Outcome, Record, Use
+from .report import sentence
+from .source import Source
+
+if TYPE_CHECKING:
+    from .culler import IdleCuller
+
+#: How often (seconds) what activity signals found in use is looked at again.
+ASK_AGAIN_SECONDS = 60.0
+#: Reasons that end by themselves at `due_at`: then it is culled.
+ENDS_BY_ITSELF = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP})
+NOT_USED = Use()
+
+
+@dataclass(slots=True)
+class Item:
+    """What is remembered of one kernel, terminal or app between two looks.
+
+    `doubt` says why nobody could tell whether it is really idle, when it was asked before it was to be culled. `use` is
+    what activity signals found, `warned_for` the deadline that a warning was given of, and `next_at` when it needs
+    attention again if nothing happens.
+    """
+
+    fingerprint: Hashable
+    record: Record
+    decision: Decision
+    due_at: datetime | None
+    retry_at: datetime | None = None
+    attempts: int = 0
+    rehearsed: bool = False
+    stopping: bool = False
+    doubt: str | None = None
+    task: asyncio.Task[Outcome] | None = None
+    use: Use = NOT_USED
+    asking: asyncio.Task[None] | None = None
+    warned_for: datetime | None = None
+    next_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Attention:
+    """What the items of one source need besides culling; `attended` are those that are warned of or found in use."""
+
+    source: Source
+    culler: IdleCuller
+    attended: set[str] = field(default_factory=set)
+
+    def ahead(self, timeout: float) -> timedelta:
+        """How long before a deadline something is to be done about it: a warning, a question to the signals."""
+        guard = self.culler.guard
+        lead = 0.0 if guard is None else guard.lead_seconds
+        return timedelta(seconds=max(self.culler.policy.warning(timeout), min(lead, timeout / 2)))
+
+    def attend(self, item: Item, now: datetime) -> None:
+        """Warn, take a warning back, ask the signals, each when it is time for it; and see when it is next."""
+        self._warn(item, now)
+        if item.asking is None and self._wants_asking(item, now):
+            item.asking = asyncio.get_running_loop().create_task(self.ask(item))
+        attended = item.warned_for is not None or item.use.used_by is not None
+        (self.attended.add if attended else self.attended.discard)(item.record.identity)
+        item.next_at = min((at for at in self._appointments(item) if at > now), default=None)
+
+    def _appointments(self, item: Item) -> list[datetime]:
+        """When something may have to be done about it."""
+        found = []
+        if item.use.used_by is not None and item.use.asked_at is not None:
+            found.append(item.use.asked_at + self._ask_again(item))
+        if item.due_at is not None:
+            found.append(item.due_at)
+            if item.decision.reason in ENDS_BY_ITSELF:
+                timeout = self.source.timeout(item.record, self.culler.policy)
+                found.append(item.due_at - timedelta(seconds=self.culler.policy.warning(timeout)))
+                found.append(item.due_at - self._lead())
+        return found
+
+    def _lead(self) -> timedelta:
+        guard = self.culler.guard
+        return timedelta(seconds=0.0 if guard is None else guard.lead_seconds)
+
+    def _warn(self, item: Item, now: datetime) -> None:
+        """Warn once of a deadline that is near; take it back when it is not any more."""
+        policy, decision = self.culler.policy, item.decision
+        ahead = policy.warning(self.source.timeout(item.record, policy))
+        near = decision.reason in ENDS_BY_ITSELF and item.due_at is not None and ahead > 0
+        if near and item.due_at is not None and now >= item.due_at - timedelta(seconds=ahead):
+            if item.warned_for is None and not policy.dry_run:
+                self.tell("warned", item, now)
+            item.warned_for = item.due_at
+        elif item.warned_for is not None and not decision.cull:
+            item.warned_for = None
+            if not policy.dry_run:
+                self.tell("withdrawn", item, now)
+
+    def tell(self, action: str, item: Item, now: datetime, words: str = "") -> None:
+        """Tell those who listen what becomes of an item; `words` in place of why it was decided so."""
+        record, decision = item.record, item.decision
+        self.culler.tell(
+            Happening(
+                action=action,
+                kind=self.source.kind,
+                record=record,
+                reason=decision.reason.value,
+                at=now,
+                idle_seconds=decision.idle_seconds,
+                due_at=decision.due_at,
+                detail=words or sentence(record, decision, now),
+            )
+        )
+
+    def _wants_asking(self, item: Item, now: datetime) -> bool:
+        """Whether to ask the signals now: shortly before the deadline, and again and again while it is in use."""
+        guard = self.culler.guard
+        if guard is None or getattr(item.record, "state", None) == "busy":
+            return False
+        asked_at = item.use.asked_at
+        if item.use.used_by is not None and asked_at is not None:
+            return now >= asked_at + self._ask_again(item)
+        if item.due_at is None or item.decision.reason not in ENDS_BY_ITSELF:
+            return False
+        ask_at = item.due_at - self._lead()
+        return now >= ask_at and (asked_at is None or asked_at < ask_at)
+
+    def _ask_again(self, item: Item) -> timedelta:
+        """How long after an answer that it is in use it is asked about again."""
+        timeout = self.source.timeout(item.record, self.culler.policy)
+        return timedelta(seconds=min(ASK_AGAIN_SECONDS, timeout / 2))
+
+    async def ask(self, item: Item) -> None:
+        """Ask the activity signals about it, and remember what they say."""
+        guard, culler, identity = self.culler.guard, self.culler, item.record.identity
+        try:
+            if guard is not None:
+                found = await guard.ask(item.record, self.source.roots(identity))
+                now = culler.now()
+                known = [at for at in (item.use.used_at, found.used_at) if at is not None and at <= now]
+                in_use = found.used_by is not None or item.use.used_by is not None  # until now, as far as anyone knows
+                item.use = Use(used_by=found.used_by, used_at=now if in_use else max(known, default=None), asked_at=now)
+        finally:
+            item.asking, item.fingerprint = None, None
+            culler.wake_soon(self.source.kind)

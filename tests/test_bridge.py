@@ -1,0 +1,224 @@
+# ruff: noqa: F811  (fixtures that are imported)
+"""The bridge to SageMaker's native idle shutdown: a stamp while it is needed, and none otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from traitlets.config import Config, LoggingConfigurable
+
+from culling_manager.bridge import BRIDGE_SECONDS, Bridge
+from culling_manager.culler import IdleCuller
+from culling_manager.records import Kind
+from culling_manager.signals.stamp_file import StampFileSignal, read_stamp
+from tests.conftest import scenario
+from tests.doubles import FakeClock, FakeKernels
+from tests.emulator import SageMaker
+from tests.test_appsource import World as AppWorld
+from tests.test_attention import FakeGuard
+from tests.test_config_files import jupyter
+from tests.test_end_to_end import BOTH, Client, eventually, hang_up, place, sagemaker  # noqa: F401  (fixtures)
+from tests.test_gateway import websocket_execute
+
+TIMEOUT = 7200.0
+MONITOR = "--ServerApp.jpserver_extensions=jupyter_activity_monitor_extension=True"
+
+
+class World:
+    """A culler with one kernel and a bridge that writes into a file of the test's."""
+
+    def __init__(self, path, wanted: bool = True) -> None:
+        self.clock = FakeClock()
+        self.path = path
+        self.kernels = FakeKernels(own_settings={"idle_timeout": TIMEOUT})
+        self.culler = IdleCuller(logging.getLogger("test"), self.clock)
+        self.culler.attach(self.kernels)
+        owner = LoggingConfigurable(config=Config({"StampFileSignal": {"stamp_path": str(path)}}))
+        self.culler.beats.append(Bridge(self.culler, lambda: wanted, owner).beat)
+        self.culler.start()
+
+    def stamp(self):
+        return read_stamp(self.path.read_text()) if self.path.exists() else None
+
+
+@scenario
+async def test_a_busy_silent_kernel_keeps_the_stamp_fresh_and_once_it_is_idle_nothing_does(tmp_path):
+    """Every five minutes while it is busy; afterwards the stamp grows old."""
+    world = World(tmp_path / "stamp")
+    world.kernels.put("a", state="busy")
+    await world.clock.run_for(4 * 3600)
+    age = world.clock.wall - world.stamp()
+    world.kernels.put("a", state="idle", last_activity=world.clock.wall)
+    await world.clock.run_for(BRIDGE_SECONDS)
+    last = world.stamp()
+
+    await world.clock.run_for(3600)
+
+    assert age <= timedelta(seconds=BRIDGE_SECONDS + 10)
+    assert world.stamp() == last
+
+
+@pytest.mark.parametrize("changes", [{}, {"connections": 1}, {"state": "starting"}])
+@scenario
+async def test_what_the_native_probe_can_see_or_nobody_uses_writes_nothing(tmp_path, changes):
+    """An idle kernel, an open tab, a kernel that never answered: those are its own to judge."""
+    world = World(tmp_path / "stamp")
+    world.kernels.put("a", **changes)
+
+    await world.clock.run_for(TIMEOUT - 10)
+
+    assert world.stamp() is None
+
+
+@scenario
+async def test_it_is_off_unless_it_is_wanted(tmp_path):
+    """The trait is off by default."""
+    world = World(tmp_path / "stamp", wanted=False)
+    world.kernels.put("a", state="busy")
+
+    await world.clock.run_for(TIMEOUT)
+
+    assert world.stamp() is None
+
+
+@scenario
+async def test_a_keep_alive_holds_the_native_shutdown_off_too(tmp_path):
+    """Until it ends."""
+    world = World(tmp_path / "stamp")
+    world.kernels.put("a")
+    until = world.clock.wall + timedelta(hours=1)
+    world.culler.keep_alive(Kind.KERNEL, "a", until, "somebody")
+
+    await world.clock.run_for(TIMEOUT - 10)
+
+    assert timedelta(0) <= until - world.stamp() < timedelta(seconds=BRIDGE_SECONDS + 10)
+
+
+@scenario
+async def test_a_background_process_is_asked_for_and_holds_it_off():
+    """Also while the app is not due by our own timeout, for the native one may be shorter."""
+    world = AppWorld(idle_timeout=TIMEOUT)
+    world.apps.lists = False
+    world.apps.put("a")
+    written = []
+    world.culler.guard = FakeGuard(world.clock, at_work={"a": "process train.py uses 98% of a core"})
+    bridge = Bridge(world.culler, lambda: True, None)
+    world.culler.beats.append(bridge.beat)
+    stamp = StampFileSignal()
+    stamp.ignore = lambda text: written.append(text)
+    bridge._stamp_file = lambda: stamp
+    stamp.stamp_path = "/nowhere/at/all/stamp"
+    world.start()
+
+    await world.clock.run_for(1800)
+
+    assert len(written) >= 5
+    assert "stamp cannot be written" in world.culler.troubles.last_text()
+
+
+@scenario
+async def test_our_own_stamp_is_no_use_to_ourselves(tmp_path):
+    """What we write must not keep what it was written for."""
+    path = tmp_path / "stamp"
+    world = World(path)
+    signal = StampFileSignal(stamp_path=str(path))
+    signal.now = world.clock.now
+
+    class Holder:
+        signals = type("S", (), {"signals": {"stamp_file": signal}})()
+        lead_seconds = 0.0
+
+    world.culler.guard = Holder()
+    world.kernels.put("a", state="busy")
+    await world.clock.run_for(3600)
+    world.culler.guard = None
+
+    assert world.stamp() is not None
+    assert await signal.read() is None
+
+
+@scenario
+async def test_a_link_in_place_of_the_file_is_replaced_and_not_followed(tmp_path):
+    """In a directory that everybody may write to."""
+    path, victim = tmp_path / "stamp", tmp_path / "victim"
+    victim.write_text("mine")
+    path.symlink_to(victim)
+    world = World(path)
+    world.kernels.put("a", state="busy")
+
+    await world.clock.run_for(60)
+
+    assert victim.read_text() == "mine"
+    assert not path.is_symlink()
+    assert world.stamp() is not None
+
+
+# -- with the real extension that answers the native probe --------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def activity_monitor(tmp_path_factory):
+    """SageMaker's own jupyter-activity-monitor-extension, from PyPI, beside what is installed."""
+    target = tmp_path_factory.mktemp("activity_monitor")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    package = "jupyter-activity-monitor-extension==0.3.2"
+    subprocess.run([*command, "--target", str(target), package], check=True, timeout=120)
+    return target
+
+
+def test_the_native_probe_sees_a_busy_silent_kernel_as_active_only_with_the_bridge(
+    tmp_path,
+    place,
+    sagemaker: SageMaker,
+    activity_monitor,
+    monkeypatch,
+):
+    """`/api/idle` goes on telling a fresh time while a silent cell runs, and stays where it is once that has ended."""
+    place("space")
+    sagemaker.add_app("default", "JupyterLab", space="lab")
+    stamp = tmp_path / "stamp"
+    monkeypatch.setenv("PYTHONPATH", str(activity_monitor))
+    config = tmp_path / "bridge_config.py"
+    config.write_text(
+        "import culling_manager.bridge\n"
+        "culling_manager.bridge.BRIDGE_SECONDS = 1.0\n"
+        "from jupyter_activity_monitor_extension import idle_status_detector\n"
+        "Reader = idle_status_detector.LocalFileActiveTimestampChecker\n"
+        f"Reader.read_last_active_timestamp.__defaults__ = ({str(stamp)!r},)\n"
+        "c = get_config()\n"
+        "c.SpaceApp.hold_native_shutdown = True\n"
+        f"c.StampFileSignal.stamp_path = {str(stamp)!r}\n"
+        "c.CullingKernelManager.cull_interval = 0.5\n"
+    )
+    with jupyter(tmp_path, *BOTH, f"--config={config}", MONITOR) as server:
+        client = Client(server)
+        session = {"kernel": {"name": "python3"}, "name": "n", "path": "n.ipynb", "type": "notebook"}
+        kernel = client.ask("POST", "api/sessions", session)["kernel"]["id"]
+
+        def probe() -> str:
+            return client.ask("GET", "api/idle")["lastActiveTimestamp"]
+
+        def state() -> str:
+            return client.ask("GET", f"api/kernels/{kernel}")["execution_state"]
+
+        loop = asyncio.new_event_loop()
+        socket = loop.run_until_complete(websocket_execute(client.url, kernel, "import time; time.sleep(6)"))
+        eventually(lambda: state() == "busy", server)
+        silent = client.ask("GET", f"api/kernels/{kernel}")["last_activity"]
+        eventually(stamp.exists, server)
+        first = probe()
+        eventually(lambda: probe() > first, server, 5)
+        seen, still = probe(), client.ask("GET", f"api/kernels/{kernel}")
+        eventually(lambda: state() == "idle", server)
+        ended = client.ask("GET", f"api/kernels/{kernel}")["last_activity"]
+        eventually(lambda: probe() >= ended.replace("Z", "z"), server)
+        loop.run_until_complete(hang_up(socket))
+        loop.close()
+
+    assert still["last_activity"] == silent  # the cell is silent: only the stamp moves
+    assert seen > silent.replace("Z", "z")

@@ -1,0 +1,618 @@
+"""`jupyter culling` against a server that speaks the contract: what it asks for, what it tells, how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jupyter_server.serverapp import list_running_servers
+
+from culling_manager import cli_commands
+from culling_manager.cli import main
+from culling_manager.cli_servers import Code, parse_url, running_servers
+from culling_manager.cli_words import clock, kept, until_iso
+from culling_manager.errors import SettingError
+from tests.cli_double import ARN, BUSY, IDLE, NOW, SPACE, document, entry, running
+
+NOON = datetime(2026, 6, 1, 12, 30, tzinfo=timezone.utc)
+SECRET = "s3cret-t0ken"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A runtime directory of the test's own, a fixed time and a fixed zone, two hours ahead of UTC."""
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("JUPYTER_TOKEN", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(cli_commands, "now", lambda: NOON)
+    monkeypatch.setenv("TZ", "Europe/Madrid")
+    time.tzset()
+    yield tmp_path
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def double(place):
+    """One server that runs here."""
+    with running() as found:
+        found.write_runtime_file(place)
+        yield found
+
+
+def said(capsys) -> str:
+    """What was printed, on stdout or stderr."""
+    captured = capsys.readouterr()
+    return captured.out + captured.err
+
+
+# -- status ------------------------------------------------------------------------------------------
+
+
+def test_status_shows_what_when_and_why(double, capsys):
+    """Each kernel, terminal and app has its line; ids are short, times are words, the most urgent is first."""
+    assert main(["status"]) == 0
+
+    text = said(capsys)
+    assert double.url in text
+    assert "culler running · idle timeout 1 h · next wake-up in 8 s" in text
+    idle, busy = text.index("deadc0de python3"), text.index("deadbeef python3")
+    assert idle < busy
+    assert "in 50 min" in text[idle:busy]
+    assert "last used 14:20" in text[idle:busy]
+    assert "never: busy" in text[busy:]
+    assert "ml.t3.medium" in text
+    assert BUSY not in text
+
+
+def test_status_as_json_is_the_servers_own_document(double, capsys):
+    """Programs get everything, with the URL and the code of each server, and no token."""
+    double.token = SECRET
+    double.write_runtime_file(Path(os.environ["JUPYTER_RUNTIME_DIR"]))
+
+    assert main(["status", "--json"]) == 0
+
+    text = said(capsys)
+    (found,) = json.loads(text)["servers"]
+    assert found == {"url": double.url, "code": 0, "error": None, "status": double.status}
+    assert SECRET not in text
+
+
+def test_status_asks_without_counting_as_activity(double):
+    """Being looked at keeps nothing alive."""
+    main(["status"])
+
+    assert double.asked == [("GET", f"{SPACE}/status?no_track_activity=1", None)]
+
+
+def test_status_shows_every_server_and_ends_with_the_worst_code(double, place, capsys):
+    """One that lacks the extension is said so, and the others are shown all the same."""
+    missing = {("GET", "status"): (404, "<html>", {})}
+    with running(instead=missing, base_url="/") as bare:
+        bare.write_runtime_file(place)
+        code = main(["status"])
+
+    text = said(capsys)
+    assert code == Code.EXTENSION_MISSING
+    assert "deadc0de" in text
+    assert "extension culling_manager is missing" in text
+
+
+def test_watching_looks_again_until_ctrl_c(double, monkeypatch, capsys):
+    """Two looks, then Ctrl-C, which is how it is meant to end."""
+    looks = []
+
+    def pause(seconds):
+        looks.append(seconds)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_commands, "pause", pause)
+
+    assert main(["status", "--watch", "5"]) == 0
+    assert looks == [5.0, 5.0]
+    assert said(capsys).count("culler running") == 2
+
+
+def test_without_rich_the_same_is_told_in_plain_lines(double, monkeypatch, capsys):
+    """Rich is an extra."""
+    monkeypatch.setitem(__import__("sys").modules, "rich.console", None)
+
+    assert main(["status"]) == 0
+
+    text = said(capsys)
+    assert "2 kernels" in text
+    assert "never: busy" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("broken", [{"now": "soon"}, {"kernels": [{}]}, {"policy": []}, {"errors": "x"}])
+def test_a_document_of_another_shape_is_no_traceback(double, capsys, broken):
+    """A newer or broken server is told as such."""
+    double.status = document(**broken)
+
+    main(["status"])
+
+    assert "is not the one that this command knows" in said(capsys)
+
+
+def test_what_stops_soon_comes_with_the_command_that_keeps_it(double, place, capsys):
+    """The next one to stop, quoted for a shell, and on which server when several run."""
+    soon = {"warned": True, "due_at": "2026-06-01T12:33:00.000000Z"}
+    later = {"warned": True, "due_at": "2026-06-01T12:34:00.000000Z"}
+    double.status["kernels"][1] |= later
+    double.status["terminals"][0] |= soon | {"name": "my shell"}
+
+    main(["status"])
+    alone = said(capsys)
+    with running(base_url="/") as other:
+        other.write_runtime_file(place)
+        main(["status"])
+
+    assert "stops soon: terminal my shell in 3 min, kernel deadc0de in 4 min" in alone
+    assert "jupyter culling keep-alive 1h --terminal 'my shell'\n" in alone
+    assert f"--terminal 'my shell' --server {double.port}" in said(capsys)
+
+
+def test_errors_notices_and_what_was_stopped_stand_below(double, capsys):
+    """In that order; nothing from outside commands the terminal."""
+    trouble = {"subject": "apps", "last_at": "2026-06-01T12:29:00Z", "times": 3, "active": True}
+    double.status |= {
+        "errors": [trouble | {"message": "it may\x1b[2J not"}, trouble | {"message": "was", "active": False}],
+        "notices": ["Terminals are not culled"],
+        "recent": [
+            {"kind": "kernel", "identity": BUSY, "result": "culled", "reason": "idle", "idle_seconds": 7200.0}
+            | {"at": "2026-06-01T11:00:00Z", "message": ""}
+        ],
+    }
+
+    main(["status"])
+
+    text = said(capsys)
+    assert "error: it may [2J not (3 times, last 14:29)" in text
+    assert "13:00  kernel deadbeef culled: idle, 2 h without use" in text
+    places = [text.index(each) for each in ("error: ", "notice: Terminals", "over: was", "13:00  kernel")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"policy": None, "running": False}, "culling_manager culls nothing here"),
+        ({"running": False, "next_wake_up": None}, "culler NOT running"),
+        ({"policy": {"idle_timeout": 0.0}}, "culling is off"),
+        ({"policy": {"idle_timeout": 60.0, "dry_run": True}}, "nothing is really stopped"),
+        ({"policy": {"idle_timeout": 60.0, "keep_terminals": True}}, "terminals are kept"),
+        ({"policy": {"idle_timeout": 60.0, "terminal_idle_timeout": 120.0}}, "terminals 2 min"),
+        ({"kernels": [], "terminals": [], "apps": []}, "no kernels, no terminals, no apps"),
+        ({"apps": [entry(ARN, decision="cull", due_at=NOW)]}, " now "),
+        ({"terminals": [entry("1", reason="goes with its app", due_at=None)]}, "with its app"),
+        ({"kernels": [entry(IDLE, used_by="python train.py uses CPU", reason="at work")]}, "python train.py"),
+        ({"kernels": [entry(IDLE, reason="kept alive", kept_until="2026-06-01T16:30:00Z")]}, "until 18:30"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_each_state_has_its_words(double, capsys, change, words):
+    """No empty cell where there is something to say."""
+    double.status |= change
+
+    assert main(["status"]) == 0
+    assert words in said(capsys)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal(double, capsys, monkeypatch, width):
+    """And ids, times and states are never cut."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    double.status["apps"][0]["name"] = "datascience-1-0-ml-g4dn-xlarge-0123456789abcdef"
+    double.status["kernels"][1] |= {"name": "conda-env-with-a-very-long-name-py", "idle_seconds": 100_000.0}
+
+    main(["status"])
+
+    text = said(capsys)
+    assert max(map(len, text.splitlines())) <= width
+    assert all(each in text for each in ("deadc0de", "1 d 3 h", "in 50 min", "never: in use", "InService"))
+
+
+# -- which server ------------------------------------------------------------------------------------
+
+
+def test_servers_are_found_as_jupyter_server_list_finds_them(double, place):
+    """The same files give the same servers; those of the dead are left out."""
+    with running(base_url="/") as other:
+        other.write_runtime_file(place)
+        double.write_runtime_file(place, pid=2**22 + 1).rename(place / "jpserver-dead.json")
+        (place / "jpserver-9.json").write_text("{")
+        double.write_runtime_file(place)
+
+        ours = {each.url for each in running_servers(place)}
+
+    assert ours == {each["url"] for each in list_running_servers(str(place))}
+    assert len(ours) == 2
+
+
+def test_no_server_is_said_and_where_it_was_looked_for(place, capsys):
+    """Exit code 3."""
+    assert main(["status"]) == Code.NO_SERVER
+    assert str(place) in said(capsys)
+
+
+@pytest.mark.parametrize("words", [["keep-alive", "4h"], ["resume"], ["set", "--idle-timeout", "60"]])
+def test_a_change_needs_a_choice_when_several_run(double, place, capsys, words):
+    """Nothing is changed; the choice is listed, and taken by port or by URL."""
+    with running(base_url="/", keep_alive=[{"kind": "all", "id": None, "until": "2026-06-01T16:30:00Z"}]) as other:
+        other.write_runtime_file(place)
+        refused = main(words)
+        listed = said(capsys)
+        by_port = main([*words, "--server", str(other.port)])
+        double.keep_alive.append({"kind": "all", "id": None, "until": "2026-06-01T16:30:00Z"})
+        by_url = main([*words, "--server", double.url.rstrip("/")])
+
+        assert (refused, by_port, by_url) == (Code.USAGE, 0, 0)
+        assert double.url in listed
+        assert other.url in listed
+        assert (len(double.changes), len(other.changes)) == (1, 1)
+
+
+def test_an_unknown_choice_lists_what_there_is(double, capsys):
+    """Exit code 3, and the one that runs."""
+    assert main(["status", "--server", "1"]) == Code.NO_SERVER
+    assert double.url in said(capsys)
+
+
+def test_a_url_pasted_from_the_log_brings_its_token(capsys):
+    """With ``/lab`` and the token behind it; the token is never printed."""
+    with running(token=SECRET) as double:
+        code = main(["status", "--url", f"{double.url}lab/tree/a.ipynb?token={SECRET}"])
+
+    text = said(capsys)
+    assert code == 0
+    assert double.url in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("how", ["option", "environment", "runtime file"])
+def test_the_token_comes_from_three_places(place, monkeypatch, how):
+    """``--token``, JUPYTER_TOKEN, or the file of just that server."""
+    with running(token=SECRET) as double:
+        if how == "environment":
+            monkeypatch.setenv("JUPYTER_TOKEN", SECRET)
+        if how == "runtime file":
+            double.write_runtime_file(place)
+        extra = ["--token", SECRET] if how == "option" else []
+
+        assert main(["keep-alive", "4h", "--url", double.url, *extra]) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://localhost:8888", "http://localhost:8888/"),
+        ("http://localhost:8888/jupyter/default/lab?token=x", "http://localhost:8888/jupyter/default/"),
+        ("https://nb.example/user/a/tree/b/c.ipynb", "https://nb.example:443/user/a/"),
+        ("http://[::1]:8888/", "http://[::1]:8888/"),
+        ("http+unix://%2Ftmp%2Fj.sock/", "http+unix://%2Ftmp%2Fj.sock/"),
+    ],
+)
+def test_urls_are_cut_to_the_base_url(url, base):
+    """What was pasted from a browser or a log means the server."""
+    assert parse_url(url).url == base
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8888", "ftp://x/", "http://", "http://a b/", "http://x/?token=ü€"])
+def test_what_is_no_url_is_refused_without_repeating_it(url, capsys):
+    """It may hold a token."""
+    with pytest.raises(SystemExit) as ended:
+        main(["status", "--url", url])
+
+    assert ended.value.code == 2
+    assert "token=" not in said(capsys)
+
+
+def test_a_server_shows_no_token():
+    """Not in its repr either."""
+    assert SECRET not in repr(parse_url("http://localhost:8888/", SECRET))
+
+
+@pytest.mark.parametrize(("name", "told"), [("alice", " (asked by alice)"), ("0" * 32, ""), (None, "")])
+def test_who_asked_is_told_where_there_is_a_name(double, capsys, name, told):
+    """Somebody who did not log in has only a number."""
+    double.keep_alive = [{"kind": "all", "id": None, "until": "2026-06-01T16:30:00Z", "asked_by": name}]
+
+    main(["status"])
+
+    assert f"kept alive: everything is kept until 18:30, for 4 h{told}\n" in said(capsys)
+
+
+# -- keep-alive and resume ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "body"),
+    [
+        (["4h"], {"duration": "4h", "kind": "all"}),
+        (["240"], {"duration": 240, "kind": "all"}),
+        (["1h", "30m"], {"duration": "1h30m", "kind": "all"}),
+        (["--until", "18:30"], {"until": "2026-06-01T18:30:00+02:00", "kind": "all"}),
+        (["90m", "--kernel", "deadb"], {"duration": "90m", "kind": "kernel", "id": BUSY}),
+        (["--kernel", IDLE, "90m"], {"duration": "90m", "kind": "kernel", "id": IDLE}),
+        (["2d", "--terminal", "1"], {"duration": "2d", "kind": "terminal", "id": "1"}),
+        (["4h", "--app", "default"], {"duration": "4h", "kind": "app", "id": ARN}),
+        (["4h", "--app", "arn:aws"], {"duration": "4h", "kind": "app", "id": ARN}),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_keep_alive_asks_for_what_was_typed(double, words, body):
+    """Durations go as they are, times of day as ISO 8601 with the zone of who types, ids in full."""
+    assert main(["keep-alive", *words]) == 0
+    assert double.changes == [("POST", f"{SPACE}/keep-alive", body)]
+
+
+def test_keep_alive_tells_until_when_and_for_how_long(double, capsys):
+    """In local time."""
+    main(["keep-alive", "4h"])
+    main(["keep-alive", "4h", "--kernel", "deadbeef"])
+
+    assert said(capsys).splitlines() == [
+        "Everything is kept until 18:30, for 4 h.",
+        "Kernel deadbeef is kept until 18:30, for 4 h.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ([], Code.USAGE, "Say for how long"),
+        (["4h", "--until", "18:30"], Code.USAGE, "not both"),
+        (["--until", "tomorrow"], Code.USAGE, "a time of day such as 18:30"),
+        (["--until", "25:00"], Code.USAGE, "'25:00'"),
+        (["4h", "--kernel", "dead"], Code.USAGE, "deadbeef, deadc0de"),
+        (["4h", "--kernel", "beef"], Code.REFUSED, "There is no kernel beef"),
+        (["4h", "--kernel", ""], Code.REFUSED, "There is no kernel"),
+        (["4h", "--terminal", "7"], Code.REFUSED, "There are: 1"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_keep_alive_refuses_what_cannot_be_meant(double, capsys, words, code, told):
+    """A clear line, and nothing is asked for."""
+    assert main(["keep-alive", *words]) == code
+    assert told in said(capsys)
+    assert double.changes == []
+
+
+KEPT = [
+    {"kind": "all", "id": None, "until": "2026-06-01T16:30:00Z"},
+    {"kind": "kernel", "id": BUSY, "until": "2026-06-01T13:30:00Z"},
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [([], KEPT[1:]), (["--kernel", "dead"], KEPT[:1]), (["--all"], [])],
+    ids=["everything", "kernel", "all"],
+)
+def test_resume_takes_back_what_is_named_and_tells_what_is_left(double, capsys, words, left):
+    """Without options the one for everything; a kernel's by the beginning of its id; or each of them."""
+    double.keep_alive = [*KEPT]
+
+    assert main(["resume", *words]) == 0
+
+    assert double.keep_alive == left
+    assert said(capsys).count("Still:") == len(left)
+
+
+def test_resume_says_what_there_is_when_everything_was_never_kept(double, capsys):
+    """Exit code 1; nothing is taken back by guessing."""
+    double.keep_alive = KEPT[1:]
+
+    assert main(["resume"]) == Code.REFUSED
+    assert "kernel deadbeef is kept until 15:30" in said(capsys)
+    assert double.keep_alive == KEPT[1:]
+
+
+def test_resume_of_nothing_is_the_servers_refusal(double, capsys):
+    """Its own words, exit code 1."""
+    assert main(["resume"]) == Code.REFUSED
+    assert "Nothing keeps all." in said(capsys)
+
+
+# -- set ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "body"),
+    [
+        (["--idle-timeout", "60"], {"idle_time": 60.0, "save": False}),
+        (["--idle-timeout", "60", "--save"], {"idle_time": 60.0, "save": True}),
+        (["--no-keep-terminals"], {"idle_time": 60.0, "save": False, "keep_terminals": False}),
+        (["--keep-terminals", "--save"], {"idle_time": 60.0, "save": True, "keep_terminals": True}),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_set_changes_what_is_named_and_leaves_the_rest(double, words, body):
+    """The server wants an idle timeout each time: then it is the present one."""
+    assert main(["set", *words]) == 0
+    assert double.changes == [("POST", f"{SPACE}/settings", body)]
+
+
+def test_set_shows_settings_bounds_and_what_is_saved(double, capsys):
+    """Also when nothing is to be changed."""
+    main(["set"])
+    assert double.changes == []
+    main(["set", "--idle-timeout", "90", "--save"])
+
+    text = said(capsys)
+    assert "Idle timeout 1 h, terminals are culled like kernels." in text
+    assert "at least 10 and at most 480 minutes" in text
+    assert "Nothing is saved" in text
+    assert "Saved for the next start: idle timeout 1 h 30 min" in text
+
+
+def test_set_reset_goes_back(double, capsys):
+    """And goes alone."""
+    assert main(["set", "--reset", "--save"]) == Code.USAGE
+    assert main(["set", "--reset"]) == 0
+    assert double.changes == [("DELETE", f"{SPACE}/settings", None)]
+    assert "idle timeout 2 h" in said(capsys).lower()
+
+
+# -- every way to fail -------------------------------------------------------------------------------
+
+FAILURES = {
+    "400": ((400, {"message": "idle_time = 5 is not accepted: from 10"}, {}), Code.REFUSED, "from 10"),
+    "409": ((409, {"message": "Kernels are not culled: Configure this"}, {}), Code.NOT_SELECTED, "Configure this"),
+    "403": ((403, {"message": "Forbidden"}, {}), Code.TOKEN_REFUSED, "wants a token"),
+    "login": ((302, "", {"Location": "/login?next=x"}), Code.TOKEN_REFUSED, "wants a token"),
+    "moved": ((302, "", {"Location": "http://else.where/x?secret"}), Code.UNEXPECTED, "else.where/x,"),
+    "older": ((405, {"message": "Method Not Allowed"}, {}), Code.UNEXPECTED, "older than this command"),
+    "crash": ((500, "<html>", {}), Code.UNEXPECTED, "HTTP status 500"),
+    "no JSON": ((200, "hello", {}), Code.UNEXPECTED, "no JSON object"),
+    "a list": ((200, [1], {}), Code.UNEXPECTED, "no JSON object"),
+    "evil": ((400, {"message": "\x1b[2Jgone\n"}, {}), Code.REFUSED, " [2Jgone "),
+}
+
+
+@pytest.mark.parametrize(("answer", "code", "told"), FAILURES.values(), ids=FAILURES.keys())
+def test_each_refusal_has_its_code_and_its_line(double, capsys, answer, code, told):
+    """No traceback, no control characters, no query of a URL."""
+    double.instead["POST", "keep-alive"] = answer
+
+    assert main(["keep-alive", "4h"]) == code
+
+    text = said(capsys)
+    assert told in text
+    assert "\x1b" not in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("words", [["resume"], ["set"], ["set", "--reset"], ["keep-alive", "1h", "--kernel", "dead"]])
+def test_an_answer_of_another_shape_is_no_traceback(double, capsys, words):
+    """Exit code 9."""
+    for method, name in (("GET", "keep-alive"), ("GET", "settings"), ("DELETE", "settings"), ("GET", "status")):
+        double.instead[method, name] = (200, {"something": "else"}, {})
+
+    assert main(words) == Code.UNEXPECTED
+    assert "is not the one that this command knows" in said(capsys)
+
+
+def test_a_wrong_token_is_said(double, place, capsys):
+    """Exit code 8."""
+    double.token = "right"
+
+    assert main(["status", "--token", SECRET]) == Code.TOKEN_REFUSED
+    text = said(capsys)
+    assert "The token is wrong" in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("words", [["status"], ["keep-alive", "4h"], ["set"]])
+def test_a_missing_extension_is_told_from_a_wrong_url(capsys, words):
+    """Both are a 404; one has a Jupyter Server behind it."""
+    gone = {(method, name): (404, "<html>", {}) for method in ("GET", "POST") for name in ("status", "keep-alive")}
+    gone["GET", "settings"] = (404, "<html>", {})
+    with running(instead=gone) as double:
+        bare = main([*words, "--url", double.url])
+        double.instead["GET", "api"] = (404, "<html>", {})
+        wrong = main([*words, "--url", double.url])
+
+    assert (bare, wrong) == (Code.EXTENSION_MISSING, Code.NO_SERVER)
+    text = said(capsys)
+    assert "extension culling_manager is missing" in text
+    assert "No Jupyter Server has this base URL" in text
+
+
+def test_silence_and_nonsense_are_told_apart(capsys):
+    """Nothing listens; somebody listens and says nothing; somebody speaks something else."""
+    with socket.socket() as quiet:
+        quiet.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{quiet.getsockname()[1]}/"
+        closed = main(["status", "--url", url])
+        quiet.listen()
+        silent = main(["status", "--url", url, "--timeout", "0.1"])
+
+    assert (closed, silent) == (Code.NO_SERVER, Code.NO_ANSWER)
+    text = said(capsys)
+    assert "Nothing listens there." in text
+    assert "No answer within 0.1 s" in text
+
+
+def test_no_proxy_is_shown_the_token(double, monkeypatch):
+    """Whatever the environment says."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+    assert main(["status"]) == 0
+
+
+@pytest.mark.parametrize("words", [["nonsense"], [], ["status", "--stat"], ["set", "--idle-timeout", "nan"]])
+def test_wrong_usage_ends_with_2(words):
+    """As argparse does it."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+
+    assert ended.value.code == 2
+
+
+def test_every_exit_code_is_in_the_help(capsys):
+    """Scripts rely on them."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+
+    text = said(capsys)
+    assert all(f"  {code:d}  " in text for code in Code)
+
+
+# -- words -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("18:30", "2026-06-01T18:30:00+02:00"),
+        ("14:30", "2026-06-02T14:30:00+02:00"),
+        ("7:05", "2026-06-02T07:05:00+02:00"),
+        ("14:30:01", "2026-06-01T14:30:01+02:00"),
+        ("2026-12-24T18:00", "2026-12-24T18:00:00+01:00"),
+        ("2026-06-01T18:30:00Z", "2026-06-01T20:30:00+02:00"),
+    ],
+)
+def test_until_is_the_next_such_time_here(text, expected):
+    """The very minute that it is now is tomorrow's; a date has the offset of that date."""
+    assert until_iso(text, NOON) == expected
+
+
+def test_until_knows_when_clocks_change_over_night():
+    """18:30 on the day after the change has the new offset."""
+    before = datetime(2026, 10, 24, 20, 0, tzinfo=timezone.utc)
+
+    assert until_iso("18:30", before) == "2026-10-25T18:30:00+01:00"
+
+
+@given(st.text(max_size=12))
+def test_until_is_a_time_or_refused(text):
+    """Nothing else is raised."""
+    with suppress(SettingError):
+        assert datetime.fromisoformat(until_iso(text, NOON)).utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    ("days", "words"), [(0, "14:30"), (1, "Tue 14:30"), (-1, "Sun 14:30"), (9, "2026-06-10 14:30")]
+)
+def test_times_are_as_short_as_they_can_be(days, words):
+    """The day only when it is another one."""
+    assert clock(NOON.replace(day=1 + days) if days >= 0 else NOON.replace(month=5, day=31), NOON) == words
+
+
+def test_what_is_left_of_four_hours_a_moment_later_is_four_hours():
+    """Not 3 h 59 min."""
+    entry = {"kind": "all", "id": None, "until": "2026-06-01T16:29:59.200000Z"}
+
+    assert kept(entry, NOON) == "everything is kept until 18:30, for 4 h"

@@ -1,0 +1,401 @@
+"""`jupyter culling simulate`: the history's rules are the culler's, and the sums are right."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import random
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import SimpleNamespace
+
+import jupyter_server
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jupyter_events import EventLogger
+from rich.console import Console
+
+from culling_manager import cli_simulate
+from culling_manager.cli import main
+from culling_manager.cli_history import from_line, read_history
+from culling_manager.cli_servers import Code
+from culling_manager.decisions import Reason
+from culling_manager.events import CULLING, SETTINGS, register
+from culling_manager.policy import CullingPolicy
+from culling_manager.records import Kind
+from culling_manager.simulate import Event, EventType, simulate
+
+START = datetime(2026, 6, 1, 8, 0, tzinfo=timezone.utc)
+KERNEL, TERMINAL, APP = Kind.KERNEL, Kind.TERMINAL, Kind.APP
+
+
+def at(minutes: float) -> datetime:
+    """So many minutes after the start."""
+    return START + timedelta(minutes=minutes)
+
+
+def event(minutes: float, what: str, kind: Kind = KERNEL, identity: str = "k", **more) -> Event:
+    """One event."""
+    return Event(at=at(minutes), kind=kind, identity=identity, event=EventType(what), **more)
+
+
+def policy(minutes: float, **more) -> CullingPolicy:
+    """A policy with an idle timeout in minutes."""
+    return CullingPolicy(idle_timeout=minutes * 60, **more)
+
+
+def told(outlook) -> list[tuple[str, str, float, float, float | None]]:
+    """Each stop: kind, id, when, how much was given back, when it was used again (minutes, rounded)."""
+    return [
+        (
+            *(each.kind.value, each.identity, round((each.at - START).total_seconds() / 60, 3)),
+            round(each.given_back / 60, 3),
+            None if each.used_again is None else round((each.used_again - START).total_seconds() / 60, 3),
+        )
+        for each in outlook.stops
+    ]
+
+
+# -- one thing ---------------------------------------------------------------------------------------
+
+
+def test_a_kernel_is_stopped_just_after_its_deadline_until_it_really_ended():
+    """Idle since 10, due at 40, ended at 100: 60 minutes given back."""
+    history = [event(0, "started"), event(5, "busy"), event(10, "idle"), event(100, "ended")]
+
+    (stop,) = simulate(history, policy(30)).stops
+
+    assert stop.at - at(40) == timedelta(microseconds=1)
+    assert (stop.reason, round(stop.idle_seconds), round(stop.given_back)) == (Reason.IDLE, 1800, 3600)
+    assert stop.used_again is None
+
+
+def test_what_is_used_again_is_regretted_and_starts_anew():
+    """Each time that it would have been missed is a stop of its own."""
+    history = [event(0, "started"), event(50, "busy"), event(55, "idle"), event(100, "activity"), event(110, "ended")]
+
+    outlook = simulate(history, policy(30))
+
+    assert told(outlook) == [("kernel", "k", 30, 20, 50), ("kernel", "k", 85, 15, 100)]
+    assert len(outlook.regretted) == 2
+
+
+def test_use_at_the_very_deadline_is_in_time():
+    """Strictly after it, as in the rules."""
+    assert simulate([event(0, "started"), event(30, "activity"), event(60, "ended")], policy(30)).stops == ()
+
+
+def test_a_busy_kernel_is_kept_however_long_and_a_busy_timeout_ends_that():
+    """A kernel that would have been stopped at work is regretted when its work really ended."""
+    history = [event(0, "started"), event(0, "busy"), event(600, "idle"), event(601, "ended")]
+
+    assert simulate(history, policy(30)).stops == ()
+    (stop,) = simulate(history, policy(30, busy_timeout=7200.0)).stops
+    assert (stop.reason, stop.at > at(120), stop.used_again) == (Reason.BUSY_TOO_LONG, True, at(600))
+
+
+def test_an_open_tab_keeps_only_where_it_is_told_to():
+    """With `cull_connected` False from the moment that it is closed on."""
+    history = [event(0, "started"), event(1, "connected"), event(90, "disconnected"), event(200, "ended")]
+
+    assert told(simulate(history, policy(30))) == [("kernel", "k", 30, 170, None)]
+    assert told(simulate(history, policy(30, cull_connected=False))) == [("kernel", "k", 90, 110, None)]
+
+
+def test_a_kernelspecs_own_timeout_and_a_grace_are_heeded():
+    """The record carries them, the rules know them."""
+    own = [event(0, "started", idle_timeout=600.0), event(60, "ended")]
+    long = [event(0, "busy"), event(60, "idle"), event(300, "ended")]
+
+    assert told(simulate(own, policy(30))) == [("kernel", "k", 10, 50, None)]
+    assert told(simulate(long, policy(30, grace=7200.0, long_run=600.0))) == [("kernel", "k", 180, 120, None)]
+
+
+def test_terminals_have_a_timeout_of_their_own_or_are_kept():
+    """As configured."""
+    history = [event(0, "started", TERMINAL, "1"), event(100, "ended", TERMINAL, "1")]
+
+    assert told(simulate(history, policy(30, terminal_idle_timeout=3600.0))) == [("terminal", "1", 60, 40, None)]
+    assert simulate(history, policy(30, keep_terminals=True)).stops == ()
+
+
+def test_a_history_may_go_on_after_its_last_event():
+    """Until then whatever is there stays there."""
+    history = [event(0, "started")]
+
+    assert simulate(history, policy(30)).stops == ()
+    assert told(simulate(history, policy(30), at(100))) == [("kernel", "k", 30, 70, None)]
+
+
+# -- apps --------------------------------------------------------------------------------------------
+
+ON = {"app": "a"}
+
+
+def test_an_app_goes_with_its_last_kernel():
+    """In the same pass, after its kernels; the first one's end does not matter."""
+    history = [
+        *(event(0, "started", APP, "a"), event(0, "started", **ON), event(20, "started", identity="l", **ON)),
+        event(200, "ended", APP, "a"),
+    ]
+
+    assert told(simulate(history, policy(30))) == [
+        ("kernel", "k", 30, 170, None),
+        ("kernel", "l", 50, 150, None),
+        ("app", "a", 50, 150, None),
+    ]
+
+
+@pytest.mark.parametrize("app", ["a", None])
+def test_whatever_is_kept_keeps_its_app_also_where_nobody_knows_on_which_it_runs(app):
+    """Doubt keeps; and it is kept no longer than that."""
+    history = [event(0, "started", APP, "a"), event(0, "busy", app=app), event(90, "idle"), event(200, "ended")]
+
+    assert told(simulate(history, policy(30))) == [("kernel", "k", 120, 80, None), ("app", "a", 120, 80, None)]
+
+
+def test_a_kernel_that_somebody_ends_or_starts_is_use_of_its_app():
+    """As it is for the culler; and an app that is gone by then is missed."""
+    history = [
+        *(event(0, "started", APP, "a"), event(0, "started", **ON), event(20, "ended")),
+        *(event(100, "started", identity="l", **ON), event(110, "ended", identity="l"), event(130, "ended", APP, "a")),
+    ]
+
+    assert told(simulate(history, policy(30))) == [("app", "a", 50, 50, 100)]
+
+
+def test_saved_documents_are_use_of_every_app():
+    """Whoever writes text without a kernel is there."""
+    saved = [Event(at=at(each), kind=APP, identity=None, event=EventType.ACTIVITY) for each in (20, 40)]
+
+    assert told(simulate([event(0, "started", APP, "a"), *saved], policy(30), at(100))) == [("app", "a", 70, 30, None)]
+
+
+# -- laws --------------------------------------------------------------------------------------------
+
+
+def days() -> st.SearchStrategy[list[Event]]:
+    """Histories of a few kernels and terminals on an app, in no order, with whole minutes."""
+    kinds = st.sampled_from([(KERNEL, "k"), (KERNEL, "l"), (TERMINAL, "1"), (APP, "a")])
+    what = st.sampled_from([each.value for each in EventType])
+    one = st.builds(
+        lambda minute, thing, what, app: event(minute, what, *thing, app=app),
+        *(st.integers(0, 600), kinds, what, st.sampled_from([None, "a"])),
+    )
+    return st.lists(one, max_size=30)
+
+
+@given(days(), st.integers(1, 200))
+def test_nothing_in_use_is_ever_stopped(history, minutes):
+    """Before each stop there is a whole timeout without any use of it; busy kernels and their app are left alone."""
+    ordered = sorted(history, key=lambda each: each.at)
+
+    for stop in simulate(history, policy(minutes), at(2000)).stops:
+        mine = [each for each in ordered if (each.kind, each.identity) == (stop.kind, stop.identity)]
+        before = [each for each in mine if stop.at - timedelta(minutes=minutes) <= each.at < stop.at]
+        assert {each.event for each in before} <= {EventType.CONNECTED, EventType.DISCONNECTED}
+        assert stop.given_back >= 0
+        assert stop.used_again is None or stop.used_again >= stop.at
+
+
+@given(days(), st.integers(1, 100), st.integers(1, 100))
+def test_a_longer_timeout_never_gives_more_kernel_time_back(history, minutes, more):
+    """Nor terminal time."""
+    short, long = (simulate(history, policy(each), at(2000)) for each in (minutes, minutes + more))
+
+    for kind in (KERNEL, TERMINAL):
+        assert long.given_back(kind) <= short.given_back(kind) + 1e-3
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=20), st.integers(1, 200))
+def test_one_kernel_is_stopped_once_for_each_gap_that_is_too_long(gaps, minutes):
+    """Counted without a simulation."""
+    times = [sum(gaps[:each]) for each in range(len(gaps) + 1)]
+    history = [event(0, "started"), *(event(each, "activity") for each in times[1:])]
+
+    outlook = simulate(history, policy(minutes))
+
+    too_long = [gap - minutes for gap in gaps if gap > minutes]
+    assert [round(each.given_back / 60, 3) for each in outlook.stops] == too_long
+    assert len(outlook.regretted) == len(too_long)
+
+
+def test_order_in_the_file_does_not_matter():
+    """Logs of several servers may be put together."""
+    history = [event(minute, what) for minute, what in ((0, "started"), (50, "busy"), (60, "idle"), (200, "ended"))]
+    expected = told(simulate(history, policy(30)))
+    random.Random(1).shuffle(history)
+
+    assert told(simulate(history, policy(30))) == expected
+
+
+def test_a_month_of_a_hundred_kernels_is_lived_in_steps_and_not_in_seconds():
+    """20,000 events; each costs a look at what it is about, not at everything."""
+    history = [event(0, "started", APP, "a")]
+    for number in range(20_000):
+        history.append(event(number * 2, ("busy", "idle", "activity")[number % 3], identity=f"k{number % 100}", **ON))
+
+    outlook = simulate(history, policy(60))
+
+    assert len(outlook.of(KERNEL)) > 100
+
+
+# -- reading -----------------------------------------------------------------------------------------
+
+
+def line(**more) -> dict[str, object]:
+    """One line of a history."""
+    return {"at": "2026-06-01T08:00:00Z", "kind": "kernel", "id": "k", "event": "busy"} | more
+
+
+def test_a_line_becomes_an_event():
+    """Every field."""
+    assert from_line(line(name="python3", app="a", idle_timeout=60)) == Event(
+        at=START, kind=KERNEL, identity="k", event=EventType.BUSY, name="python3", app="a", idle_timeout=60.0
+    )
+
+
+BAD = {
+    "not JSON": ("{", "a JSON object"),
+    "a list": ("[]", "a JSON object"),
+    "not UTF-8": (b"\xff", "a JSON object"),
+    "deep": ("[" * 100_000, "a JSON object"),
+    "no time": (line(at=None), "at = None"),
+    "no zone": (line(at="2026-06-01T08:00:00"), "a time with its zone"),
+    "no such day": (line(at="2026-06-41T08:00:00Z"), "2026-06-41"),
+    "kind": (line(kind="pod"), "one of kernel, terminal, app"),
+    "event": (line(event=["x"]), "one of started, busy"),
+    "id": (line(id=""), "id = ''"),
+    "name": (line(name=7), "name = 7"),
+    "timeout": (line(idle_timeout=-1), "0 or more"),
+    "log without time": ({"__schema__": "x/jupyter_server/kernel_actions/v1"}, "__timestamp__"),
+}
+
+
+@pytest.mark.parametrize(("bad", "words"), BAD.values(), ids=BAD.keys())
+def test_a_bad_line_is_named_with_its_value_and_what_is_accepted(tmp_path, capsys, bad, words):
+    """File, line, value; exit code 1."""
+    path = tmp_path / "history.jsonl"
+    raw = bad if isinstance(bad, bytes) else (bad if isinstance(bad, str) else json.dumps(bad)).encode()
+    path.write_bytes(json.dumps(line()).encode() + b"\n\n" + raw + b"\n")
+
+    assert main(["simulate", str(path)]) == Code.REFUSED
+
+    text = capsys.readouterr().err
+    assert f"{path}, line 3: " in text
+    assert words in text
+
+
+def test_a_missing_file_and_bad_settings_are_said(tmp_path, capsys):
+    """Exit codes 1 and 2."""
+    path = tmp_path / "history.jsonl"
+    path.write_text(json.dumps(line()))
+
+    assert main(["simulate", str(tmp_path / "none")]) == Code.REFUSED
+    assert main(["simulate", str(path), "--idle-timeout", "-1"]) == Code.USAGE
+    assert main(["simulate", str(path), "--until", "soon"]) == Code.USAGE
+    text = capsys.readouterr().err
+    assert "none cannot be read: No such file" in text
+    assert "--idle-timeout = -1.0 is not accepted" in text
+
+
+def test_a_real_event_log_can_be_read(tmp_path):
+    """As jupyter_events writes it: jupyter_server's own schemas, and ours; what else there is, is counted."""
+    schemas = Path(jupyter_server.__path__[0]) / "event_schemas"
+    path = tmp_path / "events.log"
+    bus = EventLogger(handlers=[logging.FileHandler(path)])
+    for name in ("kernel_actions", "contents_service"):
+        bus.register_event_schema(schemas / name / "v1.yaml")
+    register(SimpleNamespace(event_logger=bus))
+    server = "https://events.jupyter.org/jupyter_server/"
+    more = {"kind": "kernel", "identity": "k", "detail": "", "name": "python3", "due_at": None}
+
+    def emit(minutes, schema, **data):
+        bus.emit(schema_id=schema, data=data, timestamp_override=at(minutes))
+
+    async def record():
+        emit(0, f"{server}kernel_actions/v1", action="start", kernel_id="k", kernel_name="python3", msg="started")
+        emit(10, f"{server}contents_service/v1", action="save", path="a.ipynb")
+        emit(11, f"{server}contents_service/v1", action="get", path="a.ipynb")
+        emit(50, CULLING, action="warned", reason="active", idle_seconds=600.0, **more)
+        emit(60, CULLING, action="kept", reason="at work", idle_seconds=1200.0, **more)
+        emit(120, CULLING, action="culled", reason="idle", idle_seconds=3600.0, **more)
+        emit(121, SETTINGS, action="reset", asked_by="alice", idle_time=60.0, keep_terminals=False, saved=False)
+
+    asyncio.run(record())
+    history = read_history(str(path))
+
+    assert (history.skipped, history.culled) == (2, 1)
+    assert told(simulate(history.events, policy(30))) == [("kernel", "k", 30, 10, 40), ("kernel", "k", 90, 30, None)]
+
+
+# -- telling -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A morning with one kernel that came back after 45 minutes."""
+    path = tmp_path / "history.jsonl"
+    lines = [("08:00", "started"), ("08:10", "busy"), ("08:15", "idle"), ("09:00", "busy"), ("09:05", "idle")]
+    found = [line(at=f"2026-06-01T{clock}:00Z", event=what, id="1a2b3c4d-5e6f") for clock, what in lines]
+    path.write_text("".join(json.dumps(each) + "\n" for each in found))
+    return path
+
+
+def test_timeouts_stand_side_by_side(recorded, capsys, monkeypatch):
+    """What, when, how long idle, when it was missed, and the sums."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    words = ["--idle-timeout", "30", "--idle-timeout", "60", "--until", "2026-06-01T12:00:00Z"]
+    assert main(["simulate", str(recorded), *words]) == 0
+
+    text = capsys.readouterr().out
+    rows = {part[:22].strip(): part[22:] for part in text.splitlines()}
+    assert "idle 30 min" in rows["stopped at, idle for"]
+    assert "used 15 min later" in text
+    assert "2, 2 h 40 min" in rows["kernels, given back"]
+    assert "1, 1 h 55 min" in rows["kernels, given back"]
+    assert "1 (50 %)" in rows["of all, used again"]
+
+
+def test_as_json_everything_has_its_number(recorded, capsys):
+    """Seconds, and ISO 8601."""
+    assert main(["simulate", str(recorded), "--idle-timeout", "30", "--json"]) == 0
+
+    found = json.loads(capsys.readouterr().out)
+    (one,) = found["policies"]
+    (stop,) = one["stops"]
+    assert (found["events"], one["idle_timeout"], one["stopped"], one["regretted"]) == (5, 1800.0, 1, 1)
+    assert (stop["id"], stop["used_again"]) == ("1a2b3c4d-5e6f", "2026-06-01T09:00:00.000000Z")
+    assert round(one["given_back"]["kernel"]) == 900
+
+
+def test_without_rich_and_for_an_empty_history_there_are_words(recorded, capsys, monkeypatch):
+    """No traceback, no colours."""
+    monkeypatch.setitem(__import__("sys").modules, "rich.console", None)
+
+    main(["simulate", str(recorded), "--totals"])
+    recorded.write_text("\n")
+    main(["simulate", str(recorded)])
+
+    text = capsys.readouterr().out
+    assert "kernels, given back" in text
+    assert "1a2b3c4d" not in text
+    assert "Nothing in this history" in text
+
+
+@pytest.mark.parametrize(("width", "tables"), [(80, 2), (120, 1), (40, 4)])
+def test_policies_that_find_no_room_get_a_table_below(recorded, width, tables):
+    """Never a line that is wider than the terminal."""
+    console = Console(width=width, record=True, highlight=False, file=io.StringIO())
+    history = read_history(str(recorded))
+    outlooks = [simulate(history.events, policy(each), at(600)) for each in cli_simulate.USUAL]
+
+    cli_simulate.print_outlooks(outlooks, cli_simulate.things(outlooks), console)
+
+    text = console.export_text()
+    assert text.count("of all, used again") == tables
+    assert max(map(len, text.splitlines())) <= width
