@@ -207,6 +207,8 @@ class AppSource:
         async with self._fetching:
             if not self._is_fresh(asked_at):
                 await self._fetch()
+        residents = self._residents_of(record.identity, self.culler.now())
+        await self.residents.ask_silent(resident for resident, decision in residents if decision.cull)
         try:
             self.listed[record.identity] = fresh = await self._in_time(
                 self.apps.look_again(self.listed[record.identity])

@@ -241,6 +241,19 @@ class GatewayKernelSource(KernelSource):
         found = spec.get("spec", {}) if isinstance(spec, dict) else {}
         return dict(found.get("metadata") or {})
 
+    async def is_at_work(self, identity: str) -> bool:
+        """Whether a kernel that this server did not start works although its state does not show it.
+
+        Raises
+        ------
+        ReadError
+            When the gateway cannot tell.
+        """
+        try:
+            return await remote_at_work(identity)
+        except Exception as error:
+            raise ReadError(f"kernel {identity} on the gateway cannot be asked: {_public(error)}") from error
+
     async def confirm(self, record: KernelRecord) -> None:
         """Let a request that was just forwarded show, fetch this kernel's model, and ask one that was never heard.
 

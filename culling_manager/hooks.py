@@ -34,7 +34,7 @@ def load_hook(name: str, value: Any) -> Callable[[Record, Decision], Any] | None
         module, _, attribute = value.replace(":", ".").rpartition(".")
         try:
             found = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:  # importing somebody's module may raise anything
             raise SettingError(name, value, f"{ACCEPTED}; importing it failed: {error}") from error
     if not callable(found):
         raise SettingError(name, value, ACCEPTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -19,6 +20,7 @@ from .guards import join_guard
 from .kernelsource import KernelSource
 from .records import Kind
 from .settings import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, configured
+from .signals.table import MARKER, owner
 
 
 class CullingKernelManager(AsyncMappingKernelManager):
@@ -195,6 +197,13 @@ class CullingKernelManager(AsyncMappingKernelManager):
         """Which requests count as use; jupyter_server has a say in that since 2.15."""
         found: Callable[[str], bool] = getattr(self, "track_message_type", lambda kind: kind not in NO_USE)
         return found
+
+    def pre_start_kernel(self, kernel_name: str | None, kwargs: Any) -> Any:
+        """Get a local kernel ready to start, and mark its environment, by which jobs that it detaches are told."""
+        manager, kernel_name, kernel_id = super().pre_start_kernel(kernel_name, kwargs)
+        env = os.environ if kwargs.get("env") is None else kwargs["env"]
+        kwargs["env"] = {**env, MARKER: owner(Kind.KERNEL, kernel_id, os.getpid())}
+        return manager, kernel_name, kernel_id
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel as upstream does; one that turns 'dead' is culled at once."""

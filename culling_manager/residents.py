@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .decisions import Decision, Reason, decide_kernel, decide_terminal
+from .decisions import QUIET_STATES, Decision, Reason, decide_kernel, decide_terminal
 from .errors import ReadError
 from .records import AppRecord, KernelRecord, Kind, Record, TerminalRecord, utc
 
@@ -89,6 +89,22 @@ class Residents:
         if self.is_ours(record):
             kind = Kind.TERMINAL if isinstance(record, TerminalRecord) else Kind.KERNEL
             await self.culler.consider(kind, record.identity)
+
+    async def ask_silent(self, records: Iterable[Resident]) -> None:
+        """Ask kernels of others that were never heard whether they work, as ours are; one that does is busy.
+
+        Raises
+        ------
+        ReadError
+            When that cannot be told.
+        """
+        watch = self.culler.watches.get(Kind.KERNEL)
+        ask = getattr(None if watch is None else watch.source, "is_at_work", None)
+        for record in records:
+            silent = isinstance(record, KernelRecord) and record.state in QUIET_STATES - {"idle"}
+            if ask is not None and silent and record.identity in self.strangers and await ask(record.identity):
+                known = self.strangers[record.identity]
+                self.strangers[record.identity] = replace(known, state="busy", last_activity=self.culler.now())
 
     async def meet_strangers(self, name: str) -> None:
         """Fetch the kernels on the gateway that are not ours; one that has gone was in use until now.

@@ -48,7 +48,10 @@ MAY_IMPORT = {
     "settings": {"policy", "errors"},
     "activity": set(),
     "kernelsource": {"activity", "records", "policy", "decisions", "errors", "settings", "source"},
-    "kernels": {"activity", "appsource", "kernelsource", "culler", "records", "errors", "guards", "settings"},
+    "kernels": {
+        *("activity", "appsource", "kernelsource", "culler", "records", "errors", "guards", "settings"),
+        "signals.table",
+    },
     "gateway": {"kernels", "kernelsource", "decisions", "errors", "policy", "records", "source"},
     "terminals": {"culler", "records", "policy", "decisions", "errors", "guards", "settings", "source"},
     "handlers": {"report", "errors"},

@@ -26,6 +26,7 @@ from culling_manager.errors import CullingError
 from culling_manager.kernelsource import KernelSource
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind, Result
+from culling_manager.signals.table import MARKER
 from culling_manager.source import KEPT
 from tests.conftest import until
 
@@ -221,6 +222,7 @@ def test_settings_at_run_time_reach_the_policy_at_once():
         "initialize_culler",
         "cull_kernels",
         "cull_kernel_if_idle",
+        "pre_start_kernel",
         "start_watching_activity",
         "notify_disconnect",
         "remove_kernel",
@@ -232,6 +234,28 @@ def test_settings_at_run_time_reach_the_policy_at_once():
 def test_the_method_of_upstream_that_we_override_or_call_is_there(name):
     """An override of a method that upstream no longer calls would be silent."""
     assert callable(getattr(AsyncMappingKernelManager, name))
+
+
+def test_a_kernels_environment_says_whose_it_is(run, monkeypatch):
+    """With what the server's has, or what was asked for; and again after a restart."""
+    monkeypatch.setenv("FROM_SERVER", "yes")
+
+    async def check():
+        async with Kernels() as kernels:
+            first, second = await kernels.start(), await kernels.start(env={**os.environ, "ASKED": "for"})
+            await kernels.manager.restart_kernel(first)
+            found = []
+            for kernel_id in (first, second):
+                pid = kernels.manager.get_kernel(kernel_id).provisioner.pid
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    found.append(dict(line.split("=", 1) for line in file.read().decode().split("\0") if line))
+            return [first, second], found
+
+    ids, found = run(check())
+
+    assert [each[MARKER] for each in found] == [f"{os.getpid()}:kernel:{kernel_id}" for kernel_id in ids]
+    assert [each["FROM_SERVER"] for each in found] == ["yes", "yes"]
+    assert found[1]["ASKED"] == "for"
 
 
 def test_the_attributes_of_upstream_that_we_read_are_there(run):
