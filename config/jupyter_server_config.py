@@ -48,6 +48,17 @@ c.CullingKernelManager.idle_timeout = 120
 # Minutes after which a kernel that is busy without a break is shut down, however fresh its output. 0: never.
 # c.CullingKernelManager.busy_timeout = 0
 
+# Minutes ahead of a deadline at which a warning is given, at most half the timeout. 0: none.
+# c.CullingKernelManager.warn_before = 5
+
+# The longest time (minutes) for which users may ask that something is kept. 0: no bound.
+# c.CullingKernelManager.max_keep_alive = 1440
+
+# A run of long_run minutes or longer has results: its kernel is kept for grace minutes at least after it has ended.
+# grace = 0: off.
+# c.CullingKernelManager.grace = 0
+# c.CullingKernelManager.long_run = 10
+
 # Heartbeat (seconds): the longest time between two looks. Deadlines are met exactly, not at heartbeats.
 # 0 or less is replaced by 10, with a warning.
 # c.CullingKernelManager.cull_interval = 10
@@ -85,6 +96,9 @@ c.CullingKernelManager.idle_timeout = 120
 # Whether terminals are left alone. True: no terminal is ever terminated for being idle.
 c.CullingTerminalManager.keep_terminals = False
 
+# Whether users may not change keep_terminals at run time. False: they may.
+# c.CullingTerminalManager.keep_terminals_fixed = False
+
 # Minutes without output after which a terminal is terminated. 0: no terminal is. None: the kernels' idle_timeout.
 # c.CullingTerminalManager.idle_timeout = None
 
@@ -94,3 +108,22 @@ c.CullingTerminalManager.keep_terminals = False
 # Jupyter's own idle timeout for terminals (seconds; 0 or less: no terminal is terminated). It counts where idle_timeout
 # is not configured for them; if both are there, idle_timeout wins and a warning says so.
 # c.CullingTerminalManager.cull_inactive_timeout = 0
+
+# -- what is asked before something is stopped -----------------------------------------------------
+
+# Activity signals see use that Jupyter does not: processes that use CPU, disk or network, GPUs, remote editors, saved
+# documents. ["*"] asks every one that is installed, [] none. See the README for the settings of each.
+# c.Signals.names = ["processes", "gpu", "stamp_file", "documents"]
+
+# A process at work uses more than this share of a core, or reads and writes more than this (bytes per second).
+# c.ProcessSignal.cpu_share = 0.05
+# c.ProcessSignal.io_rate = 20000
+
+# A callable, or its import name, that is called before a kernel or terminal is shut down or an app is deleted; it may
+# take hook_seconds, and may answer until when it wants the thing kept. One that fails keeps, or with "cull" does not.
+# c.Safeguards.pre_cull_hook = None
+# c.Safeguards.hook_seconds = 30
+# c.Safeguards.hook_failure = "keep"
+
+# Whether SageMaker's native idle shutdown is held off while something is kept that it cannot see.
+# c.SpaceApp.hold_native_shutdown = False

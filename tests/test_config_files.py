@@ -23,6 +23,9 @@ from traitlets.config import Config
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 
 from culling_manager import CullingKernelManager, CullingTerminalManager, GatewayCullingKernelManager
+from culling_manager.apps import SpaceApp
+from culling_manager.guards import Safeguards
+from culling_manager.signals import ProcessSignal, Signals
 
 CONFIG = Path(__file__).parents[1] / "config"
 PYTHON = CONFIG / "jupyter_server_config.py"
@@ -36,6 +39,10 @@ DOCUMENTED = {
         "min_idle_timeout": 0,
         "max_idle_timeout": 0,
         "busy_timeout": 0,
+        "warn_before": 5,
+        "max_keep_alive": 1440,
+        "grace": 0,
+        "long_run": 10,
         "cull_interval": 10,
         "cull_connected": True,
         "cull_busy": False,
@@ -167,11 +174,13 @@ def test_every_line_that_is_commented_out_shows_a_default(tmp_path: Path) -> Non
 
     config = load(everything)
 
-    for cls in (CullingKernelManager, CullingTerminalManager):
-        section = dict(config[cls.__name__])
+    asked = (Safeguards, Signals, ProcessSignal, SpaceApp)
+    for cls in (CullingKernelManager, CullingTerminalManager, *asked):
+        section, documented = dict(config[cls.__name__]), DOCUMENTED.get(cls.__name__, {})
         defaults = {name: cls.class_traits()[name].default() for name in section}
+        assert section
         assert section == defaults
-        assert {name: section[name] for name in DOCUMENTED[cls.__name__]} == DOCUMENTED[cls.__name__]
+        assert {name: section[name] for name in documented} == documented
 
 
 @pytest.mark.parametrize("cls", [CullingKernelManager, CullingTerminalManager, GatewayCullingKernelManager])

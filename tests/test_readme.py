@@ -10,7 +10,14 @@ import pytest
 from traitlets.config import Config, LoggingConfigurable
 
 from culling_manager import CullingKernelManager, CullingTerminalManager
+from culling_manager.apps import SpaceApp
 from culling_manager.apps.auto import make
+from culling_manager.culler import IdleCuller
+from culling_manager.guards import Safeguards
+from culling_manager.metrics import CullingCollector
+from culling_manager.signals import GpuSignal, ProcessSignal, Signals, StampFileSignal
+
+ASKED = (Safeguards, Signals, ProcessSignal, GpuSignal, StampFileSignal, SpaceApp)
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -33,12 +40,38 @@ def test_the_configuration_block_loads_and_names_real_settings():
         assert set(found[ours.__name__]) <= set(ours.class_traits(config=True))
 
 
-@pytest.mark.parametrize("ours", [CullingKernelManager, CullingTerminalManager])
+@pytest.mark.parametrize("ours", [CullingKernelManager, CullingTerminalManager, *ASKED])
 def test_every_setting_of_ours_has_its_line_in_the_tables(ours):
     """A new trait without a word in the README fails here."""
     own = {name for name in vars(ours) | vars(ours.__mro__[1]) if name in ours.class_traits(config=True)}
 
-    assert {name for name in own if f"`{name}`" not in README} == set()
+    assert own
+    assert {name for name in own if f"`{name}`" not in README and f"`{ours.__name__}.{name}`" not in README} == set()
+
+
+def test_the_signal_of_the_readme_is_one(tmp_path):
+    """A class with one method; its sentence or nothing."""
+    (block,) = [block for block in blocks("python") if "class BuildSignal" in block]
+    lock = tmp_path / "build.lock"
+    found = {"__name__": "readme"}
+    exec(compile(block.replace("/tmp/build.lock", str(lock)), "README.md", "exec"), found)
+    signal = found["BuildSignal"]()
+
+    before = asyncio.run(signal.check(None))
+    lock.touch()
+
+    assert (before, asyncio.run(signal.check(None))) == (None, "a build is running")
+
+
+def test_the_metrics_of_the_readme_are_those_that_there_are():
+    """A name that somebody builds a dashboard on."""
+    collector = CullingCollector()
+    collector.add(IdleCuller())
+    names = {sample for family in collector.collect() for sample in (family.name, f"{family.name}_total")}
+    written = set(re.findall(r"`(culling_[a-z_]+)`", README)) - {"culling_manager"}
+
+    assert len(written) >= 9
+    assert {name for name in written if name not in names} == set()
 
 
 def test_the_app_manager_of_the_readme_is_one_and_short():
