@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .bridge import Bridge
 from .decisions import (
     IN_SERVICE,
     Decision,
@@ -333,5 +332,7 @@ def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:
     culler.neighbours = source = AppSource(apps, culler)
     if not isinstance(apps, NoApps) or apps.again is not None:
         culler.attach(source)
+        from .bridge import Bridge
+
         wanted = lambda: getattr(source.apps, "hold_native_shutdown", False)  # noqa: E731
         culler.beats.append(Bridge(culler, wanted, kernel_manager).beat)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: How often (seconds) what activity signals found in use is looked at again.
 ASK_AGAIN_SECONDS = 60.0
 #: Reasons that end by themselves at `due_at`: then it is culled.
-ENDS_BY_ITSELF = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP})
+ENDS_BY_ITSELF = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP, Reason.BUSY})
 NOT_USED = Use()
 
 
@@ -58,9 +58,16 @@ class Attention:
 
     def ahead(self, timeout: float) -> timedelta:
         """How long before a deadline something is to be done about it: a warning, a question to the signals."""
+        return max(timedelta(seconds=self.culler.policy.warning(timeout)), self.lead(timeout))
+
+    def lead(self, timeout: float) -> timedelta:
+        """How long before a deadline the signals are asked: after the last use in any case."""
         guard = self.culler.guard
-        lead = 0.0 if guard is None else guard.lead_seconds
-        return timedelta(seconds=max(self.culler.policy.warning(timeout), min(lead, timeout / 2)))
+        return timedelta(seconds=0.0 if guard is None else min(guard.lead_seconds, timeout / 2))
+
+    def timeout(self, item: Item) -> float:
+        """Seconds of idleness after which an item is due."""
+        return self.source.timeout(item.record, self.culler.policy)
 
     def attend(self, item: Item, now: datetime) -> None:
         """Warn, take a warning back, ask the signals, each when it is time for it; and see when it is next."""
@@ -79,19 +86,15 @@ class Attention:
         if item.due_at is not None:
             found.append(item.due_at)
             if item.decision.reason in ENDS_BY_ITSELF:
-                timeout = self.source.timeout(item.record, self.culler.policy)
+                timeout = self.timeout(item)
                 found.append(item.due_at - timedelta(seconds=self.culler.policy.warning(timeout)))
-                found.append(item.due_at - self._lead())
+                found.append(item.due_at - self.lead(timeout))
         return found
-
-    def _lead(self) -> timedelta:
-        guard = self.culler.guard
-        return timedelta(seconds=0.0 if guard is None else guard.lead_seconds)
 
     def _warn(self, item: Item, now: datetime) -> None:
         """Warn once of a deadline that is near; take it back when it is not any more."""
         policy, decision = self.culler.policy, item.decision
-        ahead = policy.warning(self.source.timeout(item.record, policy))
+        ahead = policy.warning(self.timeout(item))
         near = decision.reason in ENDS_BY_ITSELF and item.due_at is not None and ahead > 0
         if near and item.due_at is not None and now >= item.due_at - timedelta(seconds=ahead):
             if item.warned_for is None and not policy.dry_run:
@@ -128,24 +131,25 @@ class Attention:
             return now >= asked_at + self._ask_again(item)
         if item.due_at is None or item.decision.reason not in ENDS_BY_ITSELF:
             return False
-        ask_at = item.due_at - self._lead()
+        ask_at = item.due_at - self.lead(self.timeout(item))
         return now >= ask_at and (asked_at is None or asked_at < ask_at)
 
     def _ask_again(self, item: Item) -> timedelta:
         """How long after an answer that it is in use it is asked about again."""
-        timeout = self.source.timeout(item.record, self.culler.policy)
-        return timedelta(seconds=min(ASK_AGAIN_SECONDS, timeout / 2))
+        return timedelta(seconds=min(ASK_AGAIN_SECONDS, self.timeout(item) / 2))
 
     async def ask(self, item: Item) -> None:
         """Ask the activity signals about it, and remember what they say."""
         guard, culler, identity = self.culler.guard, self.culler, item.record.identity
+        began = culler.now()
         try:
             if guard is not None:
                 found = await guard.ask(item.record, self.source.roots(identity))
                 now = culler.now()
                 known = [at for at in (item.use.used_at, found.used_at) if at is not None and at <= now]
                 in_use = found.used_by is not None or item.use.used_by is not None  # until now, as far as anyone knows
-                item.use = Use(used_by=found.used_by, used_at=now if in_use else max(known, default=None), asked_at=now)
+                used_at = now if in_use else max(known, default=None)
+                item.use = Use(used_by=found.used_by, used_at=used_at, asked_at=began)
         finally:
             item.asking, item.fingerprint = None, None
             culler.wake_soon(self.source.kind)

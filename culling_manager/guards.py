@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from traitlets import Any as AnyValue
@@ -61,7 +62,7 @@ class Safeguards(LoggingConfigurable):
         except SettingError as error:
             raise TraitError(str(error)) from None
 
-    @property
+    @cached_property
     def lead_seconds(self) -> float:
         """How long before a deadline the signals are to be asked; 0 when there is none."""
         signals = self.signals.signals.values()
@@ -135,4 +136,5 @@ def join_guard(culler: IdleCuller, manager: Any) -> None:
     if isinstance(known, Safeguards):
         known.signals.stop()
     guard.signals.start(server)
+    manager.log.debug("Culling: signals are asked %.2f s before a deadline", guard.lead_seconds)
     culler.guard = guard

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 0.035
 #: How long asking one thing to stop may take (seconds) before it counts as failed and is tried again later.
 STOP_LIMIT_SECONDS = 120.0
-#: How much older (seconds) the signals' answer may be than it has to be when something is culled on account of it.
+#: How much older (seconds) the signals' answer may be than planned when something is culled on account of it.
 ANSWER_SECONDS = 2.0
 #: Shutdowns of one kind that may be under way at the same time.
 CONCURRENT_STOPS = 128
@@ -152,7 +152,7 @@ class Watch:
         """Give what may be due, and when the first of all others may be: fresh activity only makes that later."""
         policy = self.culler.policy
         shortest = self._shortest_timeout()
-        ahead = self.attention.ahead(shortest or 0.0)
+        ahead, ahead_of = self.attention.ahead(shortest or 0.0), dict[float, timedelta]()
         cutoff = AT_ONCE if shortest is None else now + ahead - timedelta(seconds=shortest)
         nearest = NEVER
         oldest = now
@@ -162,7 +162,10 @@ class Watch:
                 suspects.append(identity)
                 continue
             if own is not None:
-                due_at = (now if last is KEPT else last) + timedelta(seconds=own) - self.attention.ahead(own)
+                left = ahead_of.get(own)
+                if left is None:
+                    left = ahead_of[own] = timedelta(seconds=own) - self.attention.ahead(own)
+                due_at = (now if last is KEPT else last) + left
                 if due_at < now or (last > now and last is not KEPT):
                     suspects.append(identity)
                 elif due_at < nearest:
@@ -373,8 +376,10 @@ class Watch:
         if item.asking is not None:
             await asyncio.wait([item.asking])
             return
-        asked_at, fresh = item.use.asked_at, self.culler.guard.lead_seconds + ANSWER_SECONDS
-        if asked_at is None or (self.culler.now() - asked_at).total_seconds() > fresh:
+        longest = self.attention.lead(self.attention.timeout(item)) + timedelta(seconds=ANSWER_SECONDS)
+        asked_at, used_at = item.use.asked_at, item.record.last_activity
+        old = asked_at is None or self.culler.now() - asked_at > longest
+        if old or (asked_at is not None and used_at is not None and asked_at < used_at):
             await self.attention.ask(item)
 
     async def _is_asked_to_wait(self, item: Item, decision: Decision) -> bool:

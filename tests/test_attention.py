@@ -432,3 +432,31 @@ async def test_a_listener_that_fails_stops_nothing(caplog):
     assert world.kernels.stopped == ["a"]
     assert world.actions() == ["warned", "culled"]
     assert "telling that kernel was warned failed" in caplog.text
+
+
+@scenario
+async def test_an_answer_from_before_the_last_use_does_not_count():
+    """With a timeout of a few seconds the last answer is young, and still says nothing of the job started since."""
+    world = World(idle_timeout=3.0)
+    await world.clock.run_for(2)
+    world.touch()
+    world.guard.at_work["a"] = "process train.py uses 98% of a core"
+
+    await world.clock.run_for(30)
+
+    assert world.kernels.stopped == []
+
+
+@scenario
+async def test_being_busy_too_long_is_warned_of_too():
+    """A runaway is somebody's work as well."""
+    world = World(busy_timeout=1200.0)
+    world.kernels.put("b", state="busy", busy_since=world.clock.wall)
+    world.culler.wake_soon(Kind.KERNEL)
+    await world.clock.run_for(1200 - WARN + 1)
+    warned = [(each.action, each.record.identity) for each in world.told]
+
+    await world.clock.run_for(WARN)
+
+    assert warned == [("warned", "b")]
+    assert world.kernels.stopped == ["b"]
