@@ -13,7 +13,12 @@ IN_WHEEL = [
     "culling_manager/kernels.py",
     "culling_manager/apps/space.py",
     "culling_manager/schemas/app.yaml",
+    "culling_manager/schemas/culling.yaml",
+    "culling_manager/schemas/openapi.json",
+    "culling_manager/schemas/settings.yaml",
     ".data/data/etc/jupyter/jupyter_server_config.d/culling_manager.json",
+    ".data/data/share/culling_manager/check_idle_timeout_configuration.py",
+    ".data/data/share/culling_manager/set-time-interval.sh",
     ".dist-info/licenses/LICENSE",
 ]
 IN_SDIST = [

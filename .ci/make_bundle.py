@@ -23,6 +23,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -202,20 +203,26 @@ def check(path: Path, wheel: Wheel) -> None:
 def collect(lock: list[Wheel], cache: Path) -> None:
     """Have each wheel of the lock in `cache`, with the right hash; only what is not there yet is fetched."""
     cache.mkdir(parents=True, exist_ok=True)
-    for python in PYTHONS:
-        wanted = [wheel for wheel in lock if python in wheel.pythons and not (cache / wheel.file).exists()]
-        if not wanted:
-            continue
-        say(f"fetching {len(wanted)} wheels for CPython {python}")
-        with tempfile.TemporaryDirectory(dir=cache) as temporary:
-            asked = Path(temporary, "requirements.txt")
-            # Without markers: pip would judge them by the Python that runs it.
-            asked.write_text("".join(f"{w.name}=={w.version} --hash=sha256:{w.sha256}\n" for w in wanted))
-            download(python, asked, Path(temporary, "got"))
-            for wheel in wanted:
-                Path(temporary, "got", wheel.file).replace(cache / wheel.file)
+    lacking = [wheel for wheel in lock if not (cache / wheel.file).exists()]
+    wanted = {python: [wheel for wheel in lacking if wheel.pythons[0] == python] for python in PYTHONS}
+    with ThreadPoolExecutor(max_workers=len(PYTHONS)) as pool:
+        list(pool.map(lambda python: fetch(python, wanted[python], cache), PYTHONS))
     for wheel in lock:
         check(cache / wheel.file, wheel)
+
+
+def fetch(python: str, wanted: list[Wheel], cache: Path) -> None:
+    """Fetch these wheels, which one Python can install, into `cache`."""
+    if not wanted:
+        return
+    say(f"fetching {len(wanted)} wheels for CPython {python}")
+    with tempfile.TemporaryDirectory(dir=cache) as temporary:
+        asked = Path(temporary, "requirements.txt")
+        # Without markers: pip would judge them by the Python that runs it.
+        asked.write_text("".join(f"{w.name}=={w.version} --hash=sha256:{w.sha256}\n" for w in wanted))
+        download(python, asked, Path(temporary, "got"))
+        for wheel in wanted:
+            Path(temporary, "got", wheel.file).replace(cache / wheel.file)
 
 
 # Our own wheel, and whether the others suffice for it

@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from .errors import CallError, SettingError
 from .fleet_calls import FleetCalls
 from .fleet_judge import from_log, unreachable, without_app
-from .fleet_logs import read_heartbeats
+from .fleet_logs import Heartbeats, read_heartbeats, read_streams
 from .fleet_presigned import USE_LOGS, Presigned
 from .fleet_records import Finding, FleetOptions, Reading, Source, State, Target
 from .fleet_report import EXIT_FAILED, FleetReport, summarise
@@ -35,6 +35,7 @@ __all__ = [
     "FleetCalls",
     "FleetOptions",
     "FleetReport",
+    "Heartbeats",
     "Listing",
     "Reading",
     "Source",
@@ -95,29 +96,52 @@ def check_batch(
     *,
     calls: FleetCalls | None = None,
     now: datetime | None = None,
-    heartbeats: Mapping[str, Reading] | None = None,
+    heartbeats: Heartbeats | None = None,
     tell: Tell | None = None,
 ) -> Batch:
     """Check these targets, each once. Never raises for what one of them, or AWS, does.
 
-    `heartbeats` (by log stream, from `read_heartbeats`) spares reading the log, where many batches share one reading.
+    `heartbeats` (from `read_heartbeats`) spares reading the log, where many batches share one reading; what that did
+    not come to is read here, stream by stream.
     """
     targets = tuple(targets)
     calls = calls or FleetCalls(options)
     now = now or datetime.now(timezone.utc)
     if options.source is Source.PRESIGNED:
         return _ask(targets, options, calls, now, tell)
+    beats = _beats(targets, options, calls, now, heartbeats, tell)
+    left = any(each.in_service and each.stream in beats.unread for each in targets)
+    findings = tuple(_heard(each, beats, options, now) for each in targets)
+    return Batch(findings=findings, problems=(beats.why,) if left else ())
+
+
+def _beats(
+    targets: tuple[Target, ...],
+    options: FleetOptions,
+    calls: FleetCalls,
+    now: datetime,
+    known: Heartbeats | None,
+    tell: Tell | None,
+) -> Heartbeats:
+    """What the log says of these targets, as far as it can be read."""
+    found = known.found if known else {}
+    left = [each for each in targets if known is None or each.stream in known.unread]
+    read = read_heartbeats if known is None else read_streams
     try:
-        found = read_heartbeats(calls, targets, options, now, tell) if heartbeats is None else heartbeats
+        more = read(calls, left, options, now, tell)
     except CallError as error:
-        words = f"The log group {options.log_group} cannot be read: {error}"
-        return Batch(findings=tuple(_unread(each, words) for each in targets), problems=(words,))
-    judged = (from_log(each, found.get(each.stream), options, now) if each.in_service else None for each in targets)
-    return Batch(findings=tuple(each or without_app(target) for each, target in zip(judged, targets, strict=True)))
+        why = f"The log group {options.log_group} cannot be read: {error}"
+        return Heartbeats(found=found, unread=frozenset(each.stream for each in left), why=why)
+    return Heartbeats(found={**found, **more.found}, unread=more.unread, why=more.why)
 
 
-def _unread(target: Target, words: str) -> Finding:
-    return unreachable(target, words) if target.in_service else without_app(target)
+def _heard(target: Target, beats: Heartbeats, options: FleetOptions, now: datetime) -> Finding:
+    """Judge by the log, in which nobody is looked for who has no running app."""
+    if not target.in_service:
+        return without_app(target)
+    if target.stream in beats.unread:
+        return unreachable(target, f"{beats.why}: whether its culler runs is not known.")
+    return from_log(target, beats.found.get(target.stream), options, now)
 
 
 def _ask(

@@ -19,6 +19,10 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 20
 
 
+class TimeOverError(CallError):
+    """Who asks has no time left to ask."""
+
+
 class Pacer:
     """Lets callers through one by one, `rate` per second at most and never in a burst; safe from many threads."""
 
@@ -47,10 +51,14 @@ _NO_URLS = _NoAuthorizedUrls()
 
 
 class FleetCalls:
-    """Calls to SageMaker and to CloudWatch Logs. Clients are made when first needed; `count` has every attempt."""
+    """Calls to SageMaker and to CloudWatch Logs. Clients are made when first needed; `count` has every attempt.
 
-    def __init__(self, options: FleetOptions) -> None:
+    After the `deadline` (of `time.monotonic`, in seconds; None: never) no attempt is begun; a retry is one, too.
+    """
+
+    def __init__(self, options: FleetOptions, deadline: float | None = None) -> None:
         self.count: Counter[str] = Counter()
+        self.deadline = deadline
         self._options = options
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -68,7 +76,7 @@ class FleetCalls:
         ------
         CallError
             When it fails for good; `DeniedError` when a permission is missing. Neither holds the original error, which
-            may quote what must not be told.
+            may quote what must not be told. `TimeOverError` after the deadline.
         """
         try:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
@@ -126,6 +134,8 @@ class FleetCalls:
         """What botocore calls before each attempt, the first and every retry."""
 
         def paced(event_name: str = "", **_: Any) -> None:
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                raise TimeOverError(f"there was no time left for {event_name.rpartition('.')[2]}")
             self._pacers[service].wait()
             with self._lock:
                 self.count[event_name.rpartition(".")[2]] += 1

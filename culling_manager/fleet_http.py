@@ -179,6 +179,8 @@ def _words(error: Exception) -> str:
 
 
 class _Plain(http.client.HTTPConnection):
+    """A connection that the visit can cut off."""
+
     def __init__(self, visit: Visit, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._visit = visit
@@ -188,14 +190,8 @@ class _Plain(http.client.HTTPConnection):
         self._visit.watch(self.sock)
 
 
-class _Tls(http.client.HTTPSConnection):
-    def __init__(self, visit: Visit, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._visit = visit
-
-    def connect(self) -> None:
-        super().connect()
-        self._visit.watch(self.sock)
+class _Tls(_Plain, http.client.HTTPSConnection):
+    """The same over TLS: what is watched is what `HTTPSConnection` has connected."""
 
 
 class _Handler(urllib.request.AbstractHTTPHandler):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ from .fleet import (
     FleetCalls,
     FleetOptions,
     FleetReport,
-    Reading,
+    Heartbeats,
     Source,
     Target,
     check_batch,
@@ -38,6 +39,12 @@ from .fleet_judge import unreachable, without_app
 LONGEST_MESSAGE = 250_000
 #: A batch has to be done before Lambda ends its worker after 900 seconds.
 LONGEST_BATCH_SECONDS = 600
+#: The log as a whole is searched no longer than this; then the workers go on, each in the streams of its own batch.
+LONGEST_SEARCH_SECONDS = 300
+#: So long before Lambda ends a function no call is begun any more, so that what was found can be stored.
+SPARE_SECONDS = 90
+#: Calls per second that a worker has at least.
+LEAST_RATE = 0.1
 #: SNS takes subjects of up to 100 characters.
 LONGEST_SUBJECT = 100
 
@@ -46,7 +53,8 @@ def list_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """List all targets, cut them into batches and store these; the items of the Distributed Map only name them.
 
     `event` is ``{"run": name}``; answers ``{"run", "key", "batches", "targets"}``. With the source *logs* the
-    heartbeats are read here, once for all, and go with the batches.
+    heartbeats are read here, once for all, and go with the batches; a log that is too large for that is left to the
+    workers.
 
     Raises
     ------
@@ -55,25 +63,37 @@ def list_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     SettingError
         When the settings leave the workers no time to check their batches.
     """
-    run, options = str(event["run"]), options_from(os.environ)
-    now, calls, store = datetime.now(timezone.utc), FleetCalls(options), Store()
+    run, options, store = str(event["run"]), options_from(os.environ), Store()
+    calls = FleetCalls(options, deadline(context))
     listing = list_targets(calls, options)
-    beats = {} if options.source is Source.PRESIGNED else read_heartbeats(calls, listing.targets, options, now)
+    beats, search = Heartbeats(), FleetCalls(options, deadline(context, LONGEST_SEARCH_SECONDS))
+    if options.source is Source.LOGS:
+        beats = read_heartbeats(search, listing.targets, options, datetime.now(timezone.utc))
     size = int(os.environ.get("BATCH_SIZE", "50"))
-    rate = rate_of_each(options, -(-len(listing.targets) // size), size)
+    rates = rates_of_each(options, -(-len(listing.targets) // size), size)
     items = []
     for number, batch in enumerate(cut(listing.targets, beats, size)):
         key = f"runs/{run}/batches/{number:06d}.json"
         store.put(key, batch)
-        items.append({"run": run, "number": number, "key": key, "rate": rate})
+        items.append({"run": run, "number": number, "key": key, **rates})
     store.put(f"runs/{run}/batches.json", items)
     found = {"domains": listing.domains, "problems": listing.problems, "notices": listing.notices}
-    store.put(f"runs/{run}/listing.json", {**found, "started_at": time.time(), "calls": dict(calls.count)})
+    counts = dict(calls.count + search.count)
+    store.put(f"runs/{run}/listing.json", {**found, "started_at": time.time(), "calls": counts})
     return {"run": run, "key": f"runs/{run}/batches.json", "batches": len(items), "targets": len(listing.targets)}
 
 
-def rate_of_each(options: FleetOptions, batches: int, size: int) -> float:
-    """Calls per second of each worker, so that all together keep the pace.
+def deadline(context: object, most: float = math.inf) -> float | None:
+    """When to begin no more calls (of `time.monotonic`): after `most` seconds, or SPARE_SECONDS before Lambda ends us.
+
+    None for never, where nothing says when that is.
+    """
+    left = getattr(context, "get_remaining_time_in_millis", lambda: math.inf)() / 1000 - SPARE_SECONDS
+    return None if math.isinf(min(most, left)) else time.monotonic() + min(most, left)
+
+
+def rates_of_each(options: FleetOptions, batches: int, size: int) -> dict[str, float]:
+    """Calls per second of each worker, so that all together keep the pace: `rate` and `logs_rate` of its options.
 
     Raises
     ------
@@ -82,34 +102,36 @@ def rate_of_each(options: FleetOptions, batches: int, size: int) -> float:
     """
     workers = max(1, min(int(os.environ.get("MAX_CONCURRENCY", "1")), batches))
     rate = options.rate / workers
-    if (options.source is Source.PRESIGNED and size / rate > LONGEST_BATCH_SECONDS) or rate < 0.1:
+    if (options.source is Source.PRESIGNED and size / rate > LONGEST_BATCH_SECONDS) or rate < LEAST_RATE:
         accepted = f"small enough that BatchSize / (CallsPerSecond / MaxConcurrency) <= {LONGEST_BATCH_SECONDS} seconds"
-        raise SettingError("MaxConcurrency", workers, f"{accepted}, and each worker has 0.1 calls per second")
-    return rate
+        raise SettingError("MaxConcurrency", workers, f"{accepted}, and each worker has {LEAST_RATE} calls per second")
+    return {"rate": rate, "logs_rate": max(LEAST_RATE, options.logs_rate / workers)}
 
 
-def cut(targets: Iterable[Target], beats: Mapping[str, Reading], size: int) -> Iterator[dict[str, Any]]:
-    """Give batches of `size` targets, each with the heartbeats of its own."""
+def cut(targets: Iterable[Target], beats: Heartbeats, size: int) -> Iterator[dict[str, Any]]:
+    """Give batches of `size` targets, each with what the log said of its own."""
     targets = list(targets)
     for start in range(0, len(targets), size):
         part = targets[start : start + size]
-        streams = {each.stream for each in part}
         yield {
             "targets": [each.as_json() for each in part],
-            "heartbeats": {stream: beats[stream].as_json() for stream in sorted(streams & beats.keys())},
+            "heartbeats": beats.part({each.stream for each in part}).as_json(),
         }
 
 
 def check_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """Check one batch, which an item of the Distributed Map names, and store its findings; answers with how many."""
-    options = replace(options_from(os.environ), rate=float(event["rate"]))
-    calls, store = FleetCalls(options), Store()
+    """Check one batch, which an item of the Distributed Map names, and store its findings; answers with how many.
+
+    What cannot be looked at before Lambda would end this function is found to be unreachable, with that reason.
+    """
+    options = replace(options_from(os.environ), rate=float(event["rate"]), logs_rate=float(event["logs_rate"]))
+    calls, store = FleetCalls(options, deadline(context)), Store()
     stored = store.get(event["key"])
     batch = check_batch(
         [Target.from_json(each) for each in stored["targets"]],
         options,
         calls=calls,
-        heartbeats={stream: Reading.from_json(said) for stream, said in stored["heartbeats"].items()},
+        heartbeats=Heartbeats.from_json(stored["heartbeats"]),
     )
     findings = [each.as_json() for each in batch.findings]
     found = {"findings": findings, "problems": batch.problems, "calls": dict(calls.count)}

@@ -38,7 +38,7 @@ restart() {
 
 # ---- From here on the same in all three scripts.
 OURS=sagemaker_studio_autoshutdown
-SECONDS=0 work='' config='' told='' said='' why='' fine='' rest='Nothing was changed.'
+SECONDS=0 work='' config='' scripts='' told='' said='' why='' fine='' rest='Nothing was changed.'
 
 log() { printf 'auto-shutdown: %s: %s\n' "$1" "$(printf %s "${*:2}" | tr -c '[:print:]' ' ')" >&2; }
 
@@ -64,7 +64,7 @@ try() {
   log DEBUG "exit code $code: $said"
   if ((code == 124 || code == 137)); then
     why="not done within $1 s"
-  elif [[ $said == *ERROR:\ * ]]; then
+  elif [[ $said == *ERROR:\ * && $said != *Traceback* ]]; then
     why=${said#*ERROR: }
     why=${why%%$'\n'*}
   fi
@@ -106,8 +106,7 @@ def pins(file):
         output.writelines("%s==%s\n" % each for each in pinned.items())
 
 def classes():
-    import culling_manager, culling_manager.extension
-    culling_manager.CullingKernelManager, culling_manager.CullingTerminalManager
+    from culling_manager import CullingKernelManager, CullingTerminalManager, extension
     print(metadata.version(ours))
 
 def configure(file, keep, *minutes):
@@ -169,7 +168,7 @@ find_server() {
   done
   [ -n "$PYTHON" ] || fail "The server's Python is not in $CONDA_DIR: set SERVER_PYTHON."
   py 30 look || fail "$PYTHON cannot be used: $why."
-  config=$why/etc/jupyter/jupyter_server_config.d/culling_manager_settings.json
+  scripts=$why/share/culling_manager config=$why/etc/jupyter/jupyter_server_config.d/culling_manager_settings.json
   try 10 "${RUN[@]}" mktemp -d "${TMPDIR:-/tmp}/auto-shutdown.XXXXXX" || fail "No temporary directory: $why."
   work=$why
   cd "$work"
@@ -199,15 +198,21 @@ pip_install() {
   [[ $BUNDLE == pip:* ]] ||
     from=(--isolated install --no-index --find-links bundle/wheels bundle/wheels/"$OURS"-*.whl)
   try 120 "${RUN[@]}" PYTHONNOUSERSITE=1 "$PYTHON" -m pip --no-input --disable-pip-version-check "${from[@]}" \
-    --no-user --upgrade --no-warn-script-location --constraint pins "$@"
+    --no-user --upgrade --constraint pins "$@"
 }
 
 install() {
   local reason
   rest=''
-  pip_install || fail "pip cannot install it: $why. The server stays as it was."
+  pip_install || {
+    reason=$why # pip 26.3 fails when its work is done, if another package has an odd version
+    if ! py 30 classes || { [ "$why" = "$before" ] && [ ! -e "bundle/wheels/$OURS-$why-py3-none-any.whl" ]; }; then
+      fail "pip cannot install it: $reason. The server stays as it was."
+    fi
+    log WARNING "pip failed, yet $OURS $why is there and can be imported: $reason."
+  }
   # The same version may be there, damaged.
-  py 30 classes || { pip_install --force-reinstall --no-deps && py 30 classes; } || {
+  py 30 classes || { pip_install --force-reinstall --no-deps; py 30 classes; } || {
     reason=$why
     try 60 "${RUN[@]}" "$PYTHON" -m pip uninstall --quiet --yes "$OURS" || true
     fail "culling_manager cannot be imported by $PYTHON: $reason. It was removed; Jupyter's own managers are used."
@@ -216,12 +221,12 @@ install() {
 }
 
 # ask SECONDS OPTION...: looks for the running servers and what they do.
-ask() { try "$1" "${RUN[@]}" "$PYTHON" "bundle/lcc/set-time-interval.sh" "${@:2}" "$TIMEOUT_IN_MINS" \
+ask() { try "$1" "${RUN[@]}" "$PYTHON" "$scripts/set-time-interval.sh" "${@:2}" "$TIMEOUT_IN_MINS" \
   --keep-terminals "$KEEP_TERMINALS"; }
 
 # activate CHANGED: restarts the server if it runs; verifies that the culler runs.
 activate() {
-  local known=() code=0 each options=()
+  local known=() code=0
   ask 20 --list && IFS=' ' read -ra known < <(printf '%s\n' "$why")
   if ((${#known[@]} == 0)) && ! is_started; then
     log INFO "Installed. The server does not run yet; the culler will be active when it starts."
@@ -231,11 +236,8 @@ activate() {
     return
   fi
   restart || fail "Installed, but the server cannot be restarted: $why. The culler will be active when it starts again."
-  for each in "${known[@]+"${known[@]}"}"; do
-    options+=(--leave-out "$each")
-  done
   ((WAIT_IN_SECS + SECONDS < 200)) || WAIT_IN_SECS=$((SECONDS < 199 ? 200 - SECONDS : 1))
-  ask $((WAIT_IN_SECS + 20)) --verify --timeout "$WAIT_IN_SECS" "${options[@]+"${options[@]}"}" || code=$?
+  ask $((WAIT_IN_SECS + 20)) --verify --timeout "$WAIT_IN_SECS" "${known[@]+"${known[@]/#/--leave-out=}"}" || code=$?
   if ((code == 3 || code == 10)); then
     "${RUN[@]}" rm -f -- "$config"
     restart || true
@@ -280,11 +282,6 @@ main() {
   py 20 configure "$config" "$KEEP_TERMINALS" "$TIMEOUT_IN_MINS" "$MIN_TIMEOUT_IN_MINS" "$MAX_TIMEOUT_IN_MINS" ||
     fail "$config cannot be written: $why."
   [ "$why" = same ] || changed=yes
-  if [[ $BUNDLE == pip:* ]]; then
-    ! is_started || restart || fail "Installed, but the server cannot be restarted: $why."
-    log INFO "Installed. Only a bundle brings set-time-interval.sh and what verifies that the culler runs."
-    return
-  fi
   ask 20 --copy-to "$USER_HOME/.auto-shutdown" || log WARNING "$why"
   activate "$changed"
 }

@@ -34,6 +34,12 @@ ROOT = Path(__file__).parents[1]
 LCC = ROOT / "lcc"
 DIST = "sagemaker_studio_autoshutdown"
 SETTINGS_FILE = "etc/jupyter/jupyter_server_config.d/culling_manager_settings.json"
+#: What the wheel brings besides the package, and where it goes below the environment's prefix.
+SHARED = {
+    "config/jupyter_server_config.d/culling_manager.json": "etc/jupyter/jupyter_server_config.d/culling_manager.json",
+    "lcc/check_idle_timeout_configuration.py": "share/culling_manager/check_idle_timeout_configuration.py",
+    "lcc/set-time-interval.sh": "share/culling_manager/set-time-interval.sh",
+}
 #: What the scripts may use besides bash: nothing else is on their PATH but the place's own commands.
 TOOLS = (
     *("bash", "cat", "chmod", "cp", "env", "grep", "gzip", "id", "mkdir", "mktemp", "mv", "rm", "sed", "setsid"),
@@ -144,9 +150,10 @@ def make_wheel(folder: Path, version: str | None = None, needs: str = "", **chan
         if path.is_file() and "__pycache__" not in path.parts
     }
     files |= {f"culling_manager/{name}.py": text.encode() for name, text in changed.items()}
-    enabling = "etc/jupyter/jupyter_server_config.d/culling_manager.json"
-    files[f"{stem}.data/data/{enabling}"] = (ROOT / "config/jupyter_server_config.d/culling_manager.json").read_bytes()
+    for source, place in SHARED.items():
+        files[f"{stem}.data/data/{place}"] = (ROOT / source).read_bytes()
     files[f"{stem}.dist-info/METADATA"] = metadata.encode()
+    files[f"{stem}.dist-info/entry_points.txt"] = (found.read_text("entry_points.txt") or "").encode()
     files[f"{stem}.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     hashes = {name: base64.urlsafe_b64encode(hashlib.sha256(data).digest()) for name, data in files.items()}
     record = [f"{name},sha256={hashes[name].rstrip(b'=').decode()},{len(data)}" for name, data in files.items()]
@@ -235,7 +242,8 @@ class Sandbox:
         packages = prefix / self.packages.relative_to(self.prefix)
         for path in [*packages.glob(f"{DIST}-*"), packages / "culling_manager"]:
             shutil.copytree(path, self.packages / path.name)
-        shutil.copytree(prefix / "etc", self.prefix / "etc", dirs_exist_ok=True)
+        for name in ("etc", "share"):
+            shutil.copytree(prefix / name, self.prefix / name, dirs_exist_ok=True)
 
     def _make_commands(self) -> None:
         for name in TOOLS:

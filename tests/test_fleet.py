@@ -287,13 +287,16 @@ def test_the_log_is_read_in_few_calls_however_many_apps_there_are(aws):
 
 
 def test_many_apps_without_a_recent_heartbeat_are_searched_for_at_once(aws):
-    """Beyond a handful, one search through the domain is cheaper than one for each."""
+    """Beyond a handful, one search through the domain is cheaper than one for each; it changes nobody else's state."""
     for number in range(40):
         aws.logs.heartbeat(aws.classic(f"user-{number}"), NOW - timedelta(hours=4))
+    for hours in (5, 1, 4):
+        aws.logs.heartbeat(aws.classic("alice"), NOW - timedelta(hours=hours))
 
     report = aws.check()
 
-    assert set(states(report).values()) == {State.NOT_RUNNING}
+    assert states(report)["alice"] is State.RUNNING
+    assert Counter(states(report).values()) == {State.NOT_RUNNING: 40, State.RUNNING: 1}
     assert aws.logs.count() == 2
 
 
@@ -344,6 +347,110 @@ def test_an_sso_domain_is_checked_by_its_logs(aws):
     assert aws.check().exit_code == 0
 
 
+def many(aws, number: int = 12, hours: float = 0.5) -> list[str]:
+    """Users with a heartbeat each, which come in pages of five; gives their streams."""
+    aws.logs.page_size = 5
+    streams = [aws.classic(f"user-{each:02}") for each in range(number)]
+    for stream in streams:
+        aws.logs.heartbeat(stream, NOW - timedelta(hours=hours))
+    return streams
+
+
+def ends_after(pages: int, calls: FleetCalls):
+    """Something to be told of each page, that lets time be over after so many."""
+    told = []
+
+    def tell(*_) -> None:
+        told.append(1)
+        if len(told) == pages:
+            calls.deadline = 0.0
+
+    return tell
+
+
+def test_of_a_search_that_did_not_end_nothing_counts_and_everybody_is_told_of(aws):
+    """Neither 'running' of those whose heartbeat was in the first pages, nor 'not installed' of the others."""
+    options = FleetOptions(**FAST)
+    calls, streams = FleetCalls(options), many(aws)
+    targets = fleet.list_targets(calls, options).targets
+
+    beats = fleet.read_heartbeats(calls, targets, options, NOW, ends_after(2, calls))
+    batch = fleet.check_batch(targets, options, calls=calls, now=NOW, heartbeats=beats)
+
+    assert (beats.found, beats.unread, aws.logs.count()) == ({}, frozenset(streams), 2)
+    assert {each.state for each in batch.findings} == {State.UNREACHABLE}
+    assert all("could not be searched to its end in time" in each.reason for each in batch.findings)
+    assert len(batch.problems) == 1
+    assert summarise(batch.findings, source="logs", checked_at=NOW, problems=batch.problems).exit_code == 3
+
+
+def test_what_one_search_did_not_come_to_is_searched_for_stream_by_stream(aws):
+    """Each stream on its own, whatever its name begins with; the findings are those of one search."""
+    options, _ = FleetOptions(**FAST), many(aws)
+    aws.logs.heartbeat(aws.classic("user"), NOW - timedelta(hours=3))
+    aws.logs.heartbeat(f"{DOMAIN}/user-01/JupyterServer/default/LifecycleConfigOnStart", NOW, idle_timeout=60)
+    aws.classic("user-none")
+    aws.sagemaker.add_user_profile("nobody")
+    calls = FleetCalls(options)
+    targets = fleet.list_targets(calls, options).targets
+    running = [each.stream for each in targets if each.in_service]
+    before = aws.logs.count()
+
+    batch = fleet.check_batch(
+        targets, options, calls=calls, now=NOW, heartbeats=fleet.Heartbeats(unread=frozenset(running))
+    )
+
+    prefixes = [call.parameters["logStreamNamePrefix"] for call in aws.logs.calls[before:]]
+    assert sorted(prefixes) == sorted(running)
+    assert batch.problems == ()
+    assert summarise(batch.findings, source="logs", checked_at=NOW).findings == check_fleet(options, now=NOW).findings
+
+
+def test_when_only_the_search_for_older_heartbeats_did_not_end_the_recent_ones_count(aws):
+    """Who has one runs; whether the others have stopped or never were, is not known."""
+    options, recent = FleetOptions(**FAST), many(aws, 4)
+    for number in range(30):
+        aws.logs.heartbeat(aws.classic(f"old-{number:02}"), NOW - timedelta(hours=5))
+    calls = FleetCalls(options)
+    targets = fleet.list_targets(calls, options).targets
+
+    beats = fleet.read_heartbeats(calls, targets, options, NOW, ends_after(3, calls))
+
+    assert sorted(beats.found) == recent
+    assert len(beats.unread) == 30
+    assert fleet.Heartbeats.from_json(json.loads(json.dumps(beats.as_json()))) == beats
+    assert beats.part(recent[:2]).found.keys() == set(recent[:2])
+    assert beats.part(recent[:2]).unread == frozenset()
+
+
+def test_a_stream_that_cannot_be_read_is_a_problem_and_the_heartbeats_that_are_known_count(aws):
+    """The others of the batch were read before."""
+    options, streams = FleetOptions(**FAST), many(aws, 3)
+    calls = FleetCalls(options)
+    targets = fleet.list_targets(calls, options).targets
+    beats = fleet.read_heartbeats(calls, targets[:2], options, NOW)
+    aws.logs.fail("FilterLogEvents", Fault.ACCESS_DENIED)
+
+    known = fleet.Heartbeats(found=beats.found, unread=frozenset(streams[2:]))
+    batch = fleet.check_batch(targets, options, calls=calls, now=NOW, heartbeats=known)
+
+    assert [each.state for each in batch.findings] == [State.RUNNING, State.RUNNING, State.UNREACHABLE]
+    assert "permission logs:FilterLogEvents on * is missing" in batch.problems[0]
+
+
+def test_no_retry_is_begun_after_the_deadline(aws, monkeypatch):
+    """A throttled call would otherwise go on for minutes."""
+    options = FleetOptions(**FAST)
+    calls, streams = FleetCalls(options), many(aws, 2)
+    targets = fleet.list_targets(calls, options).targets
+    aws.logs.fail("FilterLogEvents", Fault.THROTTLED)
+    monkeypatch.setattr("culling_manager.fleet_calls.Pacer.wait", lambda _: setattr(calls, "deadline", 0.0))
+
+    beats = fleet.read_heartbeats(calls, targets, options, NOW)
+
+    assert (beats.unread, aws.logs.count()) == (frozenset(streams), 1)
+
+
 # -- presigned -------------------------------------------------------------------------------------
 
 
@@ -366,9 +473,9 @@ def test_an_sso_domain_is_checked_by_its_logs(aws):
         (Behaviour.GARBAGE, State.UNREACHABLE, "not the one that the extension gives"),
         (Behaviour.STRANGE, State.UNREACHABLE, "not the one that the extension gives"),
         (Behaviour.HUGE, State.UNREACHABLE, "not the one that the extension gives"),
-        (Behaviour.HANG, State.UNREACHABLE, "did not answer within 1 s"),
-        (Behaviour.HANG_LOGIN, State.UNREACHABLE, "did not answer within 1 s"),
-        (Behaviour.DRIP, State.UNREACHABLE, "did not answer within 1 s"),
+        (Behaviour.HANG, State.UNREACHABLE, "did not answer within 0.3 s"),
+        (Behaviour.HANG_LOGIN, State.UNREACHABLE, "did not answer within 0.3 s"),
+        (Behaviour.DRIP, State.UNREACHABLE, "did not answer within 0.3 s"),
         (Behaviour.HANG_UP, State.UNREACHABLE, "proper HTTP"),
         (Behaviour.NOT_HTTP, State.UNREACHABLE, "proper HTTP"),
         (Behaviour.CIRCLE, State.UNREACHABLE, "redirects in a circle"),
@@ -386,9 +493,12 @@ def test_what_a_users_server_does_has_one_state_a_reason_and_no_secret_in_it(
     """Whatever goes wrong: no token or cookie in the report, its repr, the table, the JSON, or any log at DEBUG."""
     caplog.set_level(logging.DEBUG)
     aws.classic("alice", behaviour)
+    silent = behaviour in (Behaviour.HANG, Behaviour.HANG_LOGIN, Behaviour.DRIP)
     started = time.monotonic()
 
-    report = aws.ask(expected_minutes=120, expected_keep_terminals=False)
+    report = aws.ask(
+        expected_minutes=120, expected_keep_terminals=False, answer_seconds=0.3 if silent else ASK["answer_seconds"]
+    )
     fleet_table.print_report(report)
 
     assert only(report).state is state
@@ -587,11 +697,11 @@ def test_calls_are_paced_so_that_a_throttle_is_not_met(aws):
 
 def test_a_throttle_that_is_met_all_the_same_costs_time_and_nothing_else(aws):
     """Others use the same account: botocore's adaptive mode slows down until everybody has been asked."""
-    aws.sagemaker.rate = 20
-    for number in range(40):
+    aws.sagemaker.rate = 40
+    for number in range(50):
         aws.classic(f"user-{number}")
 
-    report = aws.ask(rate=100, concurrency=8)
+    report = aws.ask(rate=200, concurrency=8)
 
     assert set(states(report).values()) == {State.RUNNING}
 
@@ -778,6 +888,7 @@ def everything(aws: Fleet):
 
 def test_several_domains_stand_under_their_names_once_each(aws, capsys):
     """Within a domain the worst come first."""
+    pytest.importorskip("rich.console")
     for domain in ("d-one", "d-two"):
         aws.classic("alice", domain=domain)
         aws.classic("bob", Behaviour.MISSING, domain=domain)

@@ -69,9 +69,19 @@ def definition(concurrency: int = 3) -> str:
     assert set(values) == set(RESOURCES["FleetCheck"]["Properties"]["DefinitionSubstitutions"])
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", value)
-    return re.sub(
-        r'"IntervalSeconds": \d+', '"IntervalSeconds": 1', re.sub(r'"BackoffRate": \d', '"BackoffRate": 1', text)
-    )
+    for name in ("IntervalSeconds", "BackoffRate", "MaxAttempts"):
+        text = re.sub(rf'"{name}": \d+', f'"{name}": 1', text)
+    return text
+
+
+class Context:
+    """What Lambda tells a function of itself; here, that it has so long to live."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.seconds * 1000)
 
 
 class Account:
@@ -80,6 +90,7 @@ class Account:
     def __init__(self) -> None:
         self.invocations: list[tuple[str, Any]] = []
         self.broken: set[int] = set()
+        self.seconds = dict.fromkeys(FUNCTIONS, 900.0)
         self.runs = 0
         boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         self.topic = boto3.client("sns").create_topic(Name="fleet")["TopicArn"]
@@ -102,7 +113,7 @@ class Account:
         self.invocations.append((name, event))
         if name == "CheckFunction" and event["number"] in self.broken:
             raise RuntimeError("the worker ran out of memory")
-        return json.dumps(FUNCTIONS[name](event, None))
+        return json.dumps(FUNCTIONS[name](event, Context(self.seconds[name])))
 
     def run(self) -> dict[str, Any]:
         """Execute it, and give what it ended with."""
@@ -152,8 +163,14 @@ def logs(sagemaker: SageMaker) -> Iterator[CloudWatchLogs]:
         assert running.violations == []
 
 
+@pytest.fixture(scope="module")
+def session() -> boto3.session.Session:
+    """One boto3 session for all tests: reading the service models anew for each would take most of their time."""
+    return boto3.session.Session()
+
+
 @pytest.fixture
-def account(sagemaker, logs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+def account(sagemaker, logs, session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     """The account, with the handlers' environment as the template sets it."""
     for name, value in {**environment(sagemaker), **logs_environment(logs)}.items():
         monkeypatch.setenv(name, value)
@@ -162,6 +179,8 @@ def account(sagemaker, logs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Accoun
         monkeypatch.setenv(name, value)
     fleet_lambda._client.cache_clear()
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
+        monkeypatch.setattr("boto3.session.Session", lambda: session)
+        monkeypatch.setattr("boto3.DEFAULT_SESSION", session)
         found = Account()
         monkeypatch.setenv("TOPIC_ARN", found.topic)
         monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda *given, **named: found.invoke(*given, **named))
@@ -234,6 +253,63 @@ def test_over_presigned_urls_each_worker_keeps_its_share_of_the_pace(account, sa
     assert sagemaker.count("CreatePresignedDomainUrl") == 8
 
 
+def left_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is too large for one search; and a worker may make a hundred calls a second, at least."""
+    monkeypatch.setattr(fleet_lambda, "LONGEST_SEARCH_SECONDS", 0)
+    monkeypatch.setattr(fleet_lambda, "LEAST_RATE", 100)
+
+
+def test_a_log_too_large_for_one_search_is_shared_out_among_the_workers(account, sagemaker, logs, monkeypatch):
+    """Each searches the streams of its own batch, and the report is the same as with one search."""
+    account.run()
+    before, searches = account.report(), logs.count()
+    left_to_the_workers(monkeypatch)
+
+    ended = account.run()
+    after = account.report()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    assert [(each["user_profile"], each["state"]) for each in after["findings"]] == [
+        (each["user_profile"], each["state"]) for each in before["findings"]
+    ]
+    assert after["problems"] == []
+    prefixes = sorted(call.parameters["logStreamNamePrefix"] for call in logs.calls[searches:])
+    domain = next(iter(sagemaker.domains))
+    users = [f"{domain}/user-{number}/JupyterServer/default" for number in range(7)]
+    assert prefixes == sorted([*users, f"{domain}/lab/JupyterLab/default"])
+
+
+@pytest.mark.parametrize("source", ["logs", "presigned"])
+def test_a_worker_whose_time_is_over_ends_well_and_says_whom_it_has_not_asked(account, sagemaker, monkeypatch, source):
+    """Neither ended by Lambda and tried again, nor a word about anybody that is not known."""
+    monkeypatch.setenv("SOURCE", source)
+    left_to_the_workers(monkeypatch)
+    account.seconds["CheckFunction"] = fleet_lambda.SPARE_SECONDS
+
+    with Studio(sagemaker):
+        ended = account.run()
+    report = account.report()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    assert [name for name, _ in account.invocations].count("CheckFunction") == 3
+    assert report["counts"]["unreachable"] == len(report["findings"]) == 8
+    words = {"logs": "could not be searched to its end in time", "presigned": "no time left"}[source]
+    assert all(words in each["reason"] for each in report["findings"])
+    assert sum(words in each for each in report["problems"]) == (source == "logs")
+    assert "user-1" in account.published()[0]
+    assert sagemaker.count("CreatePresignedDomainUrl") == 0
+
+
+def test_a_list_function_whose_time_is_over_fails_in_words(account):
+    """A third of a list is no list."""
+    account.seconds["ListFunction"] = fleet_lambda.SPARE_SECONDS
+
+    ended = account.run()
+
+    assert ended["status"] == "FAILED", ended
+    assert "could not be listed: there was no time left for ListDomains" in account.published()[0]
+
+
 def test_a_long_message_is_cut_and_linked(account, monkeypatch):
     """SNS takes 256 KB."""
     monkeypatch.setattr(fleet_lambda, "LONGEST_MESSAGE", 900)
@@ -293,8 +369,9 @@ def policy_of(role: str, source: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("source", ["logs", "presigned"])
 def test_each_function_may_do_what_it_does_and_little_else(account, sagemaker, monkeypatch, source):
-    """The calls of a real run, against the roles in the template."""
+    """The calls of a real run, with a log that is left to the workers, against the roles in the template."""
     monkeypatch.setenv("SOURCE", source)
+    left_to_the_workers(monkeypatch)
     called: dict[str, set[str]] = {name: set() for name in FUNCTIONS}
     with Studio(sagemaker):
         with _recording(called["ListFunction"]):
@@ -423,5 +500,5 @@ def test_settings_that_leave_the_workers_no_time_are_refused_in_words(account, m
     options = fleet_lambda.options_from({"SOURCE": "presigned", "CALLS_PER_SECOND": "8"})
 
     with pytest.raises(SettingError, match="BatchSize"):
-        fleet_lambda.rate_of_each(options, 100, 500)
-    assert fleet_lambda.rate_of_each(options, 2, 50) == 4
+        fleet_lambda.rates_of_each(options, 100, 500)
+    assert fleet_lambda.rates_of_each(options, 2, 50) == {"rate": 4, "logs_rate": 2.5}

@@ -145,15 +145,6 @@ def test_a_jupyterlab_space_from_s3_twice_and_again(place: Any, bundle: Path) ->
     check = sandbox.execute([str(own.with_name("check_idle_timeout_configuration.py"))])
     assert (check.code, "OK: the culler runs" in check.out) == (0, True), check
 
-    # And without it all: the configuration stays behind, and the server starts with Jupyter's own managers.
-    sandbox.execute(
-        [str(sandbox.python), "-m", "pip", "uninstall", "--quiet", "--yes", "sagemaker_studio_autoshutdown"]
-    )
-    sandbox.service("restart")
-    wait_until(sandbox.answers, "the server answers")
-    assert sandbox.config.exists()
-    assert sandbox.get("api/kernels") == []
-
 
 def test_studio_classic_in_its_environment_studio_by_supervisorctl(place: Any) -> None:
     """Not the base environment; no restart-jupyter-server there; the aws command beside the server's Python."""
@@ -183,6 +174,20 @@ def test_a_notebook_instance_as_the_servers_user_by_systemctl(place: Any, bundle
     assert "-m pip" in log
     assert "systemctl" not in log
     assert (home / ".auto-shutdown" / "set-time-interval.sh").exists()
+
+
+def test_an_old_notebook_instance_is_restarted_by_initctl(place: Any, bundle: Path) -> None:
+    """Amazon Linux 1 has no systemctl; the server really restarts, and nothing waits for it but what verifies."""
+    sandbox = place(NOTEBOOK)
+    sandbox.without("systemctl")
+    sandbox.start()
+    before = sandbox.pid
+
+    ran = sandbox.run(NOTEBOOK, BUNDLE=str(bundle), USER_HOME=str(sandbox.home), TIMEOUT_IN_MINS="45")
+
+    assert (ran.code, ran.lines("ERROR", "WARNING"), sandbox.settings()) == (0, [], (45, False)), ran
+    assert sandbox.pid != before
+    assert (sandbox.root / "service.log").read_text().split() == ["start", "restart"]
 
 
 def test_a_server_that_does_not_run_yet_is_not_started_and_culls_when_it_starts(place: Any, bundle: Path) -> None:
@@ -255,16 +260,77 @@ def test_boto3_of_the_server_fetches_where_there_is_no_aws_command(place: Any, b
     assert sandbox.config.exists()
 
 
-def test_pip_as_the_source(place: Any, bundle: Path, tmp_path: Path) -> None:
-    """A requirement, as from a company's own index; it says what is not verified."""
+def test_pip_as_the_source_is_verified_as_a_bundle_is(place: Any, tmp_path: Path) -> None:
+    """A requirement and a company's own index, here a directory; twice, then a version that needs what is not there."""
     sandbox = place(LAB)
-    wheel = make_wheel(tmp_path)
+    make_wheel(tmp_path)
+    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    given = {"BUNDLE": "pip:sagemaker_studio_autoshutdown>=0", "STRICT": "1"}
+    sandbox.start()
 
-    ran = sandbox.run(LAB, BUNDLE=f"pip:sagemaker_studio_autoshutdown @ file://{wheel}")
+    first = sandbox.run(LAB, more=index, **given)
+    pid = sandbox.pid
+    same = sandbox.run(LAB, more=index, **given)
+    make_wheel(tmp_path, "99.0", needs="tornado>=99")
+    refused = sandbox.run(LAB, more=index, BUNDLE="pip:sagemaker_studio_autoshutdown==99.0")
+
+    assert (first.code, first.lines("ERROR", "WARNING"), sandbox.settings()) == (0, [], (120, False)), first
+    runs = f"The culler runs at http://localhost:{sandbox.port}/jupyterlab/default/: idle timeout 120 minutes, "
+    assert first.lines("INFO")[-1] == f"{runs}keep_terminals false."
+    assert same.lines("INFO")[-1].startswith(runs)
+    assert same.lines("INFO")[-1].endswith("Nothing has changed, so the server was not restarted.")
+    assert (refused.code, sandbox.pid, sandbox.installed()) == (0, pid, VERSION)
+    assert "pip cannot install it: " in refused.error
+    own = sandbox.execute([str(sandbox.home / ".auto-shutdown" / "set-time-interval.sh"), "50"])
+    check = sandbox.execute([str(sandbox.home / ".auto-shutdown" / "check_idle_timeout_configuration.py")])
+    assert (own.code, check.code, sandbox.settings()) == (0, 0, (50, False)), (own, check)
+    assert sandbox.left_over() == []
+
+
+def test_pip_as_the_source_on_a_notebook_instance_whose_server_does_not_run_yet(place: Any, tmp_path: Path) -> None:
+    """The index is that of pip's own configuration, for sudo passes no variables on; the user's scripts are there."""
+    sandbox = place(NOTEBOOK)
+    make_wheel(tmp_path)
+    pip = sandbox.home / ".config" / "pip" / "pip.conf"
+    pip.parent.mkdir(parents=True)
+    pip.write_text(f"[global]\nno-index = true\nfind-links = {tmp_path}\n")
+
+    ran = sandbox.run(NOTEBOOK, BUNDLE=f"pip:sagemaker_studio_autoshutdown=={VERSION}", USER_HOME=str(sandbox.home))
 
     assert (ran.code, ran.lines("ERROR", "WARNING")) == (0, []), ran
-    assert "Only a bundle brings set-time-interval.sh" in ran.lines("INFO")[-1]
-    assert sandbox.config.exists()
+    assert ran.lines("INFO")[-1] == "Installed. The server does not run yet; the culler will be active when it starts."
+    text = (sandbox.home / ".auto-shutdown" / "set-time-interval.sh").read_text()
+    assert text.startswith(f"#!{sandbox.conda}/envs/JupyterSystemEnv/bin/python\n")
+
+
+PIP_THAT_FAILS_LATE = """
+import pip._internal.commands.install as install
+run = install.InstallCommand.run
+
+def late(self, options, args):
+    run(self, options, args)
+    raise ValueError("Invalid version: '2004d'")
+
+install.InstallCommand.run = late
+"""
+
+
+def test_pip_that_fails_when_all_is_installed_is_told_and_does_not_count(place: Any, bundle: Path) -> None:
+    """As pip 26.3 does where another package has a version that it does not understand, which others take."""
+    sandbox = place()
+    have(sandbox.packages, "pytz", "2004d")
+
+    first = sandbox.run(LAB, BUNDLE=str(bundle), STRICT="1")
+    (sandbox.packages / "late.py").write_text(PIP_THAT_FAILS_LATE)
+    (sandbox.packages / "pip.pth").write_text("import sys; '-m' in sys.orig_argv and __import__('late')\n")
+    again = sandbox.run(LAB, BUNDLE=str(bundle), STRICT="1", TIMEOUT_IN_MINS="5")
+
+    assert (first.code, again.code, sandbox.installed()) == (0, 0, VERSION), (first, again)
+    assert json.loads(sandbox.config.read_text())["CullingKernelManager"]["idle_timeout"] == 5
+    told = f"pip failed, yet sagemaker_studio_autoshutdown {VERSION} is there and can be imported: "
+    assert all(each.startswith(told) for each in first.lines("WARNING"))
+    (line,) = again.lines("WARNING")
+    assert re.fullmatch(re.escape(told) + r"\S+: Invalid version: '2004d'\.", line)
 
 
 # -- faults before anything is installed -----------------------------------------------------------
@@ -695,10 +761,10 @@ def test_a_server_that_does_not_come_back_gets_its_old_self(place: Any, tmp_path
     )
     sandbox.manage_server(ENDS="1")
 
-    ran = sandbox.run(LAB, BUNDLE=str(make_bundle(tmp_path / "ends", "99.0", kernels=text)), WAIT_IN_SECS="3")
+    ran = sandbox.run(LAB, BUNDLE=str(make_bundle(tmp_path / "ends", "99.0", kernels=text)), WAIT_IN_SECS="1")
     wait_until(sandbox.answers, "the server answers")
 
-    expected = f"The server did not answer within 3 s. {sandbox.config} was removed, and the server restarted again."
+    expected = f"The server did not answer within 1 s. {sandbox.config} was removed, and the server restarted again."
     assert (ran.code, ran.error) == (0, expected)
     assert not sandbox.config.exists()
     assert sandbox.get("api/kernels") == []
