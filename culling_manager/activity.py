@@ -52,6 +52,7 @@ class KernelActivity:
     busy_since: datetime | None = None
     ran_until: datetime | None = None
     run_seconds: float = 0.0
+    long_run: float = 0.0
     settled: bool = True
     gone: bool = False
     restarting: int = 0
@@ -77,9 +78,11 @@ class KernelActivity:
             self.ended_run(datetime.now(timezone.utc))
 
     def ended_run(self, now: datetime) -> None:
-        """It is not busy any more: remember how long it was."""
+        """It is not busy any more: remember how long it was; a short run does not make a long one forgotten."""
         if self.busy_since is not None:
-            self.ran_until, self.run_seconds = now, (now - self.busy_since).total_seconds()
+            ran = (now - self.busy_since).total_seconds()
+            if ran >= self.long_run or self.run_seconds < self.long_run:
+                self.ran_until, self.run_seconds = now, ran
         self.busy_since = None
 
     def started_anew(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .decisions import (
     IN_SERVICE,
     Decision,
+    Reason,
     decide_app,
     keeps_app,
     keeps_app_until,
@@ -128,6 +129,7 @@ class AppSource:
             memory.note(now)
             keepers.append("a kernel that is being started")
         until = [keeps_app_until(decision) for _, decision in residents]
+        until += [each.kept_until for each, decision in residents if decision.reason is Reason.WITH_APP]
         memory.clamp(now)
         return replace(
             record,
@@ -261,7 +263,8 @@ class AppSource:
         self.residents.forget(record)
         for identity in homes_of(record, self.apps, self.listed):
             if identity in self.memories:
-                self.memories[identity].note(used_at or record.last_activity)
+                for at in (record.last_activity, record.used_at) if used_at is None else (used_at,):
+                    self.memories[identity].note(at)
         self.culler.wake_soon(Kind.APP)
 
     def describe(self) -> dict[str, str]:

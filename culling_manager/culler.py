@@ -242,7 +242,8 @@ class IdleCuller:
         self.stop()
         items = [item for watch in self.watches.values() for item in watch.items.values() if item.task]
         items = [item for item in items if not (item.stopping and isinstance(item.record, AppRecord))]
-        looks = [watch.looking for watch in self.watches.values() if watch.looking]
+        looks: list[asyncio.Task[Any]] = [watch.looking for watch in self.watches.values() if watch.looking]
+        looks += [item.asking for watch in self.watches.values() for item in watch.items.values() if item.asking]
         for task in [*looks, *(item.task for item in items if not item.stopping)]:
             if task is not None:
                 task.cancel()

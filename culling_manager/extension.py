@@ -8,6 +8,7 @@ from typing import Any
 from jupyter_core.paths import jupyter_config_dir, jupyter_config_path
 from jupyter_server.extension.config import ExtensionConfigManager
 from jupyter_server.gateway.gateway_client import GatewayClient
+from tornado.ioloop import IOLoop
 from traitlets import TraitError
 from traitlets.config import Config
 
@@ -81,6 +82,12 @@ def end_on_bad_terminal_settings(server: Any) -> None:
         server.exit(1)
 
 
+def _expose(culler: IdleCuller) -> None:
+    """Add metrics once all extensions are loaded, in whatever order; without a manager of ours there are none."""
+    if culler.watches:
+        expose(culler)
+
+
 def _load_jupyter_server_extension(server: Any) -> None:
     """Add our handlers to the server; says so when settings are configured for a manager that is not selected."""
     settings = server.web_app.settings
@@ -88,8 +95,8 @@ def _load_jupyter_server_extension(server: Any) -> None:
     desk = settings["culling_manager_desk"] = ServerDesk(server, SavedSettings(jupyter_config_dir()))
     if culler.watches:
         register(server)
-        expose(culler)
-        desk.restore()
+    desk.restore()
+    IOLoop.current().add_callback(_expose, culler)
     server.web_app.add_handlers(".*$", routes(settings["base_url"]))
     choose = getattr(server.kernel_manager, "connection_class", None)
     if choose is not None:

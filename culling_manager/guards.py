@@ -128,9 +128,6 @@ def join_guard(culler: IdleCuller, manager: Any) -> None:
     server = manager.parent
     if culler.guard is None and server is not None:
         culler.listeners.append(listener(server))
-    server = manager.parent
-    if culler.guard is None and server is not None:
-        culler.listeners.append(listener(server))
     guard = Safeguards(culler, parent=manager)
     known = culler.guard
     if isinstance(known, Safeguards):

@@ -64,6 +64,8 @@ class CullingHandler(APIHandler):
     """What our handlers share: one auth resource, JSON bodies, clear refusals."""
 
     auth_resource = AUTH_RESOURCE
+    #: A body of a POST that is accepted.
+    example = '{"idle_time": 120, "keep_terminals": false}'
 
     @property
     def desk(self) -> Desk:
@@ -100,7 +102,7 @@ class CullingHandler(APIHandler):
         raw = self.request.body
         if len(raw) > LONGEST_BODY:
             raise SettingError("body", f"{len(raw)} bytes", f"at most {LONGEST_BODY} bytes")
-        accepted = 'a JSON object such as {"idle_time": 120, "keep_terminals": false}'
+        accepted = f"a JSON object such as {self.example}"
         try:
             found = json.loads(raw)
         except (ValueError, RecursionError):
@@ -248,6 +250,8 @@ class SettingsHandler(CullingHandler):
 
 class KeepAliveHandler(CullingHandler):
     """``keep-alive``: what is kept by request."""
+
+    example = '{"duration": "4h"}'
 
     @authenticated
     @authorized

@@ -113,9 +113,9 @@ def _next(hour: int, minute: int, now: datetime, zone: tzinfo | None) -> datetim
     today = now.astimezone(zone).replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
     found = []
     for shown in (today, today + timedelta(days=1)):
-        first, second = (shown.replace(fold=fold) for fold in (0, 1))
-        both = [(each if zone is None else each.replace(tzinfo=zone)).astimezone(timezone.utc) for each in (first, second)]
-        found += [both[0], max(both)]
+        local = [shown.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
+        first, second = (each.astimezone(timezone.utc) for each in local)
+        found += [first, max(first, second)]
     return min(each for each in found if each > now)
 
 
@@ -127,8 +127,10 @@ def end_of(duration: object, until: object, now: datetime, longest: float) -> da
     SettingError
         When neither or both are given, or what is given is not accepted.
     """
-    if (duration is None) == (until is None):
+    if duration is None and until is None:
         raise SettingError("duration", duration, f"given, or else 'until': {DURATION_ACCEPTED}; {UNTIL_ACCEPTED}")
+    if duration is not None and until is not None:
+        raise SettingError("until", until, "absent when 'duration' is given")
     if until is None:
         name, value, seconds = "duration", duration, seconds_of(duration)
     else:

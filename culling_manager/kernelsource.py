@@ -62,6 +62,7 @@ class KernelSource:
         found = self.activities.get(kernel_id)
         if found is None:
             found = self.activities[kernel_id] = KernelActivity()
+        found.long_run = self.manager.long_run * 60
         return found
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:

@@ -133,6 +133,12 @@ class Use:
     used_at: datetime | None = None
     asked_at: datetime | None = None
 
+    def not_after(self, now: datetime) -> Use:
+        """The same with nothing later than `now`: that is from before the clock was set back."""
+        used_at = None if self.used_at is None else min(self.used_at, now)
+        asked_at = None if self.asked_at is None else min(self.asked_at, now)
+        return Use(used_by=self.used_by, used_at=used_at, asked_at=asked_at)
+
 
 class Result(Enum):
     """What really happened when a decision to cull was carried out."""

@@ -63,7 +63,7 @@ class Tally:
         """An app that was deleted is in service again: from now on it is billed again."""
         since = self._deleted.pop(identity, None)
         if since is not None:
-            self._given_back += (now - since).total_seconds()
+            self._given_back += max(0.0, (now - since).total_seconds())
 
     def given_back(self, now: datetime) -> float:
         """For how many seconds the apps that were deleted have not been running since; all of them together."""

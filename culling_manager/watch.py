@@ -58,6 +58,7 @@ class Watch:
     attention: Attention = field(init=False)
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_STOPS))
     _stale_at: datetime = NEVER
+    _future: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _failure: str | None = None
     _failures: int = 0
 
@@ -75,9 +76,10 @@ class Watch:
 
     def forget_decisions(self) -> None:
         """The policy or the clock changed: decide everything anew."""
+        now = self.culler.clock.now()
         for item in self.items.values():
             item.fingerprint, item.retry_at, item.rehearsed = None, None, False
-            item.next_at = item.due_at
+            item.next_at, item.use = item.due_at, item.use.not_after(now)
         if self._failure is None:
             self._stale_at = min(self._stale_at, self._stale_from(self.culler.clock.now()))
         self.look_soon()
@@ -204,6 +206,8 @@ class Watch:
         except KeyError:
             return None
         item = self.items.get(identity)
+        if item is not None and item.stopping:
+            return item  # what its end makes it say is no news
         stands = item is not None and fingerprint is not None and item.fingerprint == fingerprint
         return item if stands and self._failure is None else self._judge(identity, fingerprint, now)
 
@@ -221,15 +225,15 @@ class Watch:
         except KeyError:
             return None
         decision = self._decide(record, now)
+        news = item is None or item.decision.reason is not decision.reason
         if item is None:
             item = self.items[identity] = Item(fingerprint, record, decision, None)
-        changed = item.decision.reason is not decision.reason
-        if changed:
+        elif news:
             self._tell_change(item, decision)
         item.rehearsed = item.rehearsed and item.record == record
         item.doubt = item.doubt if item.record == record else None
         item.fingerprint, item.record, item.decision = fingerprint, record, decision
-        if changed and decision.reason in WORTH_TELLING:
+        if news and decision.reason in WORTH_TELLING:
             self.attention.tell("kept", item, now)
         self._set_deadline(item)
         if decision.reason is Reason.UNKNOWN:
@@ -250,8 +254,15 @@ class Watch:
             known = self.items.get(identity)
             record = self.source.unreadable(identity, words) if known is None else replace(known.record, error=words)
         if record.last_activity is not None and record.last_activity > now:
-            record = replace(record, last_activity=now)  # it cannot have happened after it was first seen
+            record = replace(record, last_activity=self._seen(identity, record.last_activity, now))
         return self._with_requests(record)
+
+    def _seen(self, identity: str, at: datetime, now: datetime) -> datetime:
+        """When activity in the future was first seen: it cannot have happened later than that."""
+        known, seen = self._future.get(identity, (None, now))
+        seen = seen if known == at and seen <= now else now
+        self._future[identity] = (at, seen)
+        return seen
 
     def _with_requests(self, record: Record) -> Record:
         """With what was asked for, and what activity signals have found."""
@@ -309,6 +320,7 @@ class Watch:
         for identity in [known for known in self.items if not self.source.exists(known)]:
             if self.items[identity].task is None:
                 del self.items[identity]
+                self._future.pop(identity, None)
                 self.attention.attended.discard(identity)
                 self.culler.troubles.over(f"{self.source.kind.value} {identity}")
 
@@ -386,9 +398,12 @@ class Watch:
         """Let the hook do what it is for; whether it wants the item kept for a while."""
         guard, kind = self.culler.guard, self.source.kind
         until = None if guard is None else await guard.before_culling(item.record, decision)
-        if until is not None:
+        if until is None or decision.reason is Reason.DEAD:
+            return False  # nothing is kept by keeping the dead
+        asked = self.culler.keep.until(kind, item.record.identity)
+        if self.source.exists(item.record.identity) and (asked is None or asked < until):
             self.culler.keep_alive(kind, item.record.identity, until, "pre_cull_hook")
-        return until is not None
+        return self.source.exists(item.record.identity)
 
     async def _confirm(self, item: Item) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,17 +13,32 @@ from hypothesis import strategies as st
 from tornado.httpclient import HTTPClientError
 
 from culling_manager.culler import IdleCuller
-from culling_manager.handlers import LONGEST_BODY, routes
+from culling_manager.handlers import LONGEST_BODY, routes, verbs
+from culling_manager.records import Kind, Use
+from culling_manager.saved import FILE_NAME
 from tests.conftest import until
+from tests.test_config_files import jupyter
+from tests.test_end_to_end import BOTH, Client
 
 SPACE = "sagemaker-studio-autoshutdown"
-EVERY_CALL = [("GET", "idle_checker"), ("POST", "idle_checker"), ("POST", "settings"), ("GET", "status")]
+EVERY_CALL = [
+    *(("GET", "idle_checker"), ("POST", "idle_checker"), ("GET", "status"), ("GET", "openapi.json")),
+    *(("GET", "settings"), ("POST", "settings"), ("DELETE", "settings")),
+    *(("GET", "keep-alive"), ("POST", "keep-alive"), ("DELETE", "keep-alive")),
+]
+#: What each POST accepts.
+BODIES = {
+    "idle_checker": {"idle_time": 1, "keep_terminals": False},
+    "settings": {"idle_time": 1, "save": True},
+    "keep-alive": {"duration": "4h"},
+}
 
 
 async def ask(fetch, path: str, body=None, **kwargs):
     """Call our API with the server's token; gives (status, JSON)."""
     if body is not None:
         kwargs |= {"method": "POST", "body": body if isinstance(body, (str, bytes)) else json.dumps(body)}
+    kwargs.setdefault("request_timeout", 60)
     try:
         answer = await fetch(SPACE, path, **kwargs)
     except HTTPClientError as error:
@@ -39,13 +55,21 @@ async def test_get_idle_checker_has_the_originals_shape(jp_fetch):
     assert isinstance(answer["idle_time"], int)
 
 
-async def test_count_exceeds_one_soon_after_the_start_though_nobody_opened_a_kernel(jp_fetch):
+class TestCount:
     """Clients take count > 1 for a running culler."""
 
-    async def counted():
-        return (await ask(jp_fetch, "idle_checker"))[1]["count"] > 1
+    @pytest.fixture
+    def jp_server_config(self, jp_server_config):
+        jp_server_config["CullingKernelManager"] = {"cull_interval": 2}
+        return jp_server_config
 
-    await until(counted)
+    async def test_count_exceeds_one_within_a_heartbeat_though_nobody_opened_a_kernel(self, jp_fetch):
+        """The second wake-up comes after half of it."""
+
+        async def counted():
+            return (await ask(jp_fetch, "idle_checker"))[1]["count"] > 1
+
+        await until(counted)
 
 
 async def test_post_idle_checker_sets_both_and_has_the_originals_shape(jp_fetch, jp_serverapp):
@@ -208,6 +232,15 @@ class TestForeignManagers:
         assert status == 409
         assert "culling_manager.CullingKernelManager" in answer["message"]
 
+    @pytest.mark.parametrize("path", ["settings", "keep-alive"])
+    @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+    async def test_settings_and_keep_alive_are_a_conflict_too(self, jp_fetch, method, path):
+        """Whatever the verb."""
+        status, answer = await ask(jp_fetch, path, BODIES[path] if method == "POST" else None, method=method)
+
+        assert status == 409
+        assert "culling_manager.CullingKernelManager" in answer["message"]
+
     async def test_status_has_its_shape_and_a_notice_for_each_manager(self, jp_fetch):
         """Nobody has to know before asking."""
         status, document = await ask(jp_fetch, "status")
@@ -253,30 +286,487 @@ class TestWithoutTheExtension:
         await until(lambda: not jp_serverapp.kernel_manager.list_kernel_ids() and not terminals.terminals, 20)
 
 
+# -- keep-alive --------------------------------------------------------------------------------------
+
+
+async def start(fetch, what: str = "kernels") -> str:
+    """Start a kernel or a terminal; gives its id."""
+    found = json.loads((await fetch("api", what, method="POST", body="{}")).body)
+    return found.get("id") or found["name"]
+
+
+def minutes_from_now(text: str) -> float:
+    """How far away a time of ours is."""
+    return (datetime.fromisoformat(text.replace("Z", "+00:00")) - datetime.now(timezone.utc)).total_seconds() / 60
+
+
+async def test_nothing_is_kept_by_request_at_first(jp_fetch):
+    """And everybody sees for how long may be asked."""
+    assert await ask(jp_fetch, "keep-alive") == (200, {"keep_alive": [], "max_keep_alive": 1440})
+
+
+async def test_everything_is_kept_for_a_while(jp_fetch):
+    """The request comes back as the answer, and in the list."""
+    status, entry = await ask(jp_fetch, "keep-alive", {"duration": "4h"})
+    _, listed = await ask(jp_fetch, "keep-alive")
+
+    assert status == 200
+    assert set(entry) == {"kind", "id", "until", "asked_at", "asked_by"}
+    assert (entry["kind"], entry["id"]) == ("all", None)
+    assert minutes_from_now(entry["until"]) == pytest.approx(240, abs=1)
+    assert listed["keep_alive"] == [entry]
+
+
+@pytest.mark.parametrize("what", ["kernel", "terminal"])
+async def test_one_thing_is_kept_and_status_says_so(jp_fetch, what):
+    """Until when, and why; others of its kind go their way."""
+    first, second = await start(jp_fetch, f"{what}s"), await start(jp_fetch, f"{what}s")
+
+    status, entry = await ask(jp_fetch, "keep-alive", {"kind": what, "id": first, "duration": 90})
+    _, document = await ask(jp_fetch, "status")
+
+    found = {each["id"]: each for each in document[f"{what}s"]}
+    assert (status, entry["kind"], entry["id"]) == (200, what, first)
+    assert document["keep_alive"] == [entry]
+    assert found[first]["kept_until"] == entry["until"]
+    assert (found[first]["reason"], found[first]["decision"]) == ("kept alive", "keep")
+    assert entry["until"] in found[first]["detail"]
+    assert (found[second]["kept_until"], found[second]["reason"]) == (None, "active")
+
+
+async def test_what_is_kept_by_request_survives_its_deadline_and_goes_when_that_is_taken_back(jp_fetch, jp_serverapp):
+    """Two real kernels and a timeout of one second."""
+    kept, other = await start(jp_fetch), await start(jp_fetch)
+    manager = jp_serverapp.kernel_manager
+
+    await ask(jp_fetch, "keep-alive", {"kind": "kernel", "id": kept, "duration": "1h"})
+    await ask(jp_fetch, "settings", {"idle_time": 0.017})
+    await until(lambda: other not in manager, 20)
+    survived = kept in manager
+    status, answer = await ask(jp_fetch, "keep-alive", method="DELETE", params={"kind": "kernel", "id": kept})
+
+    assert survived
+    assert (status, answer["keep_alive"]) == (200, [])
+    await until(lambda: kept not in manager, 20)
+
+
+@pytest.mark.parametrize("what", ["kernel", "terminal"])
+async def test_a_keep_alive_goes_with_what_it_is_for(jp_fetch, jp_serverapp, what):
+    """Nobody looked at the status meanwhile; and a new terminal of the same name is not kept by it."""
+    identity = await start(jp_fetch, f"{what}s")
+    if what == "kernel":
+        jp_serverapp.kernel_manager.get_kernel(identity).execution_state = "idle"
+    await ask(jp_fetch, "keep-alive", {"kind": what, "id": identity, "duration": "4h"})
+
+    await jp_fetch("api", f"{what}s", identity, method="DELETE")
+    await start(jp_fetch, f"{what}s")
+
+    async def forgotten():
+        return (await ask(jp_fetch, "keep-alive"))[1]["keep_alive"] == []
+
+    await until(forgotten, 3)
+
+
+async def test_until_a_clock_time_is_within_a_day(jp_fetch):
+    """The next time that the server's clock shows it."""
+    soon = (datetime.now() + timedelta(minutes=90)).strftime("%H:%M")
+
+    status, entry = await ask(jp_fetch, "keep-alive", {"until": soon})
+
+    assert status == 200
+    assert minutes_from_now(entry["until"]) == pytest.approx(90, abs=61)  # the clocks may be changed tonight
+    assert entry["until"].endswith(":00.000000Z")
+
+
+async def test_until_an_iso_time_counts_with_its_offset(jp_fetch):
+    """Given in any zone, answered in UTC."""
+    then = (datetime.now(timezone.utc) + timedelta(hours=2)).astimezone(timezone(timedelta(hours=9)))
+
+    status, entry = await ask(jp_fetch, "keep-alive", {"until": then.isoformat()})
+
+    assert status == 200
+    assert minutes_from_now(entry["until"]) == pytest.approx(120, abs=1)
+
+
+BAD_REQUESTS = {
+    "nothing": ({}, "duration"),
+    "both": ({"duration": "4h", "until": "18:30"}, "until"),
+    "words": ({"duration": "a while"}, "duration"),
+    "zero": ({"duration": 0}, "duration"),
+    "negative": ({"duration": "-4h"}, "duration"),
+    "bool": ({"duration": True}, "duration"),
+    "list": ({"duration": ["4h"]}, "duration"),
+    "NaN": ('{"duration": NaN}', "duration"),
+    "beyond float": ('{"duration": 1' + "0" * 400 + "}", "duration"),
+    "over max_keep_alive": ({"duration": "1d1m"}, "duration"),
+    "until far off": ({"until": "2999-01-01T00:00:00Z"}, "until"),
+    "until past": ({"until": "2020-01-01T00:00:00Z"}, "until"),
+    "until without a zone": ({"until": "2999-01-01T00:00:00"}, "until"),
+    "until beyond the calendar": ({"until": "9999-12-31T23:59:59-23:59"}, "until"),
+    "until 25 o'clock": ({"until": "25:00"}, "until"),
+    "until number": ({"until": 18}, "until"),
+    "kind without id": ({"duration": "4h", "kind": "kernel"}, "id"),
+    "id without kind": ({"duration": "4h", "id": "1"}, "id"),
+    "id for all": ({"duration": "4h", "kind": "all", "id": "1"}, "id"),
+    "id empty": ({"duration": "4h", "kind": "kernel", "id": ""}, "id"),
+    "id number": ({"duration": "4h", "kind": "terminal", "id": 1}, "id"),
+    "id very long": ({"duration": "4h", "kind": "terminal", "id": "1" * 3000}, "id"),
+    "kind unknown": ({"duration": "4h", "kind": "notebook", "id": "1"}, "kind"),
+    "kind list": ({"duration": "4h", "kind": ["kernel"], "id": "1"}, "kind"),
+    "not JSON": ("4h", "body"),
+    "a list": (["4h"], "body"),
+}
+
+
+@pytest.mark.parametrize(("body", "field"), BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
+async def test_a_bad_request_to_keep_gets_400_and_keeps_nothing(jp_fetch, body, field):
+    """It names what is wrong and what is accepted."""
+    status, answer = await ask(jp_fetch, "keep-alive", body)
+
+    assert (status, answer["field"]) == (400, field)
+    assert answer["accepted"] in answer["message"]
+    assert len(answer["message"]) < 400
+    assert (await ask(jp_fetch, "keep-alive"))[1]["keep_alive"] == []
+
+
+@pytest.mark.parametrize("kind", ["kernel", "terminal", "app"])
+@pytest.mark.parametrize("identity", ["nonsense", "\x00", "\ud800", "../status"])
+async def test_what_is_unknown_cannot_be_kept(jp_fetch, kind, identity):
+    """404, also for apps on a server that has none."""
+    status, answer = await ask(jp_fetch, "keep-alive", {"kind": kind, "id": identity, "duration": "4h"})
+
+    assert status == 404
+    assert "no such thing" in answer["message"]
+    assert (await ask(jp_fetch, "keep-alive"))[1]["keep_alive"] == []
+
+
+async def test_taking_back_what_was_not_asked_for_is_404(jp_fetch, jp_serverapp):
+    """Nothing at all, the wrong thing, the same a second time, and one that has ended."""
+    kernel = await start(jp_fetch)
+    await ask(jp_fetch, "keep-alive", {"kind": "kernel", "id": kernel, "duration": "4h"})
+
+    found = [
+        await ask(jp_fetch, "keep-alive", method="DELETE"),
+        await ask(jp_fetch, "keep-alive", method="DELETE", params={"kind": "kernel", "id": "nonsense"}),
+        await ask(jp_fetch, "keep-alive", method="DELETE", params={"kind": "kernel", "id": kernel}),
+        await ask(jp_fetch, "keep-alive", method="DELETE", params={"kind": "kernel", "id": kernel}),
+    ]
+    await ask(jp_fetch, "keep-alive", {"duration": 0.0001})
+    await asyncio.sleep(0.01)
+    found.append(await ask(jp_fetch, "keep-alive", method="DELETE"))
+
+    assert [status for status, _ in found] == [404, 404, 200, 404, 404]
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"kind": "notebook"}, "kind"),
+        ({"kind": "kernel"}, "id"),
+        ({"id": "1"}, "id"),
+        ({"kind": "kernel", "id": ""}, "id"),
+    ],
+)
+async def test_bad_arguments_get_400_and_take_nothing_back(jp_fetch, params, field):
+    """As for asking."""
+    await ask(jp_fetch, "keep-alive", {"duration": "4h"})
+
+    status, answer = await ask(jp_fetch, "keep-alive", method="DELETE", params=params)
+
+    assert (status, answer["field"]) == (400, field)
+    assert len((await ask(jp_fetch, "keep-alive"))[1]["keep_alive"]) == 1
+
+
+class TestSomebody:
+    """Who asks has a name."""
+
+    @pytest.fixture
+    def jp_server_config(self, jp_server_config):
+        from jupyter_server.auth import IdentityProvider, User
+
+        class Names(IdentityProvider):
+            """Knows everybody who has the token as alice."""
+
+            def generate_anonymous_user(self, handler):
+                return User(username="alice", name="Alice", display_name="Alice Liddell", initials="AL")
+
+        jp_server_config["ServerApp"]["identity_provider_class"] = Names
+        return jp_server_config
+
+    async def test_a_request_has_the_users_name(self, jp_fetch):
+        """So that others on a shared server know whom to ask."""
+        _, entry = await ask(jp_fetch, "keep-alive", {"duration": "4h"})
+
+        assert entry["asked_by"] == "alice"
+
+
+# -- settings ----------------------------------------------------------------------------------------
+
+
+ALL = {
+    "idle_time": 7200,
+    "keep_terminals": False,
+    "configured": {"idle_time": 7200, "keep_terminals": False},
+    "saved": None,
+    "bounds": {"min_idle_timeout": 0, "max_idle_timeout": 0, "keep_terminals": "free"},
+}
+
+
+async def test_settings_say_what_holds_what_is_configured_and_what_may_be_set(jp_fetch):
+    """Times in seconds, bounds in minutes."""
+    before = await ask(jp_fetch, "settings")
+    await ask(jp_fetch, "settings", {"idle_time": 30, "keep_terminals": True})
+    _, after = await ask(jp_fetch, "settings")
+
+    assert before == (200, ALL)
+    assert after == {**ALL, "idle_time": 1800, "keep_terminals": True}
+
+
+async def test_a_change_is_saved_only_on_request_and_forgotten_by_a_reset(jp_fetch, jp_config_dir, jp_serverapp):
+    """The file is in Jupyter's config directory, and the shape of the answer is the original's."""
+    file = jp_config_dir / FILE_NAME
+    await ask(jp_fetch, "settings", {"idle_time": 30})
+    unsaved = file.exists()
+
+    answer = await ask(jp_fetch, "settings", {"idle_time": 45, "keep_terminals": True, "save": True})
+    _, saved = await ask(jp_fetch, "settings")
+    written = json.loads(file.read_text())
+    status, reset = await ask(jp_fetch, "settings", method="DELETE")
+
+    assert not unsaved
+    assert answer == (200, {"idle_time": "2700", "keep_terminals": True})
+    assert saved["saved"] == {"idle_time": 2700, "keep_terminals": True}
+    assert written == {"idle_time": 45, "keep_terminals": True}
+    assert (status, reset) == (200, ALL)
+    assert not file.exists()
+    assert jp_serverapp.kernel_manager.idle_timeout == 120
+    assert jp_serverapp.web_app.settings["terminal_manager"].keep_terminals is False
+
+
+async def test_a_reset_of_what_was_never_changed_is_fine(jp_fetch):
+    """Twice, too."""
+    assert await ask(jp_fetch, "settings", method="DELETE") == (200, ALL)
+    assert await ask(jp_fetch, "settings", method="DELETE") == (200, ALL)
+
+
+@pytest.mark.parametrize("save", ["yes", 1, None, [], {}, "true"], ids=repr)
+async def test_save_is_true_or_false(jp_fetch, jp_config_dir, save):
+    """Anything else changes nothing and saves nothing."""
+    status, answer = await ask(jp_fetch, "settings", {"idle_time": 30, "save": save})
+
+    assert (status, answer["field"]) == (400, "save")
+    assert (await ask(jp_fetch, "settings"))[1] == ALL
+    assert not (jp_config_dir / FILE_NAME).exists()
+
+
+async def test_what_cannot_be_saved_is_not_set_either(jp_fetch, jp_config_dir):
+    """Somebody's directory stands in the way."""
+    (jp_config_dir / FILE_NAME).mkdir(parents=True)
+
+    status, answer = await ask(jp_fetch, "settings", {"idle_time": 30, "save": True})
+
+    assert status == 409
+    assert "could not be saved" in answer["message"]
+    assert (await ask(jp_fetch, "settings"))[1]["idle_time"] == 7200
+
+
+class TestLaw:
+    """What the admin has bounded or fixed."""
+
+    @pytest.fixture
+    def jp_server_config(self, jp_server_config):
+        jp_server_config["CullingKernelManager"] = {"min_idle_timeout": 10, "max_idle_timeout": 480}
+        jp_server_config["CullingTerminalManager"] = {"keep_terminals_fixed": True}
+        return jp_server_config
+
+    async def test_the_bounds_are_shown(self, jp_fetch):
+        """So that a user interface can offer only what is accepted."""
+        _, found = await ask(jp_fetch, "settings")
+
+        assert found["bounds"] == {"min_idle_timeout": 10, "max_idle_timeout": 480, "keep_terminals": "fixed"}
+
+    @pytest.mark.parametrize("path", ["settings", "idle_checker"])
+    async def test_what_is_fixed_is_refused_and_says_so(self, jp_fetch, jp_config_dir, path):
+        """With both calls, and then the timeout is not changed either, and nothing is saved."""
+        status, answer = await ask(jp_fetch, path, {"idle_time": 30, "keep_terminals": True, "save": True})
+
+        assert (status, answer["field"]) == (400, "keep_terminals")
+        assert answer["accepted"] == "false, which the admin has fixed"
+        assert (await ask(jp_fetch, "settings"))[1]["idle_time"] == 7200
+        assert not (jp_config_dir / FILE_NAME).exists()
+
+    async def test_saying_again_what_is_fixed_is_accepted(self, jp_fetch):
+        """The original's clients always send both."""
+        status, _ = await ask(jp_fetch, "idle_checker", {"idle_time": 30, "keep_terminals": False})
+
+        assert status == 200
+
+    async def test_what_is_out_of_bounds_is_not_saved(self, jp_fetch, jp_config_dir):
+        """Refused is refused."""
+        status, _ = await ask(jp_fetch, "settings", {"idle_time": 481, "save": True})
+
+        assert status == 400
+        assert not (jp_config_dir / FILE_NAME).exists()
+
+
+class TestSavedBefore:
+    """A server that starts with a file of saved settings."""
+
+    @pytest.fixture
+    def saved(self):
+        return '{"idle_time": 45, "keep_terminals": true}'
+
+    @pytest.fixture
+    def jp_server_config(self, jp_server_config, jp_environ, jp_config_dir, saved):
+        jp_server_config["CullingKernelManager"] = {"idle_timeout": 90, "min_idle_timeout": 10}
+        jp_config_dir.mkdir(exist_ok=True)
+        (jp_config_dir / FILE_NAME).write_text(saved)
+        return jp_server_config
+
+    async def test_what_was_saved_holds(self, jp_fetch, jp_serverapp):
+        """Also for terminals, whose manager comes after us; and what is configured is still known."""
+        status, found = await ask(jp_fetch, "settings")
+
+        assert status == 200
+        assert (found["idle_time"], found["keep_terminals"]) == (2700, True)
+        assert found["configured"] == {"idle_time": 5400, "keep_terminals": False}
+        assert found["saved"] == {"idle_time": 2700, "keep_terminals": True}
+        assert jp_serverapp.web_app.settings["terminal_manager"].keep_terminals is True
+        assert (await ask(jp_fetch, "idle_checker"))[1]["errors"] is None
+
+    async def test_a_reset_goes_back_to_what_is_configured(self, jp_fetch, jp_config_dir):
+        """Not to the defaults, and the file is gone."""
+        _, found = await ask(jp_fetch, "settings", method="DELETE")
+
+        assert (found["idle_time"], found["keep_terminals"], found["saved"]) == (5400, False, None)
+        assert not (jp_config_dir / FILE_NAME).exists()
+
+    @pytest.mark.parametrize(
+        ("saved", "words"),
+        [
+            ('{"idle_time": 5, "keep_terminals": true}', "from 10 to"),
+            ('{"idle_time": NaN}', "not a file that we wrote"),
+            ('{"idle_time": "45"}', "not a file that we wrote"),
+            ('{"idle_time": 45', "cannot be read"),
+            ("[45]", "not a file that we wrote"),
+        ],
+        ids=["out of bounds", "NaN", "text", "broken", "a list"],
+    )
+    async def test_what_may_not_be_is_ignored_and_reported_until_it_is_put_right(self, jp_fetch, words):
+        """Named in the status; nothing of it holds; a reset or another saving ends the trouble."""
+        _, found = await ask(jp_fetch, "settings")
+        _, document = await ask(jp_fetch, "status")
+        await ask(jp_fetch, "settings", {"idle_time": 30, "save": True})
+        _, afterwards = await ask(jp_fetch, "status")
+
+        (trouble,) = document["errors"]
+        assert (found["idle_time"], found["keep_terminals"]) == (5400, False)
+        assert (trouble["subject"], trouble["active"]) == ("saved settings", True)
+        assert FILE_NAME in trouble["message"]
+        assert words in trouble["message"]
+        assert [each["active"] for each in afterwards["errors"]] == [False]
+        assert (await ask(jp_fetch, "idle_checker"))[1]["errors"] is None
+
+
+def test_saved_settings_hold_after_a_restart(tmp_path):
+    """The same user's next server takes them."""
+    with jupyter(tmp_path, *BOTH) as server:
+        Client(server).ask("POST", f"{SPACE}/settings", {"idle_time": 45, "keep_terminals": True, "save": True})
+    with jupyter(tmp_path, *BOTH) as server:
+        again = server.get("idle_checker")
+
+    assert (again["idle_time"], again["keep_terminals"], again["errors"]) == (2700, True, None)
+
+
+# -- status ------------------------------------------------------------------------------------------
+
+
+class TestAttention:
+    """What status says of warnings and of use that Jupyter does not see."""
+
+    @pytest.fixture
+    def jp_server_config(self, jp_server_config):
+        jp_server_config["CullingKernelManager"] = {"idle_timeout": 0.05, "warn_before": 5}
+        return jp_server_config
+
+    async def test_status_tells_who_is_warned_used_and_kept(self, jp_fetch, jp_serverapp):
+        """Three seconds of timeout: warned after half of them. Then a signal finds it in use."""
+        kernel = await start(jp_fetch)
+        culler = IdleCuller.of(jp_serverapp)
+        culler.guard, watch = None, culler.watches[Kind.KERNEL]  # so that no signal of this machine's is asked
+
+        async def entry():
+            (found,) = (await ask(jp_fetch, "status"))[1]["kernels"]
+            return found
+
+        async def warned():
+            found = await entry()
+            return found["warned"] and found
+
+        first = await entry()
+        near = await until(warned)
+        now = datetime.now(timezone.utc)
+        watch.items[kernel].use = Use(used_by="make works", used_at=now, asked_at=now)
+        watch.forget_decisions()
+        used = await entry()
+
+        assert [first[name] for name in ("warned", "used_by", "used_at", "kept_until")] == [False, None, None, None]
+        assert near["reason"] == "active"
+        assert (used["used_by"], used["reason"], used["due_at"]) == ("make works", "at work", None)
+        assert minutes_from_now(used["used_at"]) == pytest.approx(0, abs=1)
+
+
 # -- who may -----------------------------------------------------------------------------------------
 
 
 def test_every_route_is_known_here():
     """A new handler has to be added to the tests of who may."""
-    known = {path for _, path in EVERY_CALL}
+    found = {(verb, url.rsplit("/", 1)[1]) for url, handler in routes("/") for verb in verbs(handler)}
 
-    assert {url.rsplit("/", 1)[1] for url, _ in routes("/")} == known
+    assert found == set(EVERY_CALL)
     for _, handler in routes("/"):
         assert handler.auth_resource == "culling_manager"
 
 
 @pytest.mark.parametrize(("method", "path"), EVERY_CALL)
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "token wrong"}], ids=["no token", "wrong token"])
-async def test_no_call_without_authentication(http_server_client, jp_serverapp, jp_base_url, method, path, headers):
+async def test_no_call_without_authentication(
+    http_server_client, jp_serverapp, jp_base_url, jp_config_dir, method, path, headers
+):
     """403, whatever the verb, and nothing is changed."""
-    body = json.dumps({"idle_time": 1, "keep_terminals": False}) if method == "POST" else None
+    body = json.dumps(BODIES[path]) if method == "POST" else None
 
     answer = await http_server_client.fetch(
         f"{jp_base_url}{SPACE}/{path}", method=method, headers=headers, body=body, raise_error=False
     )
 
+    culler = IdleCuller.of(jp_serverapp)
     assert answer.code == 403
-    assert IdleCuller.of(jp_serverapp).policy.idle_timeout == 7200
+    assert culler.policy.idle_timeout == 7200
+    assert culler.keep.current(culler.now()) == []
+    assert not (jp_config_dir / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize(("method", "path"), [each for each in EVERY_CALL if each[0] != "GET"])
+async def test_who_is_only_logged_in_by_cookie_needs_the_xsrf_token(
+    http_server_client, jp_serverapp, jp_base_url, method, path
+):
+    """A page of another site that has the browser send its cookies changes nothing; with the token it is our page."""
+    url = f"{jp_base_url}{SPACE}/{path}"
+    body = json.dumps(BODIES[path]) if method == "POST" else None
+    token = jp_serverapp.identity_provider.token
+    page = await http_server_client.fetch(f"{jp_base_url}tree?token={token}", follow_redirects=False, raise_error=False)
+    cookies = [each.split(";")[0] for each in page.headers.get_list("Set-Cookie")]
+    (xsrf,) = [each.removeprefix("_xsrf=") for each in cookies if each.startswith("_xsrf=")]
+    headers = {"Cookie": "; ".join(cookies)}
+
+    forged = await http_server_client.fetch(url, method=method, headers=headers, body=body, raise_error=False)
+    headers["X-XSRFToken"] = xsrf
+    ours = await http_server_client.fetch(url, method=method, headers=headers, body=body, raise_error=False)
+
+    assert any(each.startswith("username-") for each in cookies)
+    assert forged.code == 403
+    assert ours.code == (404 if (method, path) == ("DELETE", "keep-alive") else 200)
 
 
 class TestAuthorization:
@@ -297,12 +787,20 @@ class TestAuthorization:
 
     @pytest.mark.parametrize(("method", "path"), EVERY_CALL)
     async def test_reading_is_read_and_setting_is_write(self, jp_fetch, method, path):
-        """One resource name; GET is 'read', POST is 'write'."""
-        body = {"idle_time": 60, "keep_terminals": False} if method == "POST" else None
-
-        status, _ = await ask(jp_fetch, path, body)
+        """One resource name; GET is 'read', POST and DELETE are 'write'."""
+        status, _ = await ask(jp_fetch, path, BODIES[path] if method == "POST" else None, method=method)
 
         assert status == (200 if method == "GET" else 403)
+
+
+async def test_another_verb_is_answered_with_those_that_there_are(jp_fetch):
+    """As HTTP wants it (RFC 9110, 15.5.6)."""
+    with pytest.raises(HTTPClientError) as caught:
+        await jp_fetch(SPACE, "keep-alive", method="PUT", body="{}")
+
+    answer = caught.value.response
+    assert (answer.code, answer.headers["Allow"]) == (405, "GET, POST, DELETE, OPTIONS")
+    assert json.loads(answer.body)["message"] == "Method Not Allowed"
 
 
 @pytest.mark.parametrize("header", ["Origin", "Referer"])
@@ -327,18 +825,22 @@ async def test_a_malformed_origin_is_no_reason_to_fail(http_server_client, jp_ba
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
         lambda inner: (
             st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from(["idle_time", "keep_terminals", "x"]), inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["idle_time", "keep_terminals", "save", "kind", "id", "duration", "until"]),
+                inner | st.sampled_from(["kernel", "all", "4h", "18:30", "9999-12-31T23:59:59-23:59"]),
+                max_size=3,
+            )
         ),
         max_leaves=6,
     ).map(json.dumps),
-    path=st.sampled_from(["idle_checker", "settings", "status"]),
+    path=st.sampled_from(["idle_checker", "settings", "status", "keep-alive"]),
 )
 def test_no_body_makes_the_server_fail(jp_fetch, jp_asyncio_loop, jp_serverapp, body, path):
-    """Whatever is sent: 200, 400 or 405, never a 500."""
+    """Whatever is sent: 200, 400, 404 or 405, never a 500."""
 
     async def check():
         answer = await jp_serverapp.http_client_fetch(path, body)
-        assert answer in (200, 400, 405)
+        assert answer in (200, 400, 404, 405)
 
     async def fetch(path, body):
         try:

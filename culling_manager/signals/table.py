@@ -66,6 +66,7 @@ def _read_row(psutil: Any, pid: int) -> Row | None:
                 child_seconds=getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0),
                 moved_bytes=_moved_bytes(psutil, process),
                 at=time.monotonic(),
+                ended=process.status() == psutil.STATUS_ZOMBIE,
             )
     except (psutil.Error, OSError):
         return None

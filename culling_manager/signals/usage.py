@@ -16,7 +16,7 @@ class Row:
 
     `session` is the id of its session, 0 when unknown. `cpu_seconds` is its own processor time so far, `child_seconds`
     that of all children it has waited for. `moved_bytes` is what it and those children read and wrote, None when that
-    cannot be read. `at` is when it was read (monotonic seconds).
+    cannot be read. `at` is when it was read (monotonic seconds). `ended` means that only its parent has not noticed.
     """
 
     pid: int
@@ -29,6 +29,7 @@ class Row:
     child_seconds: float = 0.0
     moved_bytes: float | None = None
     at: float = 0.0
+    ended: bool = False
 
     def is_the_same_as(self, other: Row | None) -> bool:
         """Whether both are one process, rather than two that had the same number."""
@@ -166,7 +167,7 @@ def usages_since(earlier: Table, table: Table) -> list[Usage]:
     found = []
     for row in table.rows.values():
         before = earlier.rows.get(row.pid)
-        if before is None or not row.is_the_same_as(before) or row.at <= before.at:
+        if before is None or row.ended or not row.is_the_same_as(before) or row.at <= before.at:
             continue
         own, reaped, moved = _used(row, before)
         seconds = row.at - before.at

@@ -1,0 +1,823 @@
+"""Whole days of a user, scripted at random: nothing in use or kept is ever stopped, and nothing quiet is left over.
+
+A day is 24 hours of cells, long silent runs, background jobs that only activity signals see, terminals, keep-alives,
+tabs, a remote editor, hooks that ask for more time, signals that fail, and breaks. It is played against the real culler
+under a clock that moves from event to event, and every stop is held against a model that knows only what the user did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from culling_manager.appsource import AppSource
+from culling_manager.attention import ASK_AGAIN_SECONDS
+from culling_manager.culler import IdleCuller
+from culling_manager.decisions import IN_SERVICE
+from culling_manager.records import Happening, Kind, Result, Use
+from culling_manager.watch import ANSWER_SECONDS
+from tests import test_appsource, test_attention
+from tests.conftest import scenario
+from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, FakeTimer, HomedKernels, _idle
+
+#: How many days are played; the issue asks for 1,000.
+DAYS = int(os.environ.get("CULLING_MANAGER_DAYS", "100"))
+HOUR = 3600.0
+#: Nothing is asked about earlier than this (seconds) before its deadline.
+LEAD = 5.25
+LOG = logging.getLogger("a user's day")
+LOG.disabled = True
+
+
+class QuickClock(FakeClock):
+    """A clock that moves from timer to timer; nothing here waits for a thread."""
+
+    def __init__(self) -> None:
+        super().__init__(NOON.replace(hour=0))
+        self.queue: list[tuple[float, int, FakeTimer]] = []
+        self.numbers = itertools.count()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(self.mono + max(seconds, 1e-6), callback)
+        heapq.heappush(self.queue, (timer.at, next(self.numbers), timer))
+        return timer
+
+    async def run_for(self, seconds: float) -> None:
+        end = self.mono + seconds
+        await _idle()
+        while self.queue and self.queue[0][0] <= end:
+            timer = heapq.heappop(self.queue)[2]
+            if not timer.cancelled:
+                self._move_to(max(timer.at, self.mono))
+                timer.callback()
+                await _idle()
+        self._move_to(end)
+
+
+# -- what there is ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Thing:
+    """A kernel, a terminal or an app as its user knows it: when it was `used`, and what else is to keep it.
+
+    `seen` is when an activity signal last answered that it is in use. `free_at` is when something was taken away that
+    kept it: a keep-alive, a connection. An app that comes unheard of is listed half a timeout later at the latest.
+    """
+
+    kind: Kind
+    identity: str
+    used: datetime
+    home: str = ""
+    busy: bool = False
+    connected: bool = False
+    dead: bool = False
+    timeout: float | None = None
+    grace_until: datetime | None = None
+    seen: datetime | None = None
+    free_at: datetime | None = None
+    listed_by: datetime | None = None
+
+
+@dataclass
+class Job:
+    """A background job: of a kernel or terminal, or of nothing but the app it runs on (`owner` None)."""
+
+    owner: str | None
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the admin configured; times in minutes, those of signals and hook in seconds."""
+
+    classic: bool = False
+    timeout: int = 60
+    terminal_timeout: int | None = None
+    keep_terminals: bool = False
+    cull_connected: bool = True
+    grace: int = 0
+    long_run: int = 10
+    warn_before: int = 5
+    heartbeat: int = 600
+    ask_seconds: float = 1.0
+    hook_seconds: float = 0.0
+    veto: int = 0
+
+
+class OneApp(FakeApps):
+    """The app that the server itself runs on."""
+
+    lists = False
+    shares_kernels = False
+
+
+class ManyApps(FakeApps):
+    """Apps that come and go, each with its kernels."""
+
+    shares_kernels = False
+
+    def knows_home_of(self, kernel, apps):
+        return kernel.app_name in apps
+
+
+@dataclass
+class DayGuard:
+    """Signals that see the day's jobs and its remote editor, as late as they may and no more than they must; a hook."""
+
+    day: Day
+    lead_seconds: float = LEAD
+    asked: int = 0
+    vetoed: set[str] = field(default_factory=set)
+
+    async def ask(self, record, roots) -> Use:
+        self.asked += 1
+        day, began = self.day, self.day.clock.wall
+        await day.clock.sleep(day.rules.ask_seconds)
+        identity, app = record.identity, hasattr(record, "watched_since")
+        at_work = [job for job in day.jobs if job.start <= began and job.end > day.clock.wall]
+        at_work = [job for job in at_work if job.owner == identity or (app and not day.rules.classic)]
+        if not at_work and day.clock.wall >= day.ill_until:
+            stamps = [at for at in day.stamps if at <= began] if app else []
+            return Use(used_at=max(stamps, default=None))
+        if identity in day.things:
+            day.things[identity].seen = day.clock.wall
+        return Use(used_by=f"{len(at_work)} processes" if at_work else "a signal failed, which counts as use")
+
+    async def before_culling(self, record, decision) -> datetime | None:
+        day = self.day
+        if day.rules.hook_seconds:
+            await day.clock.sleep(day.rules.hook_seconds)
+        if not day.rules.veto or record.identity in self.vetoed:
+            return None
+        self.vetoed.add(record.identity)
+        until = day.clock.wall + timedelta(minutes=day.rules.veto)
+        kind = day.things[record.identity].kind if record.identity in day.things else None
+        if kind is not None:
+            day.kept[kind, record.identity] = until
+        return until
+
+
+# -- a day -----------------------------------------------------------------------------------------------
+
+
+class Day:
+    """Plays what a user does, and holds each stop against what the user would say of it."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules, self.clock = rules, QuickClock()
+        self.things: dict[str, Thing] = {}
+        self.jobs: list[Job] = []
+        self.stamps: list[datetime] = []
+        self.kept: dict[tuple[Kind | None, str | None], datetime] = {}
+        self.ill_until = self.changed_at = self.clock.wall
+        self.wrong: list[str] = []
+        self.stops = 0
+        self.numbers = itertools.count(1)
+        self.events: list[tuple[float, int, Callable[[], None]]] = []
+        self.culler: IdleCuller | None = None
+        self.apps: FakeApps = ManyApps() if rules.classic else OneApp()
+        self.apps.before_delete = self.app_goes
+
+    # -- the server
+
+    def open(self, app: str = "a") -> None:
+        """There is a server, and an app of this name in service."""
+        if self.culler is None or (not self.rules.classic and self.state_of(app) != IN_SERVICE):
+            self.new_server()
+        if self.state_of(app) != IN_SERVICE:
+            self.apps.put(app, state=IN_SERVICE, created_at=self.clock.wall)
+            half = timedelta(seconds=self.culler.policy.idle_timeout / 2 if self.rules.classic else 0)
+            self.things[app] = Thing(Kind.APP, app, self.clock.wall, listed_by=self.clock.wall + half)
+            if not self.rules.classic:
+                self.culler.start()
+
+    def state_of(self, app: str) -> str | None:
+        found = self.apps.apps.get(app)
+        return None if found is None else found.state
+
+    def new_server(self) -> None:
+        if self.culler is not None:
+            self.culler.stop()
+        rules = self.rules
+        self.things.clear()
+        self.kept.clear()
+        self.jobs.clear()
+        culler = self.culler = IdleCuller(LOG, self.clock)
+        self.guard = culler.guard = DayGuard(self)
+        own = {
+            "idle_timeout": rules.timeout * 60.0,
+            "terminal_idle_timeout": None if rules.terminal_timeout is None else rules.terminal_timeout * 60.0,
+            "keep_terminals": rules.keep_terminals,
+            "cull_connected": rules.cull_connected,
+            "grace": rules.grace * 60.0,
+            "long_run": rules.long_run * 60.0,
+            "warn_before": rules.warn_before * 60.0,
+            "cull_interval": float(rules.heartbeat),
+        }
+        self.kernels, self.terminals = HomedKernels(own_settings=own, culler=culler), FakeTerminals(culler=culler)
+        for source in (self.kernels, self.terminals):
+            source.stop = self.checked(source.stop)
+        self.terminals.own_settings = own
+        culler.neighbours = AppSource(self.apps, culler)
+        for source in (self.kernels, self.terminals, culler.neighbours):
+            culler.attach(source)
+        culler.listeners.append(self.heard)
+        if rules.classic:
+            culler.start()
+
+    def heard(self, happening: Happening) -> None:
+        if happening.action == "failed":
+            self.wrong.append(f"{happening.record.identity} could not be stopped: {happening.detail}")
+
+    # -- what the model knows
+
+    def timeout_of(self, thing: Thing) -> float:
+        policy = self.culler.policy
+        if thing.kind is Kind.TERMINAL:
+            return policy.terminal_timeout
+        return policy.idle_timeout if thing.timeout is None else thing.timeout
+
+    def kept_until(self, thing: Thing) -> list[datetime]:
+        asked = [self.kept.get((None, None)), self.kept.get((thing.kind, thing.identity)), thing.grace_until]
+        return [at for at in asked if at is not None]
+
+    def earliest(self, thing: Thing) -> datetime:
+        """Until then it must not be stopped."""
+        quiet_since = max(thing.used, thing.seen or thing.used)
+        return max(quiet_since + timedelta(seconds=self.timeout_of(thing)), *self.kept_until(thing), thing.used)
+
+    def latest(self, thing: Thing) -> datetime:
+        """Then it must have been stopped. What was found at work is asked about again within a minute."""
+        whole, rules = timedelta(seconds=self.timeout_of(thing)), self.rules
+        again = timedelta(seconds=ASK_AGAIN_SECONDS + 2 * rules.ask_seconds + 1)
+        seen = thing.seen
+        if seen is not None and thing.used > seen:  # found at work, then used by hand: asked again at the next look
+            seen = thing.used + timedelta(seconds=rules.heartbeat)
+        ends = [thing.used + whole, self.changed_at, *self.kept_until(thing)]
+        ends += [] if seen is None else [seen + again + whole]
+        ends += [] if thing.free_at is None else [thing.free_at]
+        ends += [] if thing.listed_by is None else [thing.listed_by + whole]
+        slack = 1 + 2 * rules.ask_seconds + 2 * rules.hook_seconds
+        return max(ends) + timedelta(seconds=slack)
+
+    def in_use(self, thing: Thing) -> str | None:
+        """Why it must not be stopped at all."""
+        now = self.clock.wall
+        if thing.busy and not thing.dead:
+            return "a cell runs"
+        if thing.connected and not thing.dead and not self.rules.cull_connected:
+            return "a page is connected"
+        if thing.kind is Kind.TERMINAL and self.rules.keep_terminals:
+            return "terminals are kept"
+        everything = thing.kind is Kind.APP and not self.rules.classic
+        if any(job.start <= now < job.end and (everything or job.owner == thing.identity) for job in self.jobs):
+            return "a job runs"
+        return None
+
+    def judge(self, thing: Thing) -> None:
+        """One of them is stopped now."""
+        now, why = self.clock.wall, self.in_use(thing)
+        self.stops += 1
+        name = f"{thing.kind.value} {thing.identity} at {now:%H:%M:%S.%f}"
+        if thing.dead:
+            return
+        if why is not None:
+            self.wrong.append(f"FALSE KILL {name}: {why}")
+        elif now <= self.earliest(thing):
+            self.wrong.append(f"FALSE KILL {name}: not before {self.earliest(thing):%H:%M:%S.%f}; {thing}")
+        elif now > self.latest(thing):
+            self.wrong.append(f"LATE {name}: before {self.latest(thing):%H:%M:%S.%f}; {thing}")
+
+    def checked(self, stop):
+        async def checking(record):
+            thing = self.things[record.identity]
+            self.judge(thing)
+            await stop(record)
+            self.gone(thing, culled=True)
+
+        return checking
+
+    def gone(self, thing: Thing, culled: bool) -> None:
+        """It is off the list; its end is use of its app unless it was culled, and then its app may follow."""
+        del self.things[thing.identity]
+        self.kept.pop((thing.kind, thing.identity), None)
+        app = self.things.get(thing.home)
+        if app is None:
+            return
+        if not culled:
+            app.used = max(app.used, self.clock.wall)
+        elif thing.dead and thing.busy:
+            app.listed_by = self.clock.wall  # it counts as at work until it was taken away
+        app.free_at = self.clock.wall
+        if thing.seen is not None:
+            app.seen = max(thing.seen, app.seen or thing.seen)
+        for job in self.jobs:
+            if job.owner == thing.identity:
+                job.owner = None  # what was detached goes on
+
+    def app_goes(self, record) -> None:
+        """An app is deleted now, with all that is on it."""
+        app, now = self.things[record.identity], self.clock.wall
+        on_it = [thing for thing in self.things.values() if thing.home == app.identity]
+        for thing in on_it:
+            goes_along = self.rules.classic and thing.kind is Kind.TERMINAL
+            if not goes_along and self.in_use(thing):
+                self.wrong.append(f"FALSE KILL {thing.kind.value} {thing.identity} with its app: {self.in_use(thing)}")
+            if not thing.dead and any(until >= now for until in self.kept_until(thing)):
+                self.wrong.append(f"FALSE KILL {thing.kind.value} {thing.identity} with its app: it was kept")
+            if thing.seen is not None:
+                app.seen = max(thing.seen, app.seen or thing.seen)
+        unseen = timedelta(seconds=LEAD + ANSWER_SECONDS + 2 * self.rules.ask_seconds + 2 * self.rules.hook_seconds)
+        early = [at for at in self.stamps if at <= now - unseen and at >= app.used]
+        whole = timedelta(seconds=self.timeout_of(app))
+        if early and now <= max(early) + whole:
+            self.wrong.append(f"FALSE KILL app {app.identity}: an editor used it at {max(early):%H:%M:%S}")
+        app.free_at = max([app.free_at or app.used, *(at + whole for at in self.stamps if at <= now)])
+        self.judge(app)
+        for thing in [app, *on_it]:
+            self.things.pop(thing.identity, None)
+            self.kept.pop((thing.kind, thing.identity), None)
+        for thing in on_it:
+            (self.kernels if thing.kind is Kind.KERNEL else self.terminals).records.pop(thing.identity, None)
+        if not self.rules.classic:
+            self.jobs.clear()
+        self.stamps.clear()
+
+    # -- what a user does
+
+    def use(self, thing: Thing) -> None:
+        thing.used = self.clock.wall
+        if thing.home in self.things:
+            self.things[thing.home].used = self.clock.wall
+
+    def kernel(self, who: int, timeout: float | None = None) -> Thing:
+        """A kernel of this user's notebook number `who`, which may have to be started."""
+        home = "ab"[who % 2] if self.rules.classic else "a"
+        self.open(home)
+        found = [t for t in self.things.values() if t.identity.startswith(f"k{who}-") and not t.dead]
+        if found:
+            return found[0]
+        identity = f"k{who}-{next(self.numbers)}"
+        thing = self.things[identity] = Thing(Kind.KERNEL, identity, self.clock.wall, home, timeout=timeout)
+        self.kernels.start(identity, last_activity=self.clock.wall, app_name=home, idle_timeout=timeout)
+        self.use(thing)
+        return thing
+
+    def terminal(self, who: int) -> Thing:
+        home = "ab"[who % 2] if self.rules.classic else "a"
+        self.open(home)
+        identity = f"{home}-{who}"
+        if identity not in self.things:
+            self.things[identity] = Thing(Kind.TERMINAL, identity, self.clock.wall, home)
+            self.terminals.start(identity, last_activity=self.clock.wall, with_app=self.rules.classic)
+        self.use(self.things[identity])
+        self.terminals.put(identity, last_activity=self.clock.wall)
+        return self.things[identity]
+
+    def after(self, seconds: float, event: Callable[[], None]) -> None:
+        heapq.heappush(self.events, (self.clock.mono + seconds, next(self.numbers), event))
+
+    def run_cell(self, who: int, seconds: float, chatty: bool = False, job: float = 0.0) -> None:
+        kernel = self.kernel(who)
+        if kernel.busy:
+            return
+        kernel.busy = True
+        self.use(kernel)
+        self.kernels.put(kernel.identity, state="busy", last_activity=self.clock.wall, busy_since=self.clock.wall)
+        if job:
+            self.jobs.append(Job(kernel.identity, self.clock.wall, self.clock.wall + timedelta(seconds=job)))
+        if chatty:
+            for part in range(1, 4):
+                self.after(seconds * part / 4, lambda: self.say(kernel))
+        self.after(seconds, lambda: self.end_cell(kernel, seconds))
+
+    def say(self, kernel: Thing) -> None:
+        if self.things.get(kernel.identity) is kernel and kernel.busy and not kernel.dead:
+            self.use(kernel)
+            self.kernels.put(kernel.identity, last_activity=self.clock.wall)
+
+    def end_cell(self, kernel: Thing, seconds: float) -> None:
+        if self.things.get(kernel.identity) is not kernel or kernel.dead:
+            return
+        now = self.clock.wall
+        kernel.busy = False
+        self.use(kernel)
+        ran: dict[str, Any] = {}
+        if self.rules.grace and seconds >= self.culler.policy.long_run:
+            kernel.grace_until = now + timedelta(minutes=self.rules.grace)
+            ran = {"ran_until": now, "run_seconds": seconds}
+        self.kernels.put(kernel.identity, state="idle", last_activity=now, busy_since=None, **ran)
+
+    def shut_down(self, who: int) -> None:
+        """The user closes a notebook and its kernel; its jobs end with it."""
+        for thing in [t for t in self.things.values() if t.identity.startswith(f"k{who}-")]:
+            self.jobs = [job for job in self.jobs if job.owner != thing.identity]
+            self.kernels.end(thing.identity)
+            self.gone(thing, culled=False)
+
+    def die(self, who: int) -> None:
+        """A kernel is killed from outside; its jobs are not."""
+        for thing in [t for t in self.things.values() if t.identity.startswith(f"k{who}-") and not t.dead]:
+            if thing.busy and thing.home in self.things:
+                self.things[thing.home].used = self.clock.wall
+            thing.dead = True
+            if thing.home in self.things:
+                self.things[thing.home].free_at = self.clock.wall
+            self.kernels.put(thing.identity, alive=False)
+            self.culler.wake_soon(Kind.KERNEL)
+
+    def exit(self, who: int) -> None:
+        """The user leaves a shell; what was started with nohup goes on."""
+        for thing in [t for t in self.things.values() if t.kind is Kind.TERMINAL and t.identity.endswith(f"-{who}")]:
+            self.terminals.end(thing.identity)
+            self.gone(thing, culled=False)
+
+    def start_job(self, who: int, seconds: float, detached: bool) -> None:
+        terminal = self.terminal(who)
+        if not self.rules.classic:
+            owner = None if detached else terminal.identity
+            self.jobs.append(Job(owner, self.clock.wall, self.clock.wall + timedelta(seconds=seconds)))
+
+    def connect(self, who: int, seconds: float) -> None:
+        kernel = self.kernel(who)
+        kernel.connected = True
+        self.kernels.put(kernel.identity, connections=1)
+        self.after(seconds, lambda: self.disconnect(kernel))
+
+    def disconnect(self, kernel: Thing) -> None:
+        if self.things.get(kernel.identity) is kernel:
+            kernel.connected, kernel.free_at = False, self.clock.wall
+            self.kernels.put(kernel.identity, connections=0)
+            self.culler.wake_soon(Kind.KERNEL)
+
+    def keep(self, number: int, seconds: float) -> None:
+        """Keep everything, or one of the things that there are."""
+        if self.culler is None or not self.things:
+            return
+        things = sorted(self.things.values(), key=lambda thing: thing.identity)
+        choices: list[tuple[Kind | None, str | None]] = [(None, None), *((t.kind, t.identity) for t in things)]
+        kind, identity = choices[number % len(choices)]
+        if kind is not None and not self.culler.watches[kind].source.exists(identity):
+            return  # an app that was not listed yet
+        self.kept[kind, identity] = self.clock.wall + timedelta(seconds=seconds)
+        self.changed_at = self.clock.wall
+        self.culler.keep_alive(kind, identity, self.kept[kind, identity], "a user")
+
+    def resume(self, number: int) -> None:
+        if self.kept:
+            key = list(self.kept)[number % len(self.kept)]
+            del self.kept[key]
+            self.changed_at = self.clock.wall
+            self.culler.end_keep_alive(*key)
+
+    def stamp(self, left: int) -> None:
+        """A remote editor notes each minute that it is used."""
+        if left and not self.rules.classic and self.state_of("a") == IN_SERVICE:
+            self.stamps.append(self.clock.wall)
+            self.after(60.0, lambda: self.stamp(left - 1))
+
+    def change(self, minutes: int) -> None:
+        if self.culler is not None:
+            self.changed_at = self.clock.wall
+            self.culler.change_settings(idle_timeout=minutes * 60.0)
+
+    def look(self, left: int) -> None:
+        """Somebody reads the status now and then; that changes nothing."""
+        if left and self.culler is not None:
+            for watch in self.culler.watches.values():
+                watch.current(self.culler.now())
+            self.after(301.0, lambda: self.look(left - 1))
+
+    # -- playing it
+
+    async def play(self, tasks: list[Task]) -> None:
+        """Do all that, event by event; then everybody goes home, and nothing may be left."""
+        for task in tasks:
+            for at, event in task.events(self):
+                self.events.append((1000.0 + at, next(self.numbers), event))
+        heapq.heapify(self.events)
+        while self.events:
+            at, _, event = heapq.heappop(self.events)
+            await self.clock.run_for(max(0.0, at - self.clock.mono))
+            event()
+            await _idle()
+        await self.go_home()
+
+    async def go_home(self) -> None:
+        if self.culler is None:
+            return
+        if self.rules.keep_terminals:
+            for thing in [t for t in self.things.values() if t.kind is Kind.TERMINAL]:
+                self.exit(int(thing.identity.rsplit("-", 1)[1]))
+        ends = [self.clock.wall, self.ill_until, *self.kept.values(), *(job.end for job in self.jobs)]
+        ends += [thing.grace_until for thing in self.things.values() if thing.grace_until is not None]
+        longest = max([HOUR, *(self.timeout_of(thing) for thing in self.things.values())])
+        rest = (max(ends) - self.clock.wall).total_seconds() + self.rules.veto * 60
+        await self.clock.run_for(rest + 2 * longest + 300)
+        self.wrong += [f"FORGOTTEN {thing}" for thing in self.things.values()]
+        self.culler.stop()
+
+
+# -- what days are made of -------------------------------------------------------------------------------
+
+KINDS = [
+    "notebook",
+    "long",
+    "job",
+    "shell",
+    "detached",
+    "keep",
+    "resume",
+    "tab",
+    "editor",
+    "ill",
+    "settings",
+    "shut",
+    "exit",
+    "die",
+    "short",
+    "look",
+]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that a user is at: from a time of day (minutes), for so many minutes."""
+
+    at: int
+    kind: str
+    who: int
+    minutes: int
+    seed: int = 0
+
+    def events(self, day: Day) -> Iterator[tuple[float, Callable[[], None]]]:
+        at, who, seconds, dice = self.at * 60.0, self.who, self.minutes * 60.0, random.Random(self.seed)
+        at += dice.random() * 60
+        match self.kind:
+            case "notebook":
+                yield from self.cells(day, at, seconds, dice)
+            case "long":
+                yield at, lambda: day.run_cell(who, seconds)
+            case "job":
+                yield at, lambda: day.run_cell(who, 2.0, job=0.0 if day.rules.classic else seconds)
+            case "shell" | "detached":
+                yield from self.shell(day, at, seconds, dice)
+            case "keep":
+                yield at, lambda: day.keep(self.seed, seconds)
+            case "resume":
+                yield at, lambda: day.resume(self.seed)
+            case "tab":
+                yield at, lambda: day.connect(who, seconds)
+            case "editor":
+                yield at, lambda: day.stamp(self.minutes)
+            case "ill":
+                yield at, lambda: setattr(day, "ill_until", day.clock.wall + timedelta(seconds=seconds))
+            case "settings":
+                yield at, lambda: day.change(dice.choice([2, 10, 45, 90, 300]))
+            case "shut":
+                yield at, lambda: day.shut_down(who)
+            case "exit":
+                yield at, lambda: day.exit(who)
+            case "die":
+                yield at, lambda: day.die(who)
+            case "short":
+                yield at, lambda: day.kernel(who + 3, timeout=dice.choice([90.0, 1800.0, 6 * HOUR]))
+            case "look":
+                yield at, lambda: day.look(self.minutes)
+
+    def cells(self, day: Day, at: float, seconds: float, dice: random.Random) -> Iterator[tuple[float, Callable]]:
+        """Cells of random length, with time to think in between."""
+        end = at + seconds
+        while at < end:
+            length = min(dice.lognormvariate(2, 2), 3 * HOUR)
+            chatty = dice.random() < 0.3
+            job = dice.uniform(60, 3 * HOUR) if dice.random() < 0.03 and not day.rules.classic else 0.0
+            yield at, lambda length=length, chatty=chatty, job=job: day.run_cell(self.who, length, chatty, job)
+            at += length + dice.expovariate(1 / 240)
+
+    def shell(self, day: Day, at: float, seconds: float, dice: random.Random) -> Iterator[tuple[float, Callable]]:
+        """Some typing, and then a job that runs on."""
+        for turn in range(dice.randrange(1, 5)):
+            yield at + turn * 20, lambda: day.terminal(self.who)
+        yield at + 100, lambda: day.start_job(self.who, seconds, self.kind == "detached")
+        if self.kind == "detached" and dice.random() < 0.7:
+            yield at + 120, lambda: day.exit(self.who)
+
+
+def workday(seed: int) -> list[Task]:
+    """Morning, lunch, a meeting, the afternoon, and something left running for the night."""
+    dice = random.Random(seed)
+    at, tasks = int(dice.gauss(540, 40)), []
+    for length in (dice.randrange(60, 200), dice.randrange(40, 120), dice.randrange(60, 180)):
+        tasks.append(Task(at, "notebook", dice.randrange(3), length, dice.getrandbits(16)))
+        if dice.random() < 0.4:
+            other = dice.choice(["shell", "job", "long", "tab", "notebook", "keep"])
+            tasks.append(Task(at + 10, other, dice.randrange(3), dice.randrange(5, 90), dice.getrandbits(16)))
+        at += length + dice.choice([20, 45, 60, 100, 240])
+    if dice.random() < 0.5:
+        overnight = dice.choice(["long", "job", "shell", "detached", "keep"])
+        tasks.append(Task(min(at, 1300), overnight, dice.randrange(3), dice.randrange(60, 600), dice.getrandbits(16)))
+    return tasks
+
+
+tasks = st.builds(
+    Task,
+    at=st.integers(0, 1439),
+    kind=st.sampled_from(KINDS),
+    who=st.integers(0, 2),
+    minutes=st.integers(1, 500),
+    seed=st.integers(0, 65_535),
+)
+rules = st.builds(
+    Rules,
+    classic=st.sampled_from([False, False, False, True]),
+    timeout=st.sampled_from([60, 2, 10, 30, 120, 240]),
+    terminal_timeout=st.sampled_from([None, None, 15, 200]),
+    keep_terminals=st.sampled_from([False, False, False, True]),
+    cull_connected=st.booleans(),
+    grace=st.sampled_from([0, 0, 30, 200]),
+    long_run=st.sampled_from([10, 60]),
+    warn_before=st.sampled_from([5, 0, 15]),
+    heartbeat=st.sampled_from([600, 60, 3600]),
+    ask_seconds=st.sampled_from([1.0, 0.1, 5.0, 9.9]),
+    hook_seconds=st.sampled_from([0.0, 0.0, 20.0]),
+    veto=st.sampled_from([0, 0, 0, 7]),
+)
+days = st.tuples(rules, st.none() | st.integers(0, 2**32), st.lists(tasks, max_size=10))
+
+
+def play(rules: Rules, seed: int | None, more: list[Task]) -> Day:
+    """Play one day; gives it with what went wrong."""
+    day = Day(rules)
+    asyncio.run(day.play([*([] if seed is None else workday(seed)), *more]))
+    return day
+
+
+@settings(max_examples=DAYS, deadline=None)
+@given(days)
+def test_in_a_users_day_nothing_in_use_is_stopped_and_nothing_quiet_is_forgotten(found):
+    """Never while it is used or kept, never before a whole timeout of quiet, and then at its deadline to the second."""
+    day = play(*found)
+
+    assert day.wrong == []
+
+
+@pytest.mark.parametrize(("believed", "words"), [(7200.0, "FALSE KILL"), (1800.0, "LATE")])
+def test_the_model_of_a_day_finds_a_culler_that_stops_too_early_or_too_late(believed, words, monkeypatch):
+    """Else it would prove nothing: the culler's timeout is an hour, and its user believes in another."""
+    busy_day = [Task(540, "notebook", 0, 120, 7), Task(560, "shell", 1, 200, 8), Task(800, "job", 2, 300, 9)]
+    day = Day(Rules())
+    monkeypatch.setattr(day, "timeout_of", lambda thing: believed)
+
+    asyncio.run(day.play(busy_day))
+
+    assert any(words in each for each in day.wrong)
+
+
+# -- what such days have found -----------------------------------------------------------------------------
+
+
+@scenario
+async def test_a_job_that_ended_with_its_kernel_counts_for_the_app_until_then():
+    """The kernel's own timeout is short, so that it goes first; the app follows a whole timeout after the job."""
+    world = test_appsource.World()
+    world.apps.put("a", created_at=test_appsource.LONG_AGO)
+    world.culler.guard = guard = test_attention.FakeGuard(world.clock, at_work={"k": "it computes"})
+    world.start()
+    world.kernel("k", idle_timeout=60.0)
+    await world.clock.run_for(1100)  # the app was looked at for the last time after 900 s
+    guard.at_work.clear()
+    ended = world.clock.mono
+
+    while not world.apps.deleted:
+        await world.clock.run_for(1)
+
+    assert world.clock.mono - ended > test_appsource.TIMEOUT
+
+
+@scenario
+async def test_a_keep_alive_for_an_image_terminal_keeps_the_app_that_it_goes_with():
+    """It was accepted, so the terminal has to stay."""
+    world = test_appsource.World()
+    world.apps.put("a", created_at=test_appsource.LONG_AGO)
+    world.start()
+    world.terminals.start("a-1", last_activity=world.clock.wall, with_app=True)
+    world.culler.keep_alive(Kind.TERMINAL, "a-1", world.clock.wall + timedelta(hours=4), "somebody")
+
+    await world.clock.run_for(3 * HOUR)
+
+    assert world.apps.deleted == []
+
+
+@scenario
+async def test_a_clock_that_was_a_month_ahead_does_not_keep_for_a_month_what_was_at_work():
+    """The job was seen before the clock was set; it has ended since."""
+    world = test_attention.World()
+    world.clock.jump(30 * 86_400)
+    world.guard.at_work["a"] = "it computes"
+    await world.clock.run_for(test_attention.TIMEOUT + 10)
+
+    world.clock.jump(-30 * 86_400)
+    world.guard.at_work.clear()
+    await world.clock.run_for(24 * HOUR)
+
+    assert world.kernels.stopped == ["a"]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="after each answer it is read anew, and what is in the future counts as now again"
+)
+@scenario
+async def test_nor_does_it_keep_what_was_used_while_it_was_ahead():
+    """Nothing is at work. Each answer of the signals must not make the last use younger."""
+    world = test_attention.World()
+    world.clock.jump(30 * 86_400)
+    world.touch()
+    await world.clock.run_for(600)
+
+    world.clock.jump(-30 * 86_400)
+    await world.clock.run_for(24 * HOUR)
+
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
+async def test_what_a_user_asks_for_while_the_hook_runs_is_not_cut_short_by_its_answer():
+    """Four hours were asked for, and confirmed; the hook wants five minutes."""
+    world = test_attention.World()
+
+    async def slow_hook(record, decision):
+        await world.clock.sleep(10)
+        return (
+            world.clock.wall + timedelta(minutes=5) if world.clock.mono < 1000 + test_attention.TIMEOUT + 60 else None
+        )
+
+    world.guard.before_culling = slow_hook
+    await world.clock.run_for(test_attention.TIMEOUT + 5)
+    world.culler.keep_alive(Kind.KERNEL, "a", world.clock.wall + timedelta(hours=4), "somebody")
+
+    await world.clock.run_for(3 * HOUR)
+
+    assert world.kernels.stopped == []
+
+
+@scenario
+async def test_what_goes_while_a_hook_decides_to_keep_it_is_no_failure():
+    """Its user shut it down meanwhile: gone already."""
+    world = test_attention.World()
+
+    async def slow_hook(record, decision):
+        await world.clock.sleep(10)
+        return world.clock.wall + timedelta(hours=1)
+
+    world.guard.before_culling = slow_hook
+    await world.clock.run_for(test_attention.TIMEOUT + 5)
+    del world.kernels.records["a"]
+
+    await world.clock.run_for(10)
+
+    assert [outcome.result for outcome in world.culler.outcomes] == [Result.GONE]
+    assert "failed" not in world.actions()
+
+
+@scenario
+async def test_a_hook_that_wants_a_dead_kernel_kept_is_not_called_without_end():
+    """Once, or now and then; not thirty times a second."""
+    world = test_attention.World()
+    world.guard.veto = world.clock.wall + timedelta(hours=1)
+    world.kernels.put("a", alive=False)
+    world.culler.wake_soon(Kind.KERNEL)
+
+    await world.clock.run_for(60)
+
+    assert len(world.guard.hooked) < 10
+
+
+@scenario
+async def test_a_look_at_the_status_while_a_kernel_stops_does_not_change_why_it_was_culled():
+    """Its shutdown makes it say something, which is no activity; it was idle."""
+    world = test_attention.World()
+    world.kernels.hanging["a"] = asyncio.Event()
+    await world.clock.run_for(test_attention.TIMEOUT + 1)
+    world.touch()
+    world.culler.watches[Kind.KERNEL].current(world.culler.now())
+
+    world.kernels.hanging["a"].set()
+    await world.clock.run_for(1)
+
+    assert world.culler.outcomes[-1].reason == "idle"
+    assert world.told[-1].reason == "idle"
