@@ -5,9 +5,9 @@ Importing this package imports nothing else; each name is fetched from its modul
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ._lazy import door
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -34,14 +34,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = door(__name__, _HOMES)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:

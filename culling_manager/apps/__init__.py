@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import door
 
 if TYPE_CHECKING:
     from .base import AppManager
@@ -25,11 +26,4 @@ _HOMES = {
 __all__ = ["AppManager", "JupyterServerProcess", "KernelGatewayApps", "NoApps", "NotebookInstance", "SpaceApp"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = door(__name__, _HOMES)
