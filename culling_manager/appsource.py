@@ -310,6 +310,7 @@ class AppSource:
         elif now - since > timedelta(seconds=self.apps.patience):
             del self.asked[identity]
             self.lingering.add(identity)
+            self.culler.tally.returned(identity, since)
             minutes = self.apps.patience / 60
             self.culler.trouble(
                 f"deletion of app {identity}",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .decisions import Reason
 from .records import Kind
-from .signals.stamp_file import StampFileSignal, stamp_text
+from .signals.stamp_file import StampFileSignal, our_stamp
 from .source import Roots
 from .threads import in_thread
 
@@ -50,10 +50,8 @@ class Bridge:
         """Write the stamp when something is kept that the native probe does not see; what fails is reported."""
         try:
             if await self._why() is not None:
-                stamp = self._stamp_file()
-                text = stamp_text(self._culler.now())
-                stamp.ignore(text)
-                await in_thread(partial(_write, stamp.stamp_path, text))
+                path = self._stamp_file().stamp_path
+                await in_thread(partial(_write, path, our_stamp(self._culler.now())))
             self._culler.troubles.over("native shutdown")
         except Exception as error:
             words = f"SageMaker's native idle shutdown may end what is in use, for its stamp cannot be written: {error}"
@@ -75,7 +73,7 @@ class Bridge:
         return None
 
     def _stamp_file(self) -> StampFileSignal:
-        """The signal that reads the file, so that it knows what we wrote; one of our own when it is not in use."""
+        """The signal that knows the file's path; one of our own when it is not in use."""
         signals = getattr(getattr(self._culler.guard, "signals", None), "signals", {})
         found = signals.get("stamp_file")
         return found if isinstance(found, StampFileSignal) else StampFileSignal(parent=self._parent)

@@ -18,16 +18,17 @@ from functools import partial
 from typing import Any, Protocol
 
 from ._version import __version__
+from .attention import NEVER
 from .clock import Clock, JumpGuard, SystemClock, Timer
 from .decisions import Decision, Reason
-from .errors import SettingError, Troubles
+from .errors import SettingError, StopError, Troubles, printable
 from .keepalive import KeepAlive, KeepAlives
 from .policy import CullingPolicy
 from .records import AppRecord, Happening, Kind, Outcome, Record, Result, TerminalRecord, Use
 from .report import culling_line, heartbeat_line, policy_line
 from .source import Roots, Source
 from .tally import Tally
-from .watch import NEVER, Watch
+from .watch import Watch
 
 #: A wake-up later than planned by more than this (seconds) means that the event loop stood still, and with it the
 #: messages that would have told of work; then they get `HOLD_SECONDS` to be read.
@@ -35,6 +36,8 @@ STALL_SECONDS = 2.0
 HOLD_SECONDS = 1.0
 #: How often (seconds) a line in the log shows to a fleet check that the culler runs.
 TELL_SECONDS = 3600.0
+#: How long (seconds) what was cancelled may take to end before the server's own end goes on without it.
+CANCEL_SECONDS = 5.0
 #: A deadline has to be strictly in the past, so wake this much after it (seconds).
 JUST_AFTER = 0.0005
 
@@ -185,19 +188,30 @@ class IdleCuller:
         ------
         KeyError
             When there is no such thing.
+        StopError
+            When it is too late: it is being shut down.
         """
         if kind is not None and (kind not in self.watches or not self.watches[kind].source.exists(str(identity))):
             raise KeyError(identity)
+        if kind is not None and self.watches[kind].being_culled(str(identity)) is not None:
+            raise StopError(f"{kind.value} {identity} is being shut down just now")
         request = KeepAlive(kind=kind, identity=identity, until=until, asked_at=self.clock.now(), asked_by=asked_by)
         self.keep.put(request)
-        self._decide_anew()
+        self._requests_changed(kind, identity)
         return request
 
     def end_keep_alive(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
         """Take a request back, and give it; None when there was none."""
         found = self.keep.take_back(kind, identity)
-        self._decide_anew()
+        if found is not None:
+            self._requests_changed(kind, identity)
         return found
+
+    def _requests_changed(self, kind: Kind | None, identity: str | None) -> None:
+        for watch in self.watches.values():
+            if kind is None or watch.source.kind is kind:
+                watch.forget_reading(identity)
+        self.wake_soon()
 
     def _decide_anew(self) -> None:
         for watch in self.watches.values():
@@ -247,9 +261,12 @@ class IdleCuller:
         for task in [*looks, *(item.task for item in items if not item.stopping)]:
             if task is not None:
                 task.cancel()
-        waiting = [*looks, *(item.task for item in items if item.task)]
-        if waiting:
-            await asyncio.wait(waiting)
+        ending = [*looks, *(item.task for item in items if item.task and not item.stopping)]
+        if ending:
+            await asyncio.wait(ending, timeout=CANCEL_SECONDS)
+        stopping = [item.task for item in items if item.task and item.stopping]
+        if stopping:
+            await asyncio.wait(stopping)
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -285,6 +302,8 @@ class IdleCuller:
                 "at least five minutes (or the timeout, if that is shorter) are left.",
                 jump,
             )
+            if jump < 0:
+                self.keep.shift(jump)
             for watch in self.watches.values():
                 watch.forget_decisions()
         return wall
@@ -310,14 +329,22 @@ class IdleCuller:
             self._arm(HOLD_SECONDS)
             return
         self._held = False
-        for beat in self.beats:
-            beat()
+        self._beat()
         if self.heartbeat():
             now = self.clock.now()
             for watch in self.watches.values():
                 if now > watch.next_look and watch.looking is None:
                     watch.looking = asyncio.get_running_loop().create_task(self._look(watch))
         self._arm(self._until_next(self.policy.cull_interval / (2 if self.count == 1 else 1)))
+
+    def _beat(self) -> None:
+        """What is done once per wake-up; one that fails is reported and stops nothing."""
+        for beat in [*self.beats, *(watch.visit for watch in self.watches.values())]:
+            try:
+                beat()
+            except Exception as error:
+                self.log.exception("Culling: something failed at a heartbeat")
+                self.trouble("heartbeat", f"something failed at a heartbeat: {error!r}", told=True)
 
     async def _look(self, watch: Watch) -> list[asyncio.Task[Outcome]]:
         began = self.clock.monotonic()
@@ -420,7 +447,7 @@ class IdleCuller:
     def trouble(self, subject: str, words: str, told: bool = False) -> None:
         """Remember what went wrong; into the log once per change."""
         if self.troubles.note(subject, words, self.clock.now()) and not told:
-            self.log.warning("Culling: %s", words)
+            self.log.warning("Culling: %s", printable(words))
 
     def tell(self, happening: Happening) -> None:
         """Tell those who listen; one that fails is logged and stops nothing."""
@@ -438,12 +465,12 @@ class IdleCuller:
 
     def tell_culling(self, record: Record, decision: Decision, attempts: int) -> None:
         """The line before something is shut down; told once, and not again at each try after a failed one."""
-        self.log.log(logging.DEBUG if attempts else logging.WARNING, "%s", culling_line(record, decision))
+        self.log.log(logging.DEBUG if attempts else logging.WARNING, "%s", printable(culling_line(record, decision)))
 
     def tell_outcome(self, outcome: Outcome) -> None:
         """The line after it, where there is something to add, and the memory for `status`."""
         self.outcomes.append(outcome)
-        subject = f"{outcome.kind.value} {outcome.identity}"
+        subject = printable(f"{outcome.kind.value} {outcome.identity}")
         if outcome.result is Result.DRY_RUN:
             idle = int(outcome.idle_seconds or 0)
             self.log.warning("Dry run: would cull %s: %s, %d seconds of inactivity.", subject, outcome.reason, idle)

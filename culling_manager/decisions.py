@@ -213,6 +213,8 @@ def after_long_run(record: KernelRecord, policy: CullingPolicy, now: datetime) -
     """After a run of `long_run` or longer kept up to and including its end + `grace`."""
     if policy.grace <= 0 or record.ran_until is None or record.run_seconds < policy.long_run or record.state == "busy":
         return None
+    if record.ran_until > now:
+        return None  # from before the clock was set back
     until = record.ran_until + timedelta(seconds=policy.grace)
     if now > until:
         return None

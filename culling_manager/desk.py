@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 from . import events
 from ._version import __version__
 from .culler import IdleCuller
-from .errors import CullingError, ReadError, SettingError
+from .errors import CullingError, ReadError, SettingError, printable
 from .keepalive import KeepAlive, end_of
 from .policy import plain
 from .records import Kind
@@ -112,8 +112,8 @@ class ServerDesk:
         if keep_terminals is not None:
             culler.policy.user_keep_terminals("keep_terminals", keep_terminals)
         if save:
-            lasting = culler.policy.keep_terminals if keep_terminals is None else keep_terminals
-            self._saved.save({"idle_time": found, "keep_terminals": lasting})
+            lasting = {} if keep_terminals is None else {"keep_terminals": keep_terminals}
+            self._saved.save({**(self._load_saved() or {}), "idle_time": found, **lasting})
             culler.troubles.over(SAVED)
         culler.change_settings(idle_timeout=found * 60, keep_terminals=keep_terminals)
         culler.start()
@@ -166,7 +166,7 @@ class ServerDesk:
         self._culler.log.info(
             "Culling: settings %s at run time%s: idle_timeout %s minutes, keep_terminals %s%s",
             action,
-            f" by {asked_by}" if asked_by else "",
+            printable(f" by {asked_by}" if asked_by else ""),
             plain(policy.idle_timeout / 60),
             policy.keep_terminals,
             ", also after a restart" if saved else "",
@@ -227,9 +227,8 @@ class ServerDesk:
         entry = keep_alive_entry(request)
         until = entry["until"] if action == "keep-alive" else None
         about = f"{entry['kind']} {entry['id'] or ''}".strip()
-        self._culler.log.info(
-            "Culling: %s of %s%s, asked by %s", action, about, f" until {until}" * bool(until), asked_by
-        )
+        ends = f" until {until}" if until else ""
+        self._culler.log.info("Culling: %s", printable(f"{action} of {about}{ends}, asked by {asked_by}"))
         found = {"kind": entry["kind"], "identity": entry["id"], "until": until}
         events.emit(self._server, events.SETTINGS, {"action": action, "asked_by": asked_by, **found})
 

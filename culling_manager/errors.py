@@ -78,6 +78,11 @@ class Trouble:
     active: bool
 
 
+def printable(text: str) -> str:
+    """The text on one line, whatever names somebody has chosen: what is not printable is written as Python does."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 class Troubles:
     """Remembers what went wrong in the last 24 hours, at most `limit` subjects, newest last.
 
@@ -103,7 +108,8 @@ class Troubles:
             active=True,
         )
         while len(self._by_subject) > self._limit:
-            self._by_subject.popitem(last=False)
+            ended = (each for each, trouble in self._by_subject.items() if not trouble.active)
+            del self._by_subject[next(ended, next(iter(self._by_subject)))]
         return not same
 
     def over(self, subject: str) -> bool:

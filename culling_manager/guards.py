@@ -16,6 +16,7 @@ from .decisions import Decision
 from .errors import HookError, SettingError
 from .events import listener
 from .hooks import load_hook, run_hook
+from .limits import Limits
 from .policy import LONGEST_SECONDS
 from .records import AppRecord, KernelRecord, Kind, Record, Use
 from .settings import Seconds
@@ -55,8 +56,13 @@ class Safeguards(LoggingConfigurable):
         super().__init__(**kwargs)
         self._culler = culler
         self.signals = Signals(parent=self)
+        self._limits = Limits()
         if not 0 < self.hook_seconds <= LONGEST_SECONDS:
             raise TraitError(str(SettingError("Safeguards.hook_seconds", self.hook_seconds, "over 0 seconds")))
+        takes, limit = self.lead_seconds - MARGIN_SECONDS, self.signals.limit_seconds
+        if takes >= limit:
+            accepted = f"more than the {takes:g} s that ProcessSignal's samples take"
+            raise TraitError(str(SettingError("Signals.limit_seconds", limit, accepted)))
         try:
             self._hook = load_hook("Safeguards.pre_cull_hook", self.pre_cull_hook)
         except SettingError as error:
@@ -101,7 +107,7 @@ class Safeguards(LoggingConfigurable):
             return None
         about = f"pre_cull_hook for {_kind_of(record).value} {record.identity}"
         try:
-            until = await run_hook(self._hook, record, decision, self.hook_seconds, self._culler.now())
+            until = await run_hook(self._hook, record, decision, self.hook_seconds, self._culler.now(), self._limits)
         except HookError as error:
             if self.hook_failure == "keep":
                 raise

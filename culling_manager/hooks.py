@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from .decisions import Decision
 from .errors import HookError, RecordError, SettingError
+from .limits import Limits, TooSlow
 from .policy import LONGEST_SECONDS
 from .records import Record, utc
 from .threads import in_thread
 
 ACCEPTED = "a callable that takes a record and a decision, or its import name such as 'package.module.function'"
+Hook = Callable[[Record, Decision], Any]
 ANSWERS = "None (go ahead), or an aware datetime until which it is kept"
 
 
-def load_hook(name: str, value: Any) -> Callable[[Record, Decision], Any] | None:
+def load_hook(name: str, value: Any) -> Hook | None:
     """Give the callable that a setting means; None and '' mean that there is none.
 
     Raises
@@ -38,28 +40,32 @@ def load_hook(name: str, value: Any) -> Callable[[Record, Decision], Any] | None
             raise SettingError(name, value, f"{ACCEPTED}; importing it failed: {error}") from error
     if not callable(found):
         raise SettingError(name, value, ACCEPTED)
-    hook: Callable[[Record, Decision], Any] = found
+    hook: Hook = found
     return hook
 
 
+async def _call(hook: Hook, record: Record, decision: Decision) -> Any:
+    if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None)):  # noqa: B004
+        return await hook(record, decision)
+    answer = await in_thread(lambda: hook(record, decision))
+    return await answer if inspect.isawaitable(answer) else answer
+
+
 async def run_hook(
-    hook: Callable[[Record, Decision], Any], record: Record, decision: Decision, seconds: float, now: datetime
+    hook: Hook, record: Record, decision: Decision, seconds: float, now: datetime, limits: Limits | None = None
 ) -> datetime | None:
     """Run a hook, off the event loop unless it is a coroutine function; gives until when it wants `record` kept.
 
     Raises
     ------
     HookError
-        When it raises, takes longer than `seconds`, or answers something else than None or a time.
+        When it raises, takes longer than `seconds`, has not ended since it was last called for the same record, or
+        answers something else than None or a time.
     """
+    limits = limits or Limits()
     try:
-        if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None)):  # noqa: B004
-            answer = await asyncio.wait_for(hook(record, decision), seconds)
-        else:
-            answer = await asyncio.wait_for(in_thread(lambda: hook(record, decision)), seconds)
-        if inspect.isawaitable(answer):
-            answer = await asyncio.wait_for(answer, seconds)
-    except asyncio.TimeoutError:
+        answer = await limits.within(record.identity, seconds, partial(_call, hook, record, decision))
+    except TooSlow:
         raise HookError(f"pre_cull_hook took longer than {seconds:g} s") from None
     except Exception as error:
         raise HookError(f"pre_cull_hook failed: {type(error).__name__}: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from .errors import SettingError
@@ -13,7 +13,7 @@ from .records import Kind, utc
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(d|h|min|m|s)", re.IGNORECASE)
 _SECONDS = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
-DURATION_ACCEPTED = "a duration over 0 such as '4h', '90m' or '1h30m', or a number of minutes"
+DURATION_ACCEPTED = "a duration of a second or more such as '4h', '90m' or '1h30m', or a number of minutes"
 UNTIL_ACCEPTED = "a clock time such as '18:30', or an ISO 8601 time to come with its time zone"
 
 
@@ -37,6 +37,13 @@ class KeepAlives:
     def put(self, request: KeepAlive) -> None:
         """Take a request on."""
         self._found[request.kind, request.identity] = request
+
+    def shift(self, seconds: float) -> None:
+        """The clock was set back: what was asked for lasts as long as before."""
+        by = timedelta(seconds=seconds)
+        self._found = {
+            key: replace(each, until=each.until + by, asked_at=each.asked_at + by) for key, each in self._found.items()
+        }
 
     def take_back(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
         """Take one back, or forget it because what it was for is gone; None when there was none."""
@@ -77,7 +84,7 @@ def seconds_of(value: object) -> float:
             found = sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
         elif re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):
             found = float(text) * 60
-    if found is None or not 0 < found <= LONGEST_SECONDS:
+    if found is None or not 1 <= found <= LONGEST_SECONDS:
         raise SettingError("duration", value, DURATION_ACCEPTED)
     return found
 

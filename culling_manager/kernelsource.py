@@ -33,10 +33,14 @@ class KernelSource:
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
         self.own_timeouts: dict[str, float | None] = {}
+        self._long_run = 0.0
 
     def settings(self) -> Mapping[str, Any]:
         """The manager's traits as fields of `CullingPolicy`."""
         manager = self.manager
+        self._long_run = manager.long_run * 60
+        for activity in self.activities.values():
+            activity.long_run = self._long_run
         return {
             "idle_timeout": manager.idle_timeout * 60,
             "min_idle_timeout": manager.min_idle_timeout * 60,
@@ -61,8 +65,7 @@ class KernelSource:
         """What we know of a kernel besides upstream's attributes."""
         found = self.activities.get(kernel_id)
         if found is None:
-            found = self.activities[kernel_id] = KernelActivity()
-        found.long_run = self.manager.long_run * 60
+            found = self.activities[kernel_id] = KernelActivity(long_run=self._long_run)
         return found
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:

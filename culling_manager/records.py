@@ -125,19 +125,21 @@ Record = KernelRecord | TerminalRecord | AppRecord
 class Use:
     """What activity signals found: `used_by` says why it is in use now, and `used_at` is when it last was.
 
-    `asked_at` is when they were asked last. While `used_by` is there it is kept; afterwards `used_at` counts as its
-    last activity.
+    `asked_at` is when they were asked last, and `answered_at` when they had answered. While `used_by` is there it is
+    kept; afterwards `used_at` counts as its last activity.
     """
 
     used_by: str | None = None
     used_at: datetime | None = None
     asked_at: datetime | None = None
+    answered_at: datetime | None = None
 
     def not_after(self, now: datetime) -> Use:
         """The same with nothing later than `now`: that is from before the clock was set back."""
-        used_at = None if self.used_at is None else min(self.used_at, now)
-        asked_at = None if self.asked_at is None else min(self.asked_at, now)
-        return Use(used_by=self.used_by, used_at=used_at, asked_at=asked_at)
+        used, asked, answered = (
+            None if at is None else min(at, now) for at in (self.used_at, self.asked_at, self.answered_at)
+        )
+        return Use(used_by=self.used_by, used_at=used, asked_at=asked, answered_at=answered)
 
 
 class Result(Enum):

@@ -34,8 +34,9 @@ class SavedSettings:
             When the file cannot be read, or is not what we write.
         """
         try:
-            with self.path.open("rb") as file:
-                found = json.loads(file.read(LONGEST))
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)  # whatever kind of file somebody put there
+            with os.fdopen(descriptor, "rb") as file:
+                found = json.loads(file.read(LONGEST) or b"")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:

@@ -30,9 +30,12 @@ async def in_thread(work: Callable[[], Answer]) -> Answer:
             future.set_result(answer)  # type: ignore[arg-type]
 
     def run() -> None:
-        answer, error = None, None
+        answer: Answer | None = None
+        error: BaseException | None = None
         try:
             answer = work()
+        except (StopIteration, SystemExit, KeyboardInterrupt, GeneratorExit) as raised:
+            error = RuntimeError(f"{type(raised).__name__}: {raised}")  # it would end the event loop, or not be heard
         except BaseException as raised:  # it belongs to whoever waits, of whatever kind
             error = raised
         if not loop.is_closed():

@@ -11,10 +11,11 @@ import asyncio
 import random
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .attention import Attention, Item
+from .attention import AT_ONCE, NEVER, Attention, Item
 from .decisions import Decision, Reason, hold_after
 from .errors import StopError
 from .records import AppRecord, Kind, Outcome, Record, Result
@@ -42,9 +43,6 @@ WORTH_TELLING = frozenset({Reason.KEPT_ALIVE, Reason.USED, Reason.GRACE, Reason.
 #: What is told to those who listen when it was carried out.
 TOLD = {Result.CULLED: "culled", Result.DRY_RUN: "dry run", Result.FAILED: "failed"}
 
-NEVER = datetime.max.replace(tzinfo=timezone.utc)
-AT_ONCE = datetime.min.replace(tzinfo=timezone.utc)
-
 
 @dataclass(slots=True)
 class Watch:
@@ -58,6 +56,7 @@ class Watch:
     attention: Attention = field(init=False)
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_STOPS))
     _stale_at: datetime = NEVER
+    _visit_mono: float = 0.0
     _future: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _failure: str | None = None
     _failures: int = 0
@@ -79,10 +78,34 @@ class Watch:
         now = self.culler.clock.now()
         for item in self.items.values():
             item.fingerprint, item.retry_at, item.rehearsed = None, None, False
-            item.next_at, item.use = item.due_at, item.use.not_after(now)
+            item.next_at, item.use = AT_ONCE, item.use.not_after(now)
         if self._failure is None:
             self._stale_at = min(self._stale_at, self._stale_from(self.culler.clock.now()))
         self.look_soon()
+
+    def forget_reading(self, identity: str | None) -> None:
+        """What was asked for one item, or for all, changed: read anew. What failed is not tried sooner for that."""
+        for item in self.items.values() if identity is None else filter(None, [self.items.get(identity)]):
+            item.fingerprint, item.next_at = None, AT_ONCE
+        self.look_soon()
+
+    def look_at(self, identity: str) -> None:
+        """Something was learnt about one item: judge it alone, and look at all only when it is due."""
+        if self._is_due(identity, self.culler.now()):
+            self.look_soon()
+        elif identity in self.items:
+            self.next_look = min(self.next_look, self.items[identity].next_at)
+        self.culler.arm_again()
+
+    def visit(self) -> None:
+        """Once per heartbeat, look at those that are warned of or at work: whether that still holds."""
+        clock = self.culler.clock
+        if self.attention.attended and clock.monotonic() >= self._visit_mono:
+            self._visit_mono = clock.monotonic() + self.culler.policy.cull_interval
+            for identity in list(self.attention.attended):
+                if identity in self.items:
+                    self.items[identity].next_at = AT_ONCE
+                self.look_at(identity)
 
     def refresh_within(self, seconds: float) -> None:
         """Facts may have changed that do not come by themselves: fetch them in `seconds` at the latest."""
@@ -123,8 +146,9 @@ class Watch:
         return [item.task for item in self.items.values() if item.task is not None]
 
     def _start_culling(self, item: Item) -> asyncio.Task[Outcome]:
-        item.task = asyncio.get_running_loop().create_task(self._cull(item.record.identity, item))
-        return item.task
+        item.task = task = asyncio.get_running_loop().create_task(self._cull(item.record.identity, item))
+        task.add_done_callback(partial(_ended, item))
+        return task
 
     def cull_if_due(self, identity: str) -> asyncio.Task[Outcome] | None:
         """Start culling one item when it is due now; gives the task of one that is being culled already too."""
@@ -137,14 +161,11 @@ class Watch:
     def survey(self, now: datetime) -> list[str]:
         """Give the identities that are due at `now`, and set when to look next."""
         suspects, nearest = self._suspects(now)
-        suspects += self.attention.attended.difference(suspects)
         due = [identity for identity in suspects if self._is_due(identity, now)]
         self._drop_gone()
         for item in self.items.values():
-            if item.next_at is not None and now < item.next_at < nearest and item.task is None:
+            if now < item.next_at < nearest and item.task is None:
                 nearest = item.next_at
-        if self.attention.attended:
-            nearest = min(nearest, now + timedelta(seconds=self.culler.policy.cull_interval))
         if self._stale_at is NEVER:
             self._stale_at = self._stale_from(now)
         self.next_look = min(nearest, self._stale_at)
@@ -189,7 +210,7 @@ class Watch:
     def _is_due(self, identity: str, now: datetime) -> bool:
         """Whether a suspect is due, by the decision that still stands or by a new one."""
         item = self._current_item(identity, now)
-        if item is None or item.task is not None:
+        if item is None or item.task is not None or now < item.next_at:
             return False
         late = item.due_at is not None and now > item.due_at
         if late:
@@ -197,7 +218,9 @@ class Watch:
             if not item.decision.cull:
                 item.due_at = item.decision.due_at
         self.attention.attend(item, now)
-        return late and item.decision.cull and not item.rehearsed
+        due = late and item.decision.cull and not item.rehearsed
+        item.next_at = AT_ONCE if due else item.next_at
+        return due
 
     def _current_item(self, identity: str, now: datetime) -> Item | None:
         """The item with a decision on what can be seen of it now; None when it is gone."""
@@ -233,7 +256,8 @@ class Watch:
         item.rehearsed = item.rehearsed and item.record == record
         item.doubt = item.doubt if item.record == record else None
         item.fingerprint, item.record, item.decision = fingerprint, record, decision
-        if news and decision.reason in WORTH_TELLING:
+        item.next_at = AT_ONCE
+        if news and self._failure is None and decision.reason in WORTH_TELLING:
             self.attention.tell("kept", item, now)
         self._set_deadline(item)
         if decision.reason is Reason.UNKNOWN:
@@ -322,7 +346,13 @@ class Watch:
                 del self.items[identity]
                 self._future.pop(identity, None)
                 self.attention.attended.discard(identity)
-                self.culler.troubles.over(f"{self.source.kind.value} {identity}")
+                self._end_troubles(identity)
+
+    def _end_troubles(self, identity: str) -> None:
+        """It is gone, and with it what was wrong with it."""
+        subject = f"{self.source.kind.value} {identity}"
+        for each in (subject, f"signals of {subject}", f"pre_cull_hook for {subject}"):
+            self.culler.troubles.over(each)
 
     async def _refresh(self, now: datetime) -> bool:
         """Fetch fresh facts; False when that failed, and then nothing is decided on old ones."""
@@ -361,16 +391,18 @@ class Watch:
         await self._ask_first(item)
         await self._confirm(item)
         decision = self._look_again(identity, item)
-        if decision is not None and decision.cull and culler.policy.dry_run:
-            item.rehearsed, item.due_at = True, None
-            return Result.DRY_RUN, ""
-        if decision is not None and decision.cull and await self._is_asked_to_wait(item, decision):
-            return Result.CHANGED, Reason.KEPT_ALIVE.value
-        decision = decision if culler.guard is None else self._look_again(identity, item)
+        if culler.guard is not None and decision is not None and decision.cull and not culler.policy.dry_run:
+            if await self._is_asked_to_wait(item, decision):
+                return Result.CHANGED, Reason.KEPT_ALIVE.value
+            await self._ask_first(item)  # what was asked before may be long ago by now
+            decision = self._look_again(identity, item)
         if decision is None:
             return Result.GONE, ""
         if not decision.cull:
             return Result.CHANGED, decision.reason.value
+        if culler.policy.dry_run:
+            item.rehearsed, item.due_at = True, None
+            return Result.DRY_RUN, ""
         culler.tell_culling(item.record, decision, item.attempts)
         item.stopping = True
         try:
@@ -385,12 +417,14 @@ class Watch:
         """Have an answer of the activity signals that is not too old, before something is culled for being idle."""
         if self.culler.guard is None or item.decision.reason is not Reason.IDLE:
             return
+        if getattr(item.record, "state", None) == "busy":
+            return  # culled for being busy: that it works is known
         if item.asking is not None:
             await asyncio.wait([item.asking])
             return
         longest = self.attention.lead(self.attention.timeout(item)) + timedelta(seconds=ANSWER_SECONDS)
-        asked_at, used_at = item.use.asked_at, item.record.last_activity
-        old = asked_at is None or self.culler.now() - asked_at > longest
+        asked_at, answered_at, used_at = item.use.asked_at, item.use.answered_at, item.record.last_activity
+        old = asked_at is None or answered_at is None or self.culler.now() - answered_at > longest
         if old or (asked_at is not None and used_at is not None and asked_at < used_at):
             await self.attention.ask(item)
 
@@ -437,6 +471,7 @@ class Watch:
             message=words,
         )
         subject = f"{kind.value} {identity}"
+        item.next_at = AT_ONCE
         if result is not Result.CHANGED:
             item.warned_for = None
             self.attention.attended.discard(identity)
@@ -449,7 +484,7 @@ class Watch:
             self.next_look = min(self.next_look, item.retry_at)
             culler.arm_again()
         elif result in (Result.CULLED, Result.GONE):
-            culler.troubles.over(subject)
+            self._end_troubles(identity)
             item.fingerprint = item.due_at = None
         elif result is Result.CHANGED:
             culler.wake_soon(kind)
@@ -464,6 +499,12 @@ class Watch:
         items = [each for each in found if each is not None]
         records = [each.record if each.doubt is None else replace(each.record, error=each.doubt) for each in items]
         return [(record, self._decide(record, now)) for record in records]
+
+
+def _ended(item: Item, task: asyncio.Task[Outcome]) -> None:
+    """A culling has ended, in whatever way."""
+    if item.task is task:
+        item.task, item.stopping = None, False
 
 
 def backoff(attempts: int) -> float:

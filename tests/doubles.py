@@ -145,7 +145,7 @@ class FakeKernels:
         for identity, record in list(self.records.items()):
             simple = record.kept_until is None and record.error is None and record.alive
             simple = simple and identity not in self.unreadable_ids
-            busy = record.state == "busy" and policy.busy_timeout == 0
+            busy = record.state == "busy" and policy.busy_timeout == 0 and not policy.cull_busy
             held = record.state in ("idle", "starting") and record.connections > 0 and not policy.cull_connected
             if not simple or not (busy or record.state in ("idle", "starting")):
                 last = None

@@ -22,6 +22,7 @@ from tests.test_gateway import Gateway, websocket_execute
 from tests.test_sagemaker import METADATA, PLACE
 
 BOTH = (
+    "--Signals.names=documents",  # other processes of this machine are none of these servers' business
     "--ServerApp.kernel_manager_class=culling_manager.CullingKernelManager",
     "--TerminalsExtensionApp.terminal_manager_class=culling_manager.CullingTerminalManager",
 )

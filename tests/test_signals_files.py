@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from culling_manager.records import Kind
 from culling_manager.signals import DocumentSignal, Finding, Signals, StampFileSignal
-from culling_manager.signals.stamp_file import read_stamp, stamp_text, stamp_used_at
+from culling_manager.signals.stamp_file import our_stamp, read_stamp, stamp_text, stamp_used_at
 from tests.conftest import until
 from tests.doubles import NOON
 from tests.test_signals_runner import subject
@@ -102,20 +102,24 @@ def test_what_we_wrote_ourselves_is_no_use(path, run):
     path.write_text(stamp_text(NOON - HOUR))
     assert run(last_use(stamp)) == NOON - HOUR
 
-    ours = stamp_text(NOON)
-    stamp.ignore(ours)
-    path.write_text(ours)
+    path.write_text(our_stamp(NOON))
 
     assert run(last_use(stamp)) == NOON - HOUR
 
 
-def test_what_others_write_after_us_is_use(path, run):
-    """Only the very text that we wrote is ours."""
-    stamp = signal(path)
-    stamp.ignore(stamp_text(NOON - HOUR))
-    path.write_text(stamp_text(NOON - HOUR / 2))
+def test_what_another_of_our_servers_wrote_is_no_use_either(path, run):
+    """Two servers in one space must not keep each other; nor the one before a restart the one after it."""
+    path.write_text(our_stamp(NOON - HOUR))
 
-    assert run(last_use(stamp)) == NOON - HOUR / 2
+    assert run(last_use(signal(path))) is None
+
+
+@pytest.mark.parametrize("microsecond", [0, 314_158, 314_159, 314_160, 999_999])
+def test_our_stamp_is_never_in_the_future_and_at_most_a_second_old(microsecond):
+    """The native probe takes it as it is."""
+    at = NOON.replace(microsecond=microsecond)
+
+    assert 0 <= (at - read_stamp(our_stamp(at))).total_seconds() < 1
 
 
 def test_a_stamp_of_the_future_counts_once_as_when_it_was_written(path, run):

@@ -15,6 +15,7 @@ from traitlets import List, TraitError, Unicode, validate
 from traitlets.config import LoggingConfigurable
 
 from ..errors import SettingError
+from ..limits import Limits, TooSlow
 from ..records import utc
 from .base import Bounded, Signal, Subject
 
@@ -67,6 +68,7 @@ class Signals(LoggingConfigurable):
         super().__init__(**kwargs)
         self._now = now or Signal.now
         self._signals: dict[str, Signal | str] | None = None
+        self._limits = Limits()
 
     @validate("names")
     def _known(self, proposal: Any) -> list[str]:
@@ -126,7 +128,8 @@ class Signals(LoggingConfigurable):
                 self.log.exception("Culling: the signal %s could not be started; until it is, it counts as use", name)
 
     def stop(self) -> None:
-        """Let those that listen listen no more."""
+        """Let those that listen listen no more, and end what hangs."""
+        self._limits.stop()
         for name, signal in self.signals.items():
             try:
                 signal.stop()
@@ -154,34 +157,14 @@ class Signals(LoggingConfigurable):
         try:
             if not signal.applies(subject):
                 return Finding()
-            words = await within(self.limit_seconds, partial(signal.check, subject))
+            key = (name, subject.kind, subject.identity)
+            words = await self._limits.within(key, self.limit_seconds, partial(signal.check, subject))
             return Finding(words=words or None, used_at=utc(signal.last_use(subject), f"{name}.last_use"))
         except TooSlow:
             return _failed(f"the signal {name} did not answer within {self.limit_seconds:g} s")
         except Exception as error:
             self.log.debug("Culling: the signal %s failed", name, exc_info=True)
             return _failed(f"the signal {name} failed: {_words_of(error)}")
-
-
-class TooSlow(Exception):
-    """A check did not answer in time."""
-
-
-async def within(seconds: float, work: Callable[[], Any]) -> Any:
-    """Give what `work` gives; `TooSlow` after `seconds`, whether or not it lets itself be cancelled."""
-    task = asyncio.ensure_future(work())
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-        if not task.done():
-            raise TooSlow
-        return task.result()
-    except asyncio.CancelledError:
-        if task.cancelled():
-            raise RuntimeError("it was cancelled") from None
-        raise
-    finally:
-        task.cancel()
 
 
 def registered() -> dict[str, EntryPoint]:

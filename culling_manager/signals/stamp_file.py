@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 
 from traitlets import Unicode
@@ -19,9 +18,19 @@ FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 LONGEST = 64
 
 
+#: By these microseconds every server of ours knows the stamps that we write ourselves.
+OUR_MICROSECONDS = 314_159
+
+
 def stamp_text(at: datetime) -> str:
     """Write an instant as it stands in the file."""
     return at.astimezone(timezone.utc).strftime(FORMAT)
+
+
+def our_stamp(at: datetime) -> str:
+    """The text that we write at an instant ourselves: within the second before it, and known as ours."""
+    ours = at.replace(microsecond=OUR_MICROSECONDS)
+    return stamp_text(ours if ours <= at else ours - timedelta(seconds=1))
 
 
 def read_stamp(text: str) -> datetime:
@@ -41,7 +50,7 @@ class StampFileSignal(Signal):
     """What the stamp file says; it counts for the app that this server runs on.
 
     A missing file is nothing; one that cannot be read or is not a stamp is ignored, which is logged once. What we write
-    into it ourselves does not count: see `ignore`. The latest stamp of others is remembered when ours replaces it.
+    into it ourselves does not count: see `our_stamp`. The latest stamp of others is remembered when ours replaces it.
     """
 
     stamp_path = Unicode(
@@ -52,13 +61,8 @@ class StampFileSignal(Signal):
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self._own: deque[str] = deque(maxlen=20)
         self._used_at: datetime | None = None
         self._told: str | None = None
-
-    def ignore(self, text: str) -> None:
-        """Take this text as one that we write ourselves. To be called before it is written."""
-        self._own.append(text.strip())
 
     def applies(self, subject: Subject) -> bool:
         """Only to the app that is this machine."""
@@ -77,8 +81,9 @@ class StampFileSignal(Signal):
         """Read the file and give the latest use that it ever told of, not counting what we wrote."""
         try:
             text, written_at = await in_thread(partial(_read_file, self.stamp_path))
-            if text and text not in self._own:
-                used_at = stamp_used_at(read_stamp(text), written_at, self.now())
+            stamp = read_stamp(text) if text else None
+            if stamp is not None and stamp.microsecond != OUR_MICROSECONDS:
+                used_at = stamp_used_at(stamp, written_at, self.now())
                 self._used_at = used_at if self._used_at is None else max(self._used_at, used_at)
             self._told = None
         except FileNotFoundError:
