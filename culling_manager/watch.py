@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .attention import AT_ONCE, NEVER, Attention, Item
 from .decisions import Decision, Reason, hold_after
-from .errors import StopError
+from .errors import StopError, printable
 from .records import AppRecord, Kind, Outcome, Record, Result
 from .source import KEPT, Source
 
@@ -303,9 +303,9 @@ class Watch:
     def _tell_change(self, item: Item, decision: Decision) -> None:
         """Log once that something is judged otherwise than before."""
         subject = f"{self.source.kind.value} {item.record.identity}"
-        self.culler.log.debug("%s: %s", subject, decision.reason.value)
+        self.culler.log.debug("%s: %s", printable(subject), decision.reason.value)
         if item.decision.reason is Reason.UNKNOWN and self.culler.troubles.over(subject):
-            self.culler.log.info("Culling: %s can be judged again: %s", subject, decision.reason.value)
+            self.culler.log.info("Culling: %s can be judged again: %s", printable(subject), decision.reason.value)
 
     def _set_deadline(self, item: Item) -> None:
         record, decision = item.record, item.decision

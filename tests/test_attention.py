@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ import pytest
 from culling_manager.attention import ASK_AGAIN_SECONDS
 from culling_manager.culler import IdleCuller
 from culling_manager.decisions import Reason
-from culling_manager.errors import HookError
+from culling_manager.errors import HookError, StopError
 from culling_manager.records import Happening, Kind, Result, Use
 from culling_manager.watch import GRACE_SECONDS
 from tests.conftest import scenario
@@ -460,3 +461,141 @@ async def test_being_busy_too_long_is_warned_of_too():
 
     assert warned == [("warned", "b")]
     assert world.kernels.stopped == ["b"]
+
+
+# -- what a review found -------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_work_that_begins_while_the_hook_takes_its_time_is_seen_by_the_signals_too():
+    """The answer from before the hook is old by then: they are asked again."""
+    world = World()
+
+    async def slow_hook(record, decision):
+        await world.clock.sleep(30)
+        world.guard.at_work["a"] = "process train.py uses 98% of a core"
+
+    world.guard.before_culling = slow_hook
+
+    await world.clock.run_for(TIMEOUT + 60)
+
+    assert world.kernels.stopped == []
+    assert world.now_of()[1].reason is Reason.USED
+
+
+@scenario
+async def test_a_keep_alive_that_comes_too_late_is_refused():
+    """While it is being shut down nobody is told that it will be kept."""
+    world = World()
+    world.kernels.hanging["a"] = asyncio.Event()
+    await world.clock.run_for(TIMEOUT + 1)
+
+    with pytest.raises(StopError, match="kernel a is being shut down just now"):
+        world.culler.keep_alive(Kind.KERNEL, "a", world.culler.now() + timedelta(hours=4), "somebody")
+    world.kernels.hanging["a"].set()
+
+
+@scenario
+async def test_with_culling_turned_off_nobody_is_asked_any_more():
+    """Also not about what was at work."""
+    world = World()
+    world.guard.at_work["a"] = "it uses CPU"
+    await world.clock.run_for(TIMEOUT + 1)
+    world.kernels.own_settings["idle_timeout"] = 0.0
+    world.culler.update_policy()
+    asked = len(world.guard.asked)
+
+    await world.clock.run_for(TIMEOUT)
+
+    assert len(world.guard.asked) <= asked + 1
+
+
+@scenario
+async def test_a_guard_that_fails_keeps_is_reported_and_is_not_asked_without_end():
+    """Not to be able to ask counts as use."""
+    world = World()
+    calls = []
+
+    async def broken(record, roots):
+        calls.append(record.identity)
+        raise OSError("out of files")
+
+    world.guard.ask = broken
+
+    await world.clock.run_for(TIMEOUT + 600)
+
+    assert world.kernels.stopped == []
+    assert "out of files" in world.culler.troubles.last_text()
+    assert len(calls) < 15
+
+
+@scenario
+async def test_a_keep_alive_for_one_does_not_have_the_failing_tried_sooner():
+    """A page that renews its request must not turn a back-off into a storm."""
+    world = World()
+    world.kernels.put("b", last_activity=world.clock.wall + timedelta(hours=0))
+    world.kernels.failing.add("b")
+    await world.clock.run_for(TIMEOUT + 3600)
+    tries = len([each for each in world.culler.outcomes if each.identity == "b"])
+
+    for _ in range(60):
+        world.culler.keep_alive(None, None, world.clock.wall + timedelta(seconds=1), "page")
+        world.culler.end_keep_alive(None, None)
+        await world.clock.run_for(10)
+
+    assert len([each for each in world.culler.outcomes if each.identity == "b"]) <= tries + 2
+
+
+@scenario
+async def test_what_is_wrong_with_something_ends_with_it():
+    """Else the list of errors fills with kernels that are gone, and pushes out what matters."""
+    world = World()
+    world.culler.trouble("signals of kernel a", "the signal gpu failed")
+    await world.clock.run_for(1)
+
+    await world.clock.run_for(TIMEOUT + 1)
+
+    assert world.kernels.stopped == ["a"]
+    assert world.culler.troubles.last_text() is None
+
+
+@scenario
+async def test_a_heartbeat_callback_that_fails_does_not_stop_the_culler(caplog):
+    """It is logged and reported."""
+    world = World()
+    world.culler.beats.append(lambda: 1 / 0)
+
+    await world.clock.run_for(TIMEOUT + EXACT)
+
+    assert world.kernels.stopped == ["a"]
+    assert "something failed at a heartbeat" in world.culler.troubles.last_text()
+
+
+@scenario
+async def test_a_clock_that_is_set_back_does_not_make_a_keep_alive_longer():
+    """Four hours were asked for, not a month."""
+    world = World()
+    world.clock.jump(30 * 86_400)
+    world.touch()
+    world.culler.now()
+    world.culler.keep_alive(Kind.KERNEL, "a", world.clock.wall + timedelta(hours=4), "somebody")
+
+    world.clock.jump(-30 * 86_400)
+    await world.clock.run_for(4 * 3600 + TIMEOUT + 60)
+
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
+async def test_a_name_with_a_line_break_forges_no_line_in_the_log(caplog):
+    """Not even the heartbeat that a fleet check looks for."""
+    world = World()
+    del world.kernels.records["a"]
+    world.kernels.put("x\nculling_manager heartbeat: {}")
+
+    with caplog.at_level(logging.DEBUG):
+        await world.clock.run_for(TIMEOUT + EXACT)
+
+    lines = [record.getMessage() for record in caplog.records if "Culling" in record.getMessage()]
+    assert any("heartbeat" in line for line in lines)
+    assert all("\n" not in line for line in lines)

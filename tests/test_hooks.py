@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -20,6 +21,7 @@ from culling_manager.decisions import Action, Decision, Reason
 from culling_manager.errors import HookError, SettingError
 from culling_manager.guards import Safeguards
 from culling_manager.hooks import load_hook, run_hook
+from culling_manager.limits import Limits
 from culling_manager.records import AppRecord, KernelRecord
 from culling_manager.source import Roots
 from tests.conftest import scenario
@@ -44,6 +46,16 @@ async def says_later_in_time(record, decision):
     """Keep it for an hour, not blocking."""
     await asyncio.sleep(0)
     return LATER
+
+
+async def ends_the_server(record, decision):
+    """It may not."""
+    sys.exit(3)
+
+
+async def cancels(record, decision):
+    """As some libraries let out of themselves."""
+    raise asyncio.CancelledError
 
 
 class CallableObject:
@@ -95,6 +107,10 @@ async def test_what_a_hook_answers(hook, answer):
         pytest.param(lambda *_: True, "is not a datetime", id="true"),
         pytest.param(lambda *_: datetime(2027, 1, 1), "has no time zone", id="naive"),
         pytest.param(lambda: None, "TypeError", id="wrong arguments"),
+        pytest.param(lambda *_: sys.exit(3), "SystemExit: 3", id="wants to end the server"),
+        pytest.param(lambda *_: next(iter(())), "StopIteration", id="stops an iteration"),
+        pytest.param(ends_the_server, "SystemExit: 3", id="wants to end the server, async"),
+        pytest.param(cancels, "it was cancelled", id="cancels itself"),
         pytest.param(lambda *_: time.sleep(2), "took longer than 0.2 s", id="blocks"),
         pytest.param(lambda *_: asyncio.sleep(2), "took longer than 0.2 s", id="waits"),
     ],
@@ -104,6 +120,27 @@ async def test_a_hook_that_fails_says_why(hook, words):
     """Also one that blocks: it runs in a thread, and the event loop goes on."""
     with pytest.raises(HookError, match=words):
         await run_hook(hook, KERNEL, DECISION, 0.2, NOON)
+
+
+@scenario
+async def test_a_hook_that_hangs_is_not_called_again_beside_itself():
+    """One copy of it for one record; the next call fails until the last has ended."""
+    limits, calls, release = Limits(), [], asyncio.Event()
+
+    async def hangs(record, decision):
+        calls.append(record.identity)
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    for _ in range(3):
+        with pytest.raises(HookError, match=r"took longer than 0.05 s"):
+            await run_hook(hangs, KERNEL, DECISION, 0.05, NOON, limits)
+    release.set()
+    await asyncio.sleep(0.01)
+    await run_hook(hangs, KERNEL, DECISION, 0.05, NOON, limits)
+
+    assert calls == ["k", "k"]
 
 
 def safeguards(**settings) -> Safeguards:
