@@ -16,7 +16,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -25,10 +24,12 @@ import time
 import urllib.request
 import venv
 import zipfile
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 LCC = ROOT / "lcc"
@@ -119,12 +120,6 @@ class Ran:
         """The one ERROR line."""
         (line,) = self.lines("ERROR")
         return line
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(holds: Any, what: str, seconds: float = 40.0) -> None:

@@ -23,6 +23,8 @@ from typing import Any
 import pytest
 from jupyter_core.paths import jupyter_runtime_dir
 
+from tests.ports import free_port
+
 SCRIPT = Path(__file__).parents[1] / "lcc" / "check_idle_timeout_configuration.py"
 TOKEN = "the-secret-token"
 OURS = (
@@ -49,12 +51,6 @@ class Ran:
         """The answer to ``--json``."""
         found: dict[str, Any] = json.loads(self.out)
         return found
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(home: Path) -> dict[str, str]:

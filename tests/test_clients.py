@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,15 +18,10 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from tests.ports import free_port
+
 SPACE = "sagemaker-studio-autoshutdown"
 CONFIG = Path(__file__).parents[1] / "config" / "jupyter_server_config.py"
-
-
-def free_port() -> int:
-    """A port that is free right now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture(scope="module", params=["server", "lab"])

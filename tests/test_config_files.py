@@ -7,13 +7,12 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from culling_manager import CullingKernelManager, CullingTerminalManager, Gatewa
 from culling_manager.apps import SpaceApp
 from culling_manager.guards import Safeguards
 from culling_manager.signals import ProcessSignal, Signals
+from tests.ports import free_port
 
 CONFIG = Path(__file__).parents[1] / "config"
 PYTHON = CONFIG / "jupyter_server_config.py"
@@ -78,12 +78,6 @@ def environment(home: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "XDG", "IPYTHON"))}
     folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     return {**kept, "HOME": str(home), "IPYTHONDIR": str(home / "ipython"), **folders}
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def launch(home: Path, *arguments: str, command: str = "server", extension: bool = True) -> Server:

@@ -22,10 +22,11 @@ from tests.test_gateway import Gateway, websocket_execute
 from tests.test_sagemaker import METADATA, PLACE
 
 BOTH = (
-    "--Signals.names=documents",  # other processes of this machine are none of these servers' business
     "--ServerApp.kernel_manager_class=culling_manager.CullingKernelManager",
     "--TerminalsExtensionApp.terminal_manager_class=culling_manager.CullingTerminalManager",
 )
+#: Other processes of this machine are none of these servers' business.
+ALONE = "--Signals.names=documents"
 #: The timeout that is set once everything is quiet (minutes): a second and a half.
 SHORT = 0.025
 
@@ -107,7 +108,7 @@ def test_a_space_deletes_itself_at_its_deadline_after_its_kernels_and_terminals(
     """Two kernels and a terminal; all goes quiet; each is told, in order, and the app is deleted once."""
     place("space")
     app = sagemaker.add_app("default", "JupyterLab", space="lab")
-    with jupyter(tmp_path, *BOTH) as server:
+    with jupyter(tmp_path, *BOTH, ALONE) as server:
         client = Client(server)
         kernels = [client.start_kernel() for _ in range(2)]
         client.ask("POST", "api/terminals")
@@ -135,7 +136,7 @@ def test_a_space_that_may_not_delete_itself_says_so_and_frees_its_kernels(tmp_pa
     sagemaker.add_app("default", "JupyterLab", space="lab")
     sagemaker.fail("DeleteApp", Fault.ACCESS_DENIED)
     words = f"permission sagemaker:DeleteApp on {PLACE}:app/{DOMAIN}/lab/jupyterlab/default is missing"
-    with jupyter(tmp_path, *BOTH) as server:
+    with jupyter(tmp_path, *BOTH, ALONE) as server:
         client = Client(server)
         client.start_kernel()
         client.set_timeout(SHORT)
@@ -152,7 +153,7 @@ def test_while_sagemaker_does_not_answer_the_server_does(tmp_path, place, sagema
     place("space")
     sagemaker.add_app("default", "JupyterLab", space="lab")
     sagemaker.fail("DeleteApp", Fault.HANG)
-    with jupyter(tmp_path, *BOTH) as server:
+    with jupyter(tmp_path, *BOTH, ALONE) as server:
         client = Client(server)
         client.set_timeout(SHORT)
         eventually(lambda: sagemaker.count("DeleteApp"), server)
@@ -182,7 +183,7 @@ def test_the_event_bus_hears_of_a_deletion_before_and_after_it(tmp_path, place, 
         "def _jupyter_server_extension_points():\n"
         "    return [{'module': 'listen'}]\n"
     )
-    with jupyter(tmp_path, *BOTH, "--ServerApp.jpserver_extensions=listen=True") as server:
+    with jupyter(tmp_path, *BOTH, ALONE, "--ServerApp.jpserver_extensions=listen=True") as server:
         Client(server).set_timeout(SHORT)
         eventually(lambda: "heard accepted default" in server.log.read_text(), server)
         log = server.log.read_text()
@@ -196,7 +197,7 @@ def test_a_notebook_instance_stops_itself(tmp_path, place, sagemaker):
     """After its kernel."""
     place("notebook")
     instance = sagemaker.add_notebook_instance("mine")
-    with jupyter(tmp_path, *BOTH) as server:
+    with jupyter(tmp_path, *BOTH, ALONE) as server:
         client = Client(server)
         client.start_kernel()
         client.set_timeout(SHORT)
@@ -211,7 +212,7 @@ def test_terminals_of_another_terminal_manager_keep_the_app_while_they_are_used(
     """They are not culled, and they count."""
     place("space")
     sagemaker.add_app("default", "JupyterLab", space="lab")
-    with jupyter(tmp_path, BOTH[0]) as server:
+    with jupyter(tmp_path, BOTH[0], ALONE) as server:
         client = Client(server)
         client.ask("POST", "api/terminals")
 
@@ -235,7 +236,7 @@ def test_terminals_of_another_terminal_manager_keep_the_app_while_they_are_used(
 def test_a_server_process_ends_itself_cleanly_though_a_page_is_open(tmp_path):
     """Exit code 0, kernels and terminals gone; pages with open connections do not keep it."""
     process = "--CullingKernelManager.app_manager_class=culling_manager.apps.JupyterServerProcess"
-    with jupyter(tmp_path, *BOTH, process) as server:
+    with jupyter(tmp_path, *BOTH, ALONE, process) as server:
         client = Client(server)
         kernel = client.start_kernel()
         client.ask("POST", "api/terminals")
@@ -266,7 +267,9 @@ def test_a_server_process_ends_itself_cleanly_though_a_page_is_open(tmp_path):
 def test_a_server_process_that_nobody_opens_ends_too_and_without_the_extension(tmp_path):
     """The manager alone does it."""
     process = "--CullingKernelManager.app_manager_class=culling_manager.apps.JupyterServerProcess"
-    with jupyter(tmp_path, *BOTH, process, f"--CullingKernelManager.idle_timeout={SHORT}", extension=False) as server:
+    with jupyter(
+        tmp_path, *BOTH, ALONE, process, f"--CullingKernelManager.idle_timeout={SHORT}", extension=False
+    ) as server:
         eventually(lambda: server.process.poll() is not None, server)
         code = server.process.poll()
 
@@ -277,7 +280,7 @@ def test_a_nonsense_app_manager_ends_the_start_with_its_name(tmp_path):
     """As any bad configuration."""
     from tests.test_config_files import end, launch
 
-    server = launch(tmp_path, *BOTH, "--CullingKernelManager.app_manager_class=no.such.Thing")
+    server = launch(tmp_path, *BOTH, ALONE, "--CullingKernelManager.app_manager_class=no.such.Thing")
     try:
         server.process.wait(60)
     finally:
@@ -383,7 +386,7 @@ def test_in_classic_without_a_gateway_nothing_is_deleted_and_it_is_said_why(tmp_
     """Who cannot see the kernels on an app does not delete it."""
     place("classic")
     sagemaker.add_app("one", user_profile=ALICE)
-    with jupyter(tmp_path, *BOTH, f"--CullingKernelManager.idle_timeout={SHORT}") as server:
+    with jupyter(tmp_path, *BOTH, ALONE, f"--CullingKernelManager.idle_timeout={SHORT}") as server:
         client = Client(server)
         errors = eventually(lambda: client.status()["errors"], server)
 

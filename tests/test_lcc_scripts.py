@@ -265,7 +265,7 @@ def test_pip_as_the_source_is_verified_as_a_bundle_is(place: Any, tmp_path: Path
     sandbox = place(LAB)
     make_wheel(tmp_path)
     index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    given = {"BUNDLE": "pip:sagemaker_studio_autoshutdown>=0", "STRICT": "1"}
+    given = {"BUNDLE": "pip:sagemaker_studio_autoshutdown>=0.dev0", "STRICT": "1"}
     sandbox.start()
 
     first = sandbox.run(LAB, more=index, **given)
