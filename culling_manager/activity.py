@@ -38,7 +38,7 @@ QUICK_SECONDS = 0.25
 WORKING_SHARE = 0.02
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class KernelActivity:
     """What we know of a kernel besides upstream's own attributes.
 

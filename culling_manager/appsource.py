@@ -45,7 +45,7 @@ LIMIT_SECONDS = 300.0
 Answer = TypeVar("Answer")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Memory:
     """What is remembered of an app for as long as it is in service."""
 
@@ -64,7 +64,7 @@ class Memory:
         self.last_activity = None if self.last_activity is None else min(self.last_activity, now)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class AppSource:
     """The apps of one app manager as a `Source`."""
 

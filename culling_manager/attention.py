@@ -29,7 +29,7 @@ NEVER = datetime.max.replace(tzinfo=timezone.utc)
 AT_ONCE = datetime.min.replace(tzinfo=timezone.utc)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Item:
     """What is remembered of one kernel, terminal or app between two looks.
 
@@ -54,7 +54,7 @@ class Item:
     next_at: datetime = AT_ONCE
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Attention:
     """What the items of one source need besides culling; `attended` are those that are warned of or found in use."""
 
@@ -64,12 +64,15 @@ class Attention:
 
     def ahead(self, timeout: float) -> timedelta:
         """How long before a deadline something is to be done about it: a warning, a question to the signals."""
-        return max(timedelta(seconds=self.culler.policy.warning(timeout)), self.lead(timeout))
+        return timedelta(seconds=max(self.culler.policy.warning(timeout), self._lead_seconds(timeout)))
 
     def lead(self, timeout: float) -> timedelta:
         """How long before a deadline the signals are asked: after the last use in any case."""
+        return timedelta(seconds=self._lead_seconds(timeout))
+
+    def _lead_seconds(self, timeout: float) -> float:
         guard = self.culler.guard
-        return timedelta(seconds=0.0 if guard is None else min(guard.lead_seconds, timeout / 2))
+        return 0.0 if guard is None else min(guard.lead_seconds, timeout / 2)
 
     def timeout(self, item: Item) -> float:
         """Seconds of idleness after which an item is due."""
@@ -85,7 +88,8 @@ class Attention:
             task.add_done_callback(partial(_asked, item))
         attended = item.warned_for is not None or item.use.used_by is not None
         (self.attended.add if attended else self.attended.discard)(item.record.identity)
-        item.next_at = min((at for at in self._appointments(item) if at > now), default=NEVER)
+        # At the very deadline it is not due yet, so that appointment still stands.
+        item.next_at = min((at for at in self._appointments(item) if at >= now), default=NEVER)
 
     def _appointments(self, item: Item) -> list[datetime]:
         """When something may have to be done about it."""

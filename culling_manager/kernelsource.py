@@ -71,11 +71,15 @@ class KernelSource:
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         """Identity, last activity and own timeout of each kernel."""
         timeouts, connections = self.own_timeouts, self.manager._kernel_connections
+        activities, special = self.activities, self.special
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
         for kernel_id, kernel in list(self.manager._kernels.items()):
             own: float | None = None
             try:
-                own = timeouts[kernel_id] if kernel_id in timeouts else self._learn_timeout(kernel_id, kernel)
+                if kernel_id in timeouts:
+                    own = timeouts[kernel_id]
+                else:
+                    own = timeouts[kernel_id] = self.own_timeout(kernel)
                 state = kernel.execution_state
                 last = kernel.last_activity
                 if state == "busy":
@@ -86,17 +90,11 @@ class KernelSource:
                     last = KEPT
             except Exception:
                 last = None  # `read` fails on it too, and tells
-            if kernel_id in self.special or (own is not None and own <= 0) or self._restarting(kernel_id):
+            activity = activities.get(kernel_id)
+            restarting = activity is not None and activity.restarting
+            if restarting or kernel_id in special or (own is not None and own <= 0):
                 last = None
             yield kernel_id, last, own
-
-    def _restarting(self, kernel_id: str) -> bool:
-        activity = self.activities.get(kernel_id)
-        return activity is not None and activity.restarting > 0
-
-    def _learn_timeout(self, kernel_id: str, kernel: Any) -> float | None:
-        own = self.own_timeouts[kernel_id] = self.own_timeout(kernel)
-        return own
 
     def exists(self, identity: str) -> bool:
         """Whether the kernel is still listed."""
@@ -156,8 +154,8 @@ class KernelSource:
     def own_timeout(self, kernel: Any) -> float | None:
         """The kernelspec's own ``cull_idle_timeout`` (seconds), if it has one."""
         spec = getattr(kernel, "kernel_spec", None)
-        metadata = getattr(spec, "metadata", None) or {}
-        return own_timeout_in(metadata)
+        metadata = getattr(spec, "metadata", None)
+        return own_timeout_in(metadata) if metadata else None
 
     def unreadable(self, identity: str, error: str) -> KernelRecord:
         """The record of a kernel whose reading failed."""
@@ -252,6 +250,6 @@ def own_timeout_in(metadata: Mapping[str, Any]) -> float | None:
     own = metadata.get("cull_idle_timeout")
     if own is None:
         return None
-    if isinstance(own, bool) or not isinstance(own, (int, float)) or not abs(own) < 1e9:
-        raise ReadError(f"the kernelspec's metadata.cull_idle_timeout = {own!r} is not a number of seconds")
-    return float(own)
+    if type(own) in (int, float) and abs(own) < 1e9:  # a bool is none of the two
+        return float(own)
+    raise ReadError(f"the kernelspec's metadata.cull_idle_timeout = {own!r} is not a number of seconds")

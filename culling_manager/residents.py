@@ -23,7 +23,7 @@ def subject_of(record: Record) -> str:
     return f"{'terminal' if isinstance(record, TerminalRecord) else 'kernel'} {record.identity}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Residents:
     """The kernels and terminals that may live on apps.
 

@@ -44,7 +44,19 @@ WORTH_TELLING = frozenset({Reason.KEPT_ALIVE, Reason.USED, Reason.GRACE, Reason.
 TOLD = {Result.CULLED: "culled", Result.DRY_RUN: "dry run", Result.FAILED: "failed"}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Band:
+    """All that has one timeout: what was in use after `cutoff` cannot be due, the `oldest` of it not before `left`.
+
+    Where the timeout is off, nothing can: then `left` is None.
+    """
+
+    cutoff: datetime
+    oldest: datetime
+    left: timedelta | None
+
+
+@dataclass(slots=True, eq=False)
 class Watch:
     """The items of one source, and when to look at them next."""
 
@@ -164,7 +176,7 @@ class Watch:
         due = [identity for identity in suspects if self._is_due(identity, now)]
         self._drop_gone()
         for item in self.items.values():
-            if now < item.next_at < nearest and item.task is None:
+            if now <= item.next_at < nearest and item.task is None:
                 nearest = item.next_at
         if self._stale_at is NEVER:
             self._stale_at = self._stale_from(now)
@@ -173,34 +185,29 @@ class Watch:
 
     def _suspects(self, now: datetime) -> tuple[list[str], datetime]:
         """Give what may be due, and when the first of all others may be: fresh activity only makes that later."""
-        policy = self.culler.policy
-        shortest = self._shortest_timeout()
-        ahead, ahead_of = self.attention.ahead(shortest or 0.0), dict[float, timedelta]()
-        cutoff = AT_ONCE if shortest is None else now + ahead - timedelta(seconds=shortest)
-        nearest = NEVER
-        oldest = now
+        bands: dict[float | None, Band] = {None: self._band(None, now)}
         suspects = []
-        for identity, last, own in self.source.glance(policy):
+        for identity, last, own in self.source.glance(self.culler.policy):
             if last is None:
                 suspects.append(identity)
                 continue
-            if own is not None:
-                left = ahead_of.get(own)
-                if left is None:
-                    left = ahead_of[own] = timedelta(seconds=own) - self.attention.ahead(own)
-                due_at = (now if last is KEPT else last) + left
-                if due_at < now or (last > now and last is not KEPT):
+            band = bands.get(own)
+            if band is None:
+                band = bands[own] = self._band(own, now)
+            if last is not KEPT:
+                if not band.cutoff < last <= now:
                     suspects.append(identity)
-                elif due_at < nearest:
-                    nearest = due_at
-            elif last is not KEPT:
-                if not cutoff < last <= now:
-                    suspects.append(identity)
-                elif last < oldest:
-                    oldest = last
-        if shortest is not None:
-            nearest = min(nearest, oldest + timedelta(seconds=shortest) - ahead)
-        return suspects, nearest
+                elif last < band.oldest:
+                    band.oldest = last
+        return suspects, min(NEVER if band.left is None else band.oldest + band.left for band in bands.values())
+
+    def _band(self, own: float | None, now: datetime) -> Band:
+        """What has this timeout of its own (seconds; None: the policy's)."""
+        timeout = self._shortest_timeout() if own is None else own
+        if timeout is None or timeout <= 0:
+            return Band(AT_ONCE, now, None)
+        left = timedelta(seconds=timeout) - self.attention.ahead(timeout)
+        return Band(now - left, now, left)
 
     def _stale_from(self, now: datetime) -> datetime:
         """When facts fetched at `now` are too old to decide on."""

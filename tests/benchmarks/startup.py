@@ -41,7 +41,7 @@ print(time.process_time() - start)
 async def run(quick: bool) -> Results:
     """One start of each that tells its imports and warms up, then those that are measured."""
     with tempfile.TemporaryDirectory() as bytecode:
-        return _run(bytecode, 2 if quick else 12)
+        return _run(bytecode, 2 if quick else 24)
 
 
 def _run(bytecode: str, count: int) -> Results:
