@@ -365,8 +365,10 @@ class IdleCuller:
             self.arm_again()
 
     def _until_next(self, longest: float) -> float:
-        """Seconds until the next deadline has passed, at most `longest`."""
+        """Seconds until the next deadline has passed or a visit is due, at most `longest`."""
         now = self.clock.now()
+        visits = (watch.until_visit() for watch in self.watches.values())
+        longest = min([longest, *(max(0.0, seconds) + JUST_AFTER for seconds in visits)])
         nearest = min((watch.next_look for watch in self.watches.values() if watch.looking is None), default=NEVER)
         if nearest is NEVER:
             return longest

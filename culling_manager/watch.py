@@ -8,6 +8,7 @@ fingerprint does; only what changed is read and decided anew, always by the one 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
@@ -119,6 +120,10 @@ class Watch:
                     self.items[identity].next_at = AT_ONCE
                 self.look_at(identity)
 
+    def until_visit(self) -> float:
+        """Seconds until the next visit is due; infinite when there is nobody to visit."""
+        return self._visit_mono - self.culler.clock.monotonic() if self.attention.attended else math.inf
+
     def refresh_within(self, seconds: float) -> None:
         """Facts may have changed that do not come by themselves: fetch them in `seconds` at the latest."""
         if self._failure is None:
@@ -173,7 +178,8 @@ class Watch:
     def survey(self, now: datetime) -> list[str]:
         """Give the identities that are due at `now`, and set when to look next."""
         suspects, nearest = self._suspects(now)
-        due = [identity for identity in suspects if self._is_due(identity, now)]
+        suspects += self._expected(now)
+        due = [identity for identity in dict.fromkeys(suspects) if self._is_due(identity, now)]
         self._drop_gone()
         for item in self.items.values():
             if now <= item.next_at < nearest and item.task is None:
@@ -200,6 +206,11 @@ class Watch:
                 elif last < band.oldest:
                     band.oldest = last
         return suspects, min(NEVER if band.left is None else band.oldest + band.left for band in bands.values())
+
+    def _expected(self, now: datetime) -> list[str]:
+        """What is warned of or at work and has an appointment by now, also if it was active since it was made."""
+        found = [identity for identity in self.attention.attended if identity in self.items]
+        return [identity for identity in found if self.items[identity].next_at <= now]
 
     def _band(self, own: float | None, now: datetime) -> Band:
         """What has this timeout of its own (seconds; None: the policy's)."""

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How fast this machine is at the moment is not what the tests are about.
-settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How fast this machine is at the moment is not what the tests are about. A change is judged by the same examples each
+# time it is tested; `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("steady")
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]

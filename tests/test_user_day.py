@@ -32,7 +32,7 @@ from tests import test_appsource, test_attention
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, FakeTimer, HomedKernels, _idle
 
-#: How many days are played: what fits into half a minute. The 1,000 of the issue take about two, see the variable.
+#: How many days are played: what fits into half a minute. 1,000 take about two, see the variable.
 DAYS = int(os.environ.get("CULLING_MANAGER_DAYS", "250"))
 HOUR = 3600.0
 #: Nothing is asked about earlier than this (seconds) before its deadline.
@@ -271,6 +271,8 @@ class Day:
         ends += [] if seen is None else [seen + again + whole]
         ends += [] if thing.free_at is None else [thing.free_at]
         ends += [] if thing.listed_by is None else [thing.listed_by + whole]
+        for each in self.things.values():  # in Classic a terminal ends with its app, which it keeps until then
+            ends += self.kept_until(each) if each.home == thing.identity else []
         slack = 1 + 2 * rules.ask_seconds + 2 * rules.hook_seconds
         return max(ends) + timedelta(seconds=slack)
 
@@ -674,6 +676,25 @@ def test_in_a_users_day_nothing_in_use_is_stopped_and_nothing_quiet_is_forgotten
     day = play(*found)
 
     assert day.wrong == []
+
+
+def test_a_wakeup_shortly_before_a_visit_does_not_put_it_off_to_the_next_one():
+    """A day that was once found: what the signals kept, then worked, is asked about within one long heartbeat."""
+    rules = Rules(
+        classic=False, timeout=60, terminal_timeout=None, keep_terminals=False, cull_connected=False, grace=0,
+        long_run=10, warn_before=5, heartbeat=600, ask_seconds=1.0, hook_seconds=0.0, veto=0,
+    )  # fmt: skip
+    tasks = [
+        Task(at=0, kind="notebook", who=0, minutes=1, seed=0),
+        Task(at=77, kind="notebook", who=0, minutes=1, seed=383),
+        Task(at=97, kind="ill", who=0, minutes=500, seed=8),
+        Task(at=180, kind="long", who=0, minutes=446, seed=3),
+    ]
+
+    day = play(rules, None, tasks)
+
+    assert day.wrong == []
+    assert day.stops
 
 
 @pytest.mark.parametrize(("believed", "words"), [(7200.0, "FALSE KILL"), (1800.0, "LATE")])
