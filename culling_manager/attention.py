@@ -35,7 +35,8 @@ class Item:
 
     `doubt` says why nobody could tell whether it is really idle, when it was asked before it was to be culled. `use` is
     what activity signals found, `warned_for` the deadline that a warning was given of, and `next_at` when it needs
-    attention again if nothing happens.
+    attention again if nothing happens. `judged_at` is since when the reason of its decision holds, `told` whether those
+    who listen know.
     """
 
     fingerprint: Hashable
@@ -52,6 +53,8 @@ class Item:
     asking: asyncio.Task[None] | None = None
     warned_for: datetime | None = None
     next_at: datetime = AT_ONCE
+    judged_at: datetime = AT_ONCE
+    told: bool = False
 
 
 @dataclass(slots=True, eq=False)

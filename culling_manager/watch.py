@@ -38,6 +38,9 @@ CONCURRENT_STOPS = 128
 RETRY_SECONDS = 30.0
 RETRY_CAP_SECONDS = 3600.0
 
+#: How long the state of something has to be unknown (seconds) before those who listen are told.
+UNKNOWN_SECONDS = 15.0
+
 #: Reasons that are told to those who listen when they begin to hold.
 WORTH_TELLING = frozenset({Reason.KEPT_ALIVE, Reason.USED, Reason.GRACE, Reason.UNKNOWN})
 
@@ -271,12 +274,13 @@ class Watch:
             item = self.items[identity] = Item(fingerprint, record, decision, None)
         elif news:
             self._tell_change(item, decision)
+        if news:
+            item.judged_at, item.told = now, False
         item.rehearsed = item.rehearsed and item.record == record
         item.doubt = item.doubt if item.record == record else None
         item.fingerprint, item.record, item.decision = fingerprint, record, decision
         item.next_at = AT_ONCE
-        if news and self._failure is None and decision.reason in WORTH_TELLING:
-            self.attention.tell("kept", item, now)
+        self._tell_kept(item, now)
         self._set_deadline(item)
         if decision.reason is Reason.UNKNOWN:
             self._doubt(item, now)
@@ -324,6 +328,16 @@ class Watch:
         self.culler.log.debug("%s: %s", printable(subject), decision.reason.value)
         if item.decision.reason is Reason.UNKNOWN and self.culler.troubles.over(subject):
             self.culler.log.info("Culling: %s can be judged again: %s", printable(subject), decision.reason.value)
+
+    def _tell_kept(self, item: Item, now: datetime) -> None:
+        """Tell once why it is kept; that nobody knows its state only when that lasts."""
+        reason = item.decision.reason
+        if item.told or self._failure is not None or reason not in WORTH_TELLING:
+            return
+        lasting = timedelta(seconds=UNKNOWN_SECONDS if reason is Reason.UNKNOWN else 0)
+        if now >= item.judged_at + lasting:
+            item.told = True
+            self.attention.tell("kept", item, now)
 
     def _set_deadline(self, item: Item) -> None:
         record, decision = item.record, item.decision

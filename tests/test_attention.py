@@ -80,6 +80,25 @@ class World:
 
 
 @scenario
+async def test_that_its_state_is_unknown_is_told_once_and_only_when_it_lasts():
+    """What cannot be read for a moment, as while a kernelspec is being fetched, is nobody's news."""
+    world = World()
+    world.kernels.unreadable_ids.add("a")
+    await world.clock.run_for(10)
+    world.kernels.unreadable_ids.clear()
+    world.kernels.put("b")
+    await world.clock.run_for(60)
+    passing = world.actions()
+    world.kernels.unreadable_ids.add("b")
+    world.culler.wake_soon()
+
+    await world.clock.run_for(300)
+
+    assert passing == []
+    assert [(each.action, each.record.identity, each.reason) for each in world.told] == [("kept", "b", "unknown")]
+
+
+@scenario
 async def test_a_warning_comes_five_minutes_before_the_deadline_once():
     """Not before, and not at each heartbeat; then what was warned of happens."""
     world = World()
