@@ -50,6 +50,7 @@ class KernelActivity:
     started_at: datetime | None = None
     noted_at: datetime | None = None
     busy_since: datetime | None = None
+    disconnected_at: datetime | None = None
     ran_until: datetime | None = None
     run_seconds: float = 0.0
     long_run: float = 0.0
@@ -66,6 +67,11 @@ class KernelActivity:
     def note(self, at: datetime) -> None:
         """Count something as use that upstream does not see (yet): a forwarded request, a restart, an answer."""
         self.noted_at = at
+        self.version += 1
+
+    def disconnected(self, at: datetime) -> None:
+        """Its last connection was closed."""
+        self.disconnected_at = at
         self.version += 1
 
     def heard(self, state: str | None) -> None:

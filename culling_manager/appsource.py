@@ -267,6 +267,23 @@ class AppSource:
                     self.memories[identity].note(at)
         self.culler.wake_soon(Kind.APP)
 
+    def going(self, record: Record | None) -> str | None:
+        """The name of an app that is being deleted, if all that a record (None: everything) may live on is."""
+        if record is None:
+            homes: Iterable[str] = [] if self.apps.lists else self.listed
+        elif isinstance(record, AppRecord):
+            homes = [record.identity]
+        else:
+            homes = homes_of(record, self.apps, self.listed)
+        watch = self.culler.watches.get(Kind.APP)
+        names = [
+            self.listed[each].name
+            for each in homes
+            if each in self.listed
+            and (each in self.asked or self.listed[each].state == "Deleting" or (watch and watch.being_culled(each)))
+        ]
+        return names[0] if names and len(names) == len(list(homes)) else None
+
     def describe(self) -> dict[str, str]:
         """Which app manager there is, and why there is none."""
         return {"class": type(self.apps).__name__, "detail": str(getattr(self.apps, "reason", ""))}

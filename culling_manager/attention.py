@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .decisions import Decision, Reason
+from .decisions import KEEPS_UNTIL, Decision, Reason
 from .records import Happening, Outcome, Record, Use
 from .report import sentence
 from .source import Source
@@ -22,7 +22,7 @@ ASK_AGAIN_SECONDS = 60.0
 #: And no sooner than this (seconds), however short its timeout is.
 ASK_LEAST_SECONDS = 2.0
 #: Reasons that end by themselves at `due_at`: then it is culled.
-ENDS_BY_ITSELF = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP, Reason.BUSY})
+ENDS_BY_ITSELF = KEEPS_UNTIL | {Reason.BUSY}
 NOT_USED = Use()
 
 NEVER = datetime.max.replace(tzinfo=timezone.utc)

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 #: How often (seconds) the stamp is renewed. The native timeout is an hour at least.
 BRIDGE_SECONDS = 300.0
 #: Reasons to keep something that the native probe does not see.
-UNSEEN = frozenset({Reason.BUSY, Reason.USED, Reason.KEPT_ALIVE, Reason.GRACE})
+UNSEEN = frozenset(
+    {Reason.BUSY, Reason.USED, Reason.KEPT_ALIVE, Reason.GRACE}
+    | {Reason.CONNECTED, Reason.DISCONNECTED, Reason.KEEP_TERMINALS}
+)
 
 
 class Bridge:
@@ -50,8 +53,9 @@ class Bridge:
         """Write the stamp when something is kept that the native probe does not see; what fails is reported."""
         try:
             if await self._why() is not None:
-                path = self._stamp_file().stamp_path
-                await in_thread(partial(_write, path, our_stamp(self._culler.now())))
+                stamps = self._stamp_file()
+                await stamps.read()  # so that an editor's is known also when ours stands there
+                await in_thread(partial(_write, stamps.stamp_path, our_stamp(self._culler.now())))
             self._culler.troubles.over("native shutdown")
         except Exception as error:
             words = f"SageMaker's native idle shutdown may end what is in use, for its stamp cannot be written: {error}"
@@ -68,7 +72,8 @@ class Bridge:
             return None
         for record, _ in culler.watches[Kind.APP].current(now):
             found = await culler.guard.ask(record, Roots(here=True))
-            if found.used_by is not None or _is_news(found.used_at, now):
+            seen = await self._stamp_file().read()  # the probe reads it too
+            if found.used_by is not None or (found.used_at != seen and _is_news(found.used_at, now)):
                 return found.used_by or "it was used by what the probe does not see"
         return None
 

@@ -102,7 +102,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _status(parser: argparse.ArgumentParser) -> None:
-    words = "show it again every SECONDS (2), until Ctrl-C"
+    words = "show it again every SECONDS (2), until Ctrl-C, for an hour at most"
     parser.add_argument("--watch", type=seconds, nargs="?", const=2.0, metavar="SECONDS", help=words)
 
 

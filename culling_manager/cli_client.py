@@ -144,7 +144,8 @@ class Client:
             return Failure(
                 Code.UNEXPECTED, "Its culling_manager is older than this command: restart the server after an upgrade."
             )
-        codes = {400: Code.REFUSED, 404: Code.REFUSED, 409: Code.NOT_SELECTED}
+        not_ours = status == 409 and "manager is" in words
+        codes = {400: Code.REFUSED, 404: Code.REFUSED, 409: Code.NOT_SELECTED if not_ours else Code.REFUSED}
         return Failure(codes.get(status, Code.UNEXPECTED), words or f"It answers with HTTP status {status}.")
 
     def _not_let_in(self, answer: Answer) -> Failure:

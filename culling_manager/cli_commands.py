@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,9 @@ from .report import duration
 
 #: Where the state document lists what may be kept, by the name of the option.
 LISTS = {"kernel": "kernels", "terminal": "terminals", "app": "apps"}
+#: How long (seconds) `status --watch` goes on: in a terminal of the server its output is use of that terminal, and one
+#: that is forgotten must not keep an instance.
+WATCH_SECONDS = 3600.0
 
 
 def now() -> datetime:
@@ -89,16 +93,19 @@ def look(servers: Sequence[Server], seconds: float) -> list[Look]:
 
 
 def status(options: Namespace) -> Code:
-    """Show every server; with ``--watch`` again and again, until Ctrl-C."""
+    """Show every server; with ``--watch`` again and again, until Ctrl-C or for `WATCH_SECONDS`."""
     if not options.watch:
         return _show_status(options, show)
+    code, end = Code.OK, time.monotonic() + WATCH_SECONDS
     try:
         with watched() as shown:
-            while True:
+            while time.monotonic() < end:
                 code = _show_status(options, shown)
                 pause(options.watch)
     except KeyboardInterrupt:
         return code
+    sys.stderr.write("Watching has ended after an hour, for what it prints keeps a terminal alive.\n")
+    return code
 
 
 def _show_status(options: Namespace, shown: Show) -> Code:
@@ -121,7 +128,7 @@ def _choice(server: Server) -> str:
 
 def keep_alive(options: Namespace) -> Code:
     """Keep everything, or one thing, for a time."""
-    words = "".join(options.duration)
+    words = " ".join(options.duration)
     if bool(words) == bool(options.until):
         raise Failure(Code.USAGE, "Say for how long, such as 4h, 90m or 1h30m, or --until 18:30; not both.")
     body: dict[str, Any] = {"until": until_iso(options.until, now())} if options.until else {"duration": words}

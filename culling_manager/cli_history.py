@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from .policy import LONGEST_SECONDS, number
 from .records import Kind
 from .simulate import Event, EventType
 
+#: Times before and after these years are mistakes.
+YEARS = (1970, 2970)
 #: What kernel_actions of jupyter_server means here.
 KERNEL_ACTIONS = {
     "start": EventType.STARTED,
@@ -41,15 +44,30 @@ GONE = frozenset({"culled", "accepted"})
 AT_WORK = frozenset({"at work", "busy"})
 
 Line = Mapping[str, Any]
+Key = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A time in which something was surely not used."""
+
+    kind: Kind
+    identity: str
+    since: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What happened, how many lines told of something else, and how many things a culler stopped."""
+    """What happened, how many lines told of something else, and how many things a culler stopped.
+
+    `unseen` means that it is an event log, which does not tell of each use.
+    """
 
     events: tuple[Event, ...]
     skipped: int = 0
     culled: int = 0
+    unseen: bool = False
 
 
 def read_history(path: str) -> History:
@@ -66,20 +84,26 @@ def read_history(path: str) -> History:
     except OSError as error:
         raise CullingError(f"{path} cannot be read: {error.strerror}") from None
     events: list[Event] = []
+    logged: list[Event] = []
+    quiet: list[Quiet] = []
     skipped, culled = 0, set()
     for place, text in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not text.strip():
             continue
         try:
             line = _object(text)
-            found = list(from_log(line) if "__schema__" in line else [from_line(line)])
+            is_log = "__schema__" in line
+            found = list(from_log(line) if is_log else [from_line(line)])
+            logged += found if is_log else []
+            quiet += quiet_in(line) if is_log else []
         except SettingError as error:
             raise CullingError(f"{name}, line {place}: {error}") from None
         if line.get("action") in GONE:
             culled |= {(each.kind, each.identity) for each in found}
         skipped += not found
         events += found
-    return History(events=tuple(events), skipped=skipped, culled=len(culled))
+    unseen = list(gaps(logged, quiet))
+    return History(events=(*events, *unseen), skipped=skipped, culled=len(culled), unseen=bool(unseen))
 
 
 def _object(text: bytes) -> Line:
@@ -106,7 +130,7 @@ def from_line(line: Line) -> Event:
         at=_time(line, "at"),
         kind=kind,
         identity=_text(line, "id"),
-        event=EventType(_one_of(line, "event", (each.value for each in EventType))),
+        event=EventType(_one_of(line, "event", (each.value for each in EventType if each is not EventType.UNSEEN))),
         name=_text(line, "name", ""),
         app=None if kind is Kind.APP else _text(line, "app", "") or None,
         idle_timeout=timeout,
@@ -119,10 +143,13 @@ def _time(line: Line, name: str) -> datetime:
     try:
         text = re.sub(r"([+-]\d\d:\d\d)Z$", r"\1", str(value))
         if isinstance(value, str) and re.search(r"(Z|z|[+-]\d\d:?\d\d)$", text):
-            return moment(text)
+            found = moment(text)
+            if YEARS[0] <= found.year < YEARS[1]:  # so that no deadline leaves the calendar
+                return found
     except (ValueError, OverflowError):
         pass
-    raise SettingError(name, value, "a time with its zone, such as 2026-06-01T12:00:00Z")
+    accepted = f"a time with its zone in the years {YEARS[0]} to {YEARS[1]}, such as 2026-06-01T12:00:00Z"
+    raise SettingError(name, value, accepted)
 
 
 def _text(line: Line, name: str, default: str | None = None) -> str:
@@ -140,6 +167,37 @@ def _one_of(line: Line, name: str, accepted: Iterable[str]) -> str:
 
 
 # -- the event bus's log ---------------------------------------------------------------------------
+
+
+def quiet_in(line: Line) -> Iterable[Quiet]:
+    """For how long, as an event of ours says, something was not used. The line has been read by `from_log`."""
+    idle, identity = line.get("idle_seconds"), line.get("identity")
+    if idle is None or not isinstance(identity, str) or not re.search("/culling_manager/", str(line["__schema__"])):
+        return []
+    at = _time(line, "__timestamp__")
+    return [Quiet(Kind(line.get("kind", "app")), identity, at - timedelta(seconds=float(idle)), at)]
+
+
+def gaps(logged: Iterable[Event], quiet: Iterable[Quiet]) -> Iterable[Event]:
+    """Where a log tells nothing of something between two things that it tells: nobody knows whether it was used."""
+    points: dict[Key, dict[datetime, bool]] = {}
+    silences: dict[Key, list[Quiet]] = {}
+    last: datetime | None = None
+    for event in logged:
+        last = event.at if last is None else max(last, event.at)
+        if event.identity is not None:
+            ends = points.setdefault((event.kind, event.identity), {})
+            ends[event.at] = ends.get(event.at, False) or event.event is EventType.ENDED
+    for each in quiet:
+        last = each.until if last is None else max(last, each.until)
+        silences.setdefault((each.kind, each.identity), []).append(each)
+        points.setdefault((each.kind, each.identity), {}).setdefault(each.until, False)
+    for (kind, identity), ends in points.items():
+        times = sorted({*ends, last} if last is not None else ends)
+        for since, until in pairwise(times):
+            silent = any(each.since <= since and until <= each.until for each in silences.get((kind, identity), ()))
+            if not silent and not ends.get(since):
+                yield Event(at=since, kind=kind, identity=identity, event=EventType.UNSEEN, until=until)
 
 
 def from_log(line: Line) -> Iterable[Event]:

@@ -128,9 +128,22 @@ def read_runtime_file(path: Path) -> Server | None:
 
 
 def running_servers(directory: Path | None = None) -> list[Server]:
-    """Every server of this user that runs here, by URL."""
-    found = (read_runtime_file(path) for path in (directory or runtime_dir()).glob("jpserver-*.json"))
-    return sorted((each for each in found if each is not None), key=lambda each: each.url)
+    """Every server of this user that runs here, by URL.
+
+    Of several files for one address the newest counts: others are of servers that ended without removing theirs, whose
+    process number is somebody else's by now.
+    """
+    paths = sorted((directory or runtime_dir()).glob("jpserver-*.json"), key=_written_at)
+    found = [each for each in map(read_runtime_file, paths) if each is not None]
+    newest = {(each.host, each.port): each for each in found}
+    return sorted(newest.values(), key=lambda each: each.url)
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def with_token(server: Server, given: str | None, known: Sequence[Server] = ()) -> Server:

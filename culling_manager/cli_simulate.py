@@ -103,6 +103,11 @@ def notices(history: History) -> Iterable[str]:
     first, last = min(each.at for each in events), max(each.at for each in events)
     span = f"{first.astimezone():%Y-%m-%d %H:%M} to {last.astimezone():%Y-%m-%d %H:%M}"
     yield f"{len(events)} events in {duration((last - first).total_seconds())}, {span}."
+    if history.unseen:
+        yield (
+            "An event log does not tell of each use, and where it tells nothing that counts as use: "
+            "short timeouts would have stopped more than is shown."
+        )
     if history.skipped:
         yield f"{history.skipped} lines tell of nothing that matters here."
     if history.culled:

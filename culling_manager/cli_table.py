@@ -31,7 +31,10 @@ def show(screens: Sequence[Screen], console: Any = None) -> None:
 
 @contextmanager
 def watched() -> Iterator[Show]:
-    """Gives what shows screens in the place of those before; where stdout is no terminal, below them."""
+    """Gives what shows screens in the place of those before; where stdout is no terminal, below them.
+
+    What is urgent stands on top there, for a table that is longer than the terminal is high is cut off.
+    """
     try:
         from rich.console import Console
         from rich.live import Live
@@ -43,7 +46,7 @@ def watched() -> Iterator[Show]:
         yield show
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-        yield lambda screens: live.update(drawn(screens, console.width), refresh=True)
+        yield lambda screens: live.update(drawn(screens, console.width, foot_first=True), refresh=True)
 
 
 def pause(seconds: float) -> None:
@@ -51,8 +54,8 @@ def pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def drawn(screens: Sequence[Screen], width: int) -> Any:
-    """Screens as one thing that rich can print."""
+def drawn(screens: Sequence[Screen], width: int, foot_first: bool = False) -> Any:
+    """Screens as one thing that rich can print; what is below the table is above it with `foot_first`."""
     from rich.console import Group as Parts
     from rich.padding import Padding
     from rich.text import Text
@@ -61,9 +64,9 @@ def drawn(screens: Sequence[Screen], width: int) -> Any:
     for number, screen in enumerate(screens):
         head = [Text(words, style=tone.value) for words, tone in screen.head]
         foot = [Text(words, style=tone.value) for words, tone in screen.foot]
-        parts += [Text()] * bool(number) + head
-        parts += [Padding(_table(screen.groups, width), (1, 0, 1 if foot else 0, 0))] if screen.groups else []
-        parts += foot
+        below = 1 if foot and not foot_first else 0
+        table = [Padding(_table(screen.groups, width), (1, 0, below, 0))] if screen.groups else []
+        parts += [Text()] * bool(number) + head + (foot + table if foot_first else table + foot)
     return Parts(*parts)
 
 

@@ -54,6 +54,9 @@ class Neighbours(Protocol):
     def left(self, record: Record, used_at: datetime | None) -> None:
         """A kernel or terminal goes; None means that it was culled for being idle, else it was in use until then."""
 
+    def going(self, record: Record | None) -> str | None:
+        """The name of what is being deleted, if the record (None: everything) lives on that; then it cannot be kept."""
+
     def describe(self) -> dict[str, str]:
         """Who that is, and more words."""
 
@@ -195,10 +198,20 @@ class IdleCuller:
             raise KeyError(identity)
         if kind is not None and self.watches[kind].being_culled(str(identity)) is not None:
             raise StopError(f"{kind.value} {identity} is being shut down just now")
+        going = self._going(kind, identity)
+        if going is not None:
+            raise StopError(f"it is too late, for app {going} is being deleted")
         request = KeepAlive(kind=kind, identity=identity, until=until, asked_at=self.clock.now(), asked_by=asked_by)
         self.keep.put(request)
         self._requests_changed(kind, identity)
         return request
+
+    def _going(self, kind: Kind | None, identity: str | None) -> str | None:
+        """The name of an app that is being deleted, if that is what something (`kind` None: everything) lives on."""
+        if self.neighbours is None:
+            return None
+        record = None if kind is None else self.watches[kind].record_of(str(identity), self.now())
+        return self.neighbours.going(record)
 
     def end_keep_alive(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
         """Take a request back, and give it; None when there was none."""

@@ -24,6 +24,9 @@ IN_SERVICE = "InService"
 #: After a clock jump at least this much is left until any deadline (seconds), or the whole timeout if that is shorter.
 JUMP_HOLD_SECONDS = 300.0
 
+#: A page that is being reloaded has this long (seconds) to connect again, or half the timeout if that is shorter.
+RECONNECT_SECONDS = 30.0
+
 
 class Action(Enum):
     """What to do."""
@@ -43,6 +46,7 @@ class Reason(Enum):
     BUSY = "busy"
     BUSY_TOO_LONG = "busy too long"
     CONNECTED = "connected"
+    DISCONNECTED = "just disconnected"
     ACTIVE = "active"
     IDLE = "idle"
     KEEP_TERMINALS = "keep_terminals"
@@ -194,6 +198,26 @@ def connected(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Dec
     return _keep(Reason.CONNECTED, record, now) if held else None
 
 
+def just_disconnected(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Unless `cull_connected`, kept up to and including 30 s (or half its timeout) after its last connection closed.
+
+    So a page that is reloaded, or a network that fails for a moment, does not end what an open page has kept.
+    """
+    closed_at = record.disconnected_at
+    if policy.cull_connected or record.connections > 0 or closed_at is None or closed_at > now:
+        return None
+    until = closed_at + timedelta(seconds=min(RECONNECT_SECONDS, kernel_timeout(record, policy) / 2))
+    if now > until:
+        return None
+    otherwise = decide_kernel(replace(record, disconnected_at=None), policy, now)
+    return otherwise if _outlasts(otherwise, until) else _kept_until(until, record, otherwise, now, Reason.DISCONNECTED)
+
+
+def _outlasts(decision: Decision, until: datetime) -> bool:
+    """Whether something is kept beyond an instant anyway."""
+    return not decision.cull and (decision.due_at is None or decision.due_at >= until)
+
+
 def busy_too_long(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
     """Busy strictly longer than `busy_timeout`: cull, however fresh its output is."""
     if record.state != "busy":
@@ -240,6 +264,7 @@ KERNEL_RULES: tuple[Rule[KernelRecord], ...] = (
     unknown_state,
     busy,
     connected,
+    just_disconnected,
     busy_too_long,
     at_work,
     after_long_run,
@@ -374,7 +399,7 @@ APP_RULES: tuple[Rule[AppRecord], ...] = (
 #: Decisions on a kernel or terminal that do not keep its app: it goes with the app, or has gone already.
 LETS_GO = frozenset({Reason.WITH_APP, Reason.ENDED, Reason.NOT_BILLED})
 #: Decisions that keep it until their `due_at`, if nothing happens.
-KEEPS_UNTIL = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP})
+KEEPS_UNTIL = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP, Reason.DISCONNECTED})
 
 
 def keeps_app(decision: Decision) -> bool:

@@ -138,21 +138,26 @@ class ServerDesk:
         IOLoop.current().add_callback(self._restore)
 
     def _restore(self) -> None:
-        """Take over what a user saved, if the bounds allow it now; says so when they do not."""
+        """Take over what a user saved, each setting if the bounds allow it now; says so where they do not."""
         saved = self._load_saved()
         if not saved or not self._culler.watches:
             return
         culler, policy = self._culler, self._culler.policy
-        try:
-            minutes = saved.get("idle_time")
-            seconds = None if minutes is None else policy.user_minutes("idle_time", minutes) * 60
-            keep = saved.get("keep_terminals")
-            keep = None if keep is None else policy.user_keep_terminals("keep_terminals", keep)
-        except SettingError as error:
-            culler.trouble(SAVED, f"the saved settings in {self._saved.path} are ignored: {error}")
-            return
-        culler.change_settings(idle_timeout=seconds, keep_terminals=keep)
-        self._tell_settings("changed", "saved settings", True)
+        check = {"idle_time": policy.user_minutes, "keep_terminals": policy.user_keep_terminals}
+        fitting: dict[str, Any] = {}
+        refused = []
+        for name, value in saved.items():
+            try:
+                fitting[name] = check[name](name, value)
+            except SettingError as error:
+                refused.append(str(error))
+        if refused:
+            culler.trouble(SAVED, f"of the saved settings in {self._saved.path} is ignored: {'; '.join(refused)}")
+        if fitting:
+            minutes = fitting.get("idle_time")
+            seconds = None if minutes is None else minutes * 60
+            culler.change_settings(idle_timeout=seconds, keep_terminals=fitting.get("keep_terminals"))
+            self._tell_settings("changed", "saved settings", True)
 
     def _load_saved(self) -> dict[str, Any] | None:
         try:

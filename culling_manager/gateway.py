@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -177,7 +178,8 @@ class GatewayKernelSource(KernelSource):
             self.manager.log.info("Culling: kernel %s is gone from the gateway", kernel_id)
             self.manager.remove_kernel(kernel_id)
             return None
-        return await kernel.refresh_model(model)
+        with self.manager.noting_disconnects(kernel_id):  # type: ignore[attr-defined]
+            return await kernel.refresh_model(model)
 
     async def _fetch_model(self, kernel: Any) -> Any:
         """One model; None when the gateway says that there is no such kernel.
@@ -399,10 +401,20 @@ class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelMana
         self._culler.arrived(Kind.KERNEL, kernel_id)
         return kernel_id
 
+    @contextmanager
+    def noting_disconnects(self, *kernel_ids: str) -> Iterator[None]:
+        """Models of these kernels are refreshed within: note whose last connection has been closed since."""
+        connected = [kernel_id for kernel_id in kernel_ids if self._kernel_connections.get(kernel_id)]
+        yield
+        for kernel_id in connected:
+            if kernel_id in self._kernels and not self._kernel_connections.get(kernel_id):
+                self._source.activity(kernel_id).disconnected(datetime.now(timezone.utc))
+
     async def list_kernels(self, **kwargs: Any) -> Any:
         """List kernels as upstream does, which drops those that are gone from the gateway: they were used until now."""
         before = set(self._kernels)
-        found = await super().list_kernels(**kwargs)  # type: ignore[no-untyped-call]
+        with self.noting_disconnects(*before):
+            found = await super().list_kernels(**kwargs)  # type: ignore[no-untyped-call]
         for kernel_id in before - set(self._kernels):
             if kernel_id in self._source.activities:  # not one that `remove_kernel` took off meanwhile
                 self._culler.leaving(Kind.KERNEL, kernel_id)

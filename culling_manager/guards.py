@@ -59,10 +59,11 @@ class Safeguards(LoggingConfigurable):
         self._limits = Limits()
         if not 0 < self.hook_seconds <= LONGEST_SECONDS:
             raise TraitError(str(SettingError("Safeguards.hook_seconds", self.hook_seconds, "over 0 seconds")))
-        takes, limit = self.lead_seconds - MARGIN_SECONDS, self.signals.limit_seconds
-        if takes >= limit:
-            accepted = f"more than the {takes:g} s that ProcessSignal's samples take"
-            raise TraitError(str(SettingError("Signals.limit_seconds", limit, accepted)))
+        limit = self.signals.limit_seconds
+        for signal in self.signals.signals.values():
+            if signal.takes_seconds >= limit:
+                accepted = f"more than the {signal.takes_seconds:g} s that {type(signal).__name__}'s samples take"
+                raise TraitError(str(SettingError("Signals.limit_seconds", limit, accepted)))
         try:
             self._hook = load_hook("Safeguards.pre_cull_hook", self.pre_cull_hook)
         except SettingError as error:
@@ -71,8 +72,7 @@ class Safeguards(LoggingConfigurable):
     @cached_property
     def lead_seconds(self) -> float:
         """How long before a deadline the signals are to be asked; 0 when there is none."""
-        signals = self.signals.signals.values()
-        takes = [getattr(each, "sample_seconds", 0.0) + getattr(each, "second_look_seconds", 0.0) for each in signals]
+        takes = [each.takes_seconds for each in self.signals.signals.values()]
         return max(takes) + MARGIN_SECONDS if takes else 0.0
 
     async def ask(self, record: Record, roots: Roots) -> Use:
@@ -84,12 +84,14 @@ class Safeguards(LoggingConfigurable):
             record=record,
             pids=roots.pids,
             here=roots.here,
+            owner=roots.owner,
             server_pid=os.getpid(),
             since=record.last_activity or self._culler.now(),
         )
         found = await self.signals.ask(subject)
         about = f"signals of {kind.value} {record.identity}"
         if found.errors:
+            self._culler.tally.failed[kind, "signal"] += 1
             self._culler.trouble(about, f"{kind.value} {record.identity} is kept: {'; '.join(found.errors)}")
         else:
             self._culler.troubles.over(about)
@@ -111,6 +113,7 @@ class Safeguards(LoggingConfigurable):
         except HookError as error:
             if self.hook_failure == "keep":
                 raise
+            self._culler.tally.failed[_kind_of(record), "hook"] += 1
             self._culler.trouble(about, f"{_kind_of(record).value} {record.identity} is culled although {error}")
             return None
         self._culler.troubles.over(about)

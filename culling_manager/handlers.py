@@ -266,7 +266,10 @@ class KeepAliveHandler(CullingHandler):
         """Keep everything, or what ``kind`` and ``id`` say, for a ``duration`` or ``until`` a time."""
         with self.refusing():
             body = self.body()
-            kind, identity, duration, until = (body.get(name) for name in ("kind", "id", "duration", "until"))
+            names = ("kind", "id", "duration", "until")
+            for name in body.keys() - set(names):
+                raise SettingError(name, body[name], f"absent: the fields are {', '.join(names)}")
+            kind, identity, duration, until = (body.get(name) for name in names)
             self.answer(self.desk.keep_alive(kind, identity, duration, until, self.asked_by))
 
     @authenticated

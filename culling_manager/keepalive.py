@@ -55,10 +55,15 @@ class KeepAlives:
 
     def until(self, kind: Kind, identity: str) -> datetime | None:
         """Until when something is kept by request; None when it is not."""
+        found = self.longest(kind, identity)
+        return None if found is None else found.until
+
+    def longest(self, kind: Kind, identity: str) -> KeepAlive | None:
+        """The request that keeps something the longest; None when there is none."""
         if not self._found:
             return None
         asked = (self._found.get((None, None)), self._found.get((kind, identity)))
-        return max((each.until for each in asked if each is not None), default=None)
+        return max((each for each in asked if each is not None), key=lambda each: each.until, default=None)
 
     def current(self, now: datetime) -> list[KeepAlive]:
         """The requests that hold at `now`; those that have ended are dropped."""

@@ -243,5 +243,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
     def notify_disconnect(self, kernel_id: str) -> None:
         """A connection was closed: the kernel may be due that it kept."""
         super().notify_disconnect(kernel_id)  # type: ignore[no-untyped-call]
+        if kernel_id in self._kernels and not self._kernel_connections.get(kernel_id):
+            self._source.activity(kernel_id).disconnected(datetime.now(timezone.utc))
         if not self.cull_connected:
             self._culler.wake_soon(Kind.KERNEL)

@@ -141,6 +141,7 @@ class KernelSource:
             state="restarting" if activity.restarting else state,
             last_activity=noted if last is not None and noted is not None and noted > last else last,
             connections=self.manager._kernel_connections.get(identity) or 0,
+            disconnected_at=activity.disconnected_at,
             started_at=activity.started_at,
             busy_since=activity.busy_since,
             idle_timeout=self.own_timeout(kernel),

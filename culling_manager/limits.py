@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
 
 class TooSlow(Exception):
-    """It did not answer in time, or is still at work since it was asked before."""
+    """It did not answer in time, or has been at work for longer than that since it was asked before."""
 
 
 class Limits:
-    """Runs what may take too long; of each thing one run at a time, for one that hangs does not end by being asked."""
+    """Runs what may take too long; of each thing one run at a time, for one that hangs does not end by being asked.
+
+    Who asks while it runs gets the answer of that run.
+    """
 
     def __init__(self) -> None:
-        self._running: dict[Hashable, asyncio.Task[Any]] = {}
+        self._running: dict[Hashable, tuple[asyncio.Task[Any], float]] = {}
 
     async def within(self, key: Hashable, seconds: float, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Give what `work` gives, or raise what it raises; what would end the server is a RuntimeError.
@@ -23,17 +27,19 @@ class Limits:
         Raises
         ------
         TooSlow
-            After `seconds`, and while the last run of the same `key` has not ended.
+            When `seconds` are over since the run of this `key` began.
         """
-        running = self._running.get(key)
-        if running is not None and not running.done() and running.get_loop() is asyncio.get_running_loop():
-            raise TooSlow
-        task = self._running[key] = asyncio.ensure_future(_contained(work))
-        task.add_done_callback(lambda done: self._ended(key, done))
+        task, began = self._running.get(key, (None, 0.0))
+        ours = task is None or task.done() or task.get_loop() is not asyncio.get_running_loop()
+        if task is None or ours:
+            task, began = asyncio.ensure_future(_contained(work)), time.monotonic()
+            self._running[key] = task, began
+            task.add_done_callback(lambda done: self._ended(key, done))
         try:
-            await asyncio.wait({task}, timeout=seconds)
+            await asyncio.wait({task}, timeout=max(0.0, began + seconds - time.monotonic()))
         except asyncio.CancelledError:
-            task.cancel()
+            if ours:
+                task.cancel()
             raise
         if not task.done():
             raise TooSlow
@@ -44,12 +50,12 @@ class Limits:
     def _ended(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
             task.exception()
-        if self._running.get(key) is task:
+        if self._running.get(key, (None, 0.0))[0] is task:
             del self._running[key]
 
     def stop(self) -> None:
         """Cancel what has not ended."""
-        for task in list(self._running.values()):
+        for task, _ in list(self._running.values()):
             task.cancel()
 
 

@@ -153,7 +153,7 @@ def keep_alive_magic(line: str) -> None:
     if any(word.startswith("-") for word in words) or until == "":
         raise UsageError(USAGE)
     try:
-        keep_alive("".join(words).strip("\"'") or None, until=until, everything=everything)
+        keep_alive(" ".join(words).strip("\"'") or None, until=until, everything=everything)
     except CullingError as error:
         raise UsageError(str(error)) from None
 

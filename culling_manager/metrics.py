@@ -39,7 +39,7 @@ class CullingCollector:
         yield _counter("culled", "Stopped, by kind and reason.", _sum(tally.culled for tally in tallies))
         yield _counter("kept", "Kept although idle, once per change.", _sum(tally.kept for tally in tallies))
         yield _by_kind("warnings", "Warnings before a deadline.", _sum(tally.warned for tally in tallies))
-        yield _by_kind("failures", "Shutdowns and deletions that failed.", _sum(tally.failed for tally in tallies))
+        yield _counter("failures", "Failures, by kind and what failed.", _sum(tally.failed for tally in tallies))
         given_back = CounterMetricFamily(
             "culling_compute_given_back_seconds", "Seconds for which apps that were deleted have not been running."
         )
@@ -70,7 +70,7 @@ class CullingCollector:
             for kind, watch in culler.watches.items():
                 for _, decision in watch.current(now):
                     present[kind, decision.reason.value] += not decision.cull
-                    if decision.due_at is not None:
+                    if decision.due_at is not None and not decision.cull:
                         deadlines.append(max(0.0, (decision.due_at - now).total_seconds()))
         kept = GaugeMetricFamily("culling_present", "What is kept at present, by reason.", labels=["kind", "reason"])
         for (kind, reason), count in present.items():

@@ -46,7 +46,8 @@ class KernelRecord:
     has one. `error` says why the reading is not to be trusted, if it is not. `settled` is False while nothing was heard
     from the kernel, since its start or since the last request to it, that would make its state believable. `app_name`
     and `instance_type` are what the kernel's model says of where it runs, if it says anything. `ran_until` is when its
-    last run ended, which took `run_seconds`. For `used_by` and `used_at` see `Use`.
+    last run ended, which took `run_seconds`. `disconnected_at` is when its last connection was closed. `asked_by` has
+    asked that it is kept until `kept_until`. For `used_by` and `used_at` see `Use`.
     """
 
     identity: str
@@ -54,9 +55,11 @@ class KernelRecord:
     state: str | None
     last_activity: datetime | None
     connections: int = 0
+    disconnected_at: datetime | None = None
     started_at: datetime | None = None
     busy_since: datetime | None = None
     kept_until: datetime | None = None
+    asked_by: str = ""
     idle_timeout: float | None = None
     alive: bool = True
     owned: bool = True
@@ -75,13 +78,14 @@ class TerminalRecord:
     """One terminal as it was seen.
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
-    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. For `used_by` and
-    `used_at` see `Use`.
+    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. For `asked_by`,
+    `used_by` and `used_at` see `KernelRecord`.
     """
 
     identity: str
     last_activity: datetime | None
     kept_until: datetime | None = None
+    asked_by: str = ""
     ended: bool = False
     billed: bool = True
     with_app: bool = False
@@ -97,8 +101,8 @@ class AppRecord:
     `state` is what its service says; only ``InService`` is in use or idle. `watched_since` is when this culler first
     saw it so. `last_activity` is the latest of every kernel and terminal that it has or had. `kept_by` says in words
     which of them keeps it for as long as things are as they are, and `kept_until` when the last one that is kept until
-    an instant is due. `asked_until` is until when it is itself kept by request. `protected` means that its name is
-    among those never to be deleted. For `used_by` and `used_at` see `Use`.
+    an instant is due. `asked_until` is until when it is itself kept by request of `asked_by`. `protected` means that
+    its name is among those never to be deleted. For `used_by` and `used_at` see `Use`.
     """
 
     identity: str
@@ -111,6 +115,7 @@ class AppRecord:
     kept_by: str | None = None
     kept_until: datetime | None = None
     asked_until: datetime | None = None
+    asked_by: str = ""
     protected: bool = False
     instance_type: str | None = None
     used_by: str | None = None

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from .decisions import Decision, Reason
-from .errors import Trouble
+from .errors import Trouble, printable
 from .keepalive import KeepAlive
 from .policy import CullingPolicy
 from .records import AppRecord, KernelRecord, Kind, Outcome, Record
@@ -56,13 +56,16 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
             return "Its shell has ended; a background job still holds it."
         case Reason.CLOCK_JUMP:
             return f"Kept for {_until(decision, now)}, because the clock jumped."
+        case Reason.DISCONNECTED:
+            return f"Kept for {_until(decision, now)}: its last connection was closed just now."
         case Reason.NOT_IN_SERVICE:
             return f"Not in service: its service says {getattr(record, 'state', None)}."
         case Reason.GRACE:
             ran = duration(getattr(record, "run_seconds", 0.0))
             return f"Kept for {_until(decision, now)}: a run of {ran} has ended."
         case Reason.KEPT_ALIVE:
-            return f"Kept by request until {iso(asked_until(record))}."
+            by = f", asked for by {printable(record.asked_by)}" if record.asked_by else ""
+            return f"Kept by request until {iso(asked_until(record))}{by}."
         case Reason.IN_USE:
             return f"Kept by {getattr(record, 'kept_by', None)}."
         case _:

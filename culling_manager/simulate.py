@@ -43,6 +43,7 @@ class EventType(Enum):
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
     ENDED = "ended"
+    UNSEEN = "unseen"
 
 
 #: What may end that something keeps its app.
@@ -53,7 +54,8 @@ FREES = frozenset({EventType.IDLE, EventType.DISCONNECTED, EventType.ENDED})
 class Event:
     """One thing that happened; `app` is the id of the app that a kernel or terminal runs on, None where unknown.
 
-    `idle_timeout` (seconds) is a kernelspec's own. Without an `identity` it happened to every app.
+    `idle_timeout` (seconds) is a kernelspec's own. Without an `identity` it happened to every app. From one that is
+    `UNSEEN` on nobody knows, `until` an instant, whether it was used; that counts as use.
     """
 
     at: datetime
@@ -63,6 +65,7 @@ class Event:
     name: str = ""
     app: str | None = None
     idle_timeout: float | None = None
+    until: datetime | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,6 +122,8 @@ class _Thing:
     ran_until: datetime | None = None
     run_seconds: float = 0.0
     connections: int = 0
+    disconnected_at: datetime | None = None
+    kept_until: datetime | None = None
     stop: Stop | None = None
     look: int | None = None
 
@@ -140,6 +145,8 @@ class _Thing:
             state="busy" if self.busy_since else "idle",
             last_activity=self.last_activity,
             connections=self.connections,
+            disconnected_at=self.disconnected_at,
+            kept_until=self.kept_until,
             started_at=self.started_at,
             busy_since=self.busy_since,
             ran_until=self.ran_until,
@@ -148,7 +155,7 @@ class _Thing:
         )
 
     def terminal(self) -> TerminalRecord:
-        return TerminalRecord(identity=self.identity, last_activity=self.last_activity)
+        return TerminalRecord(identity=self.identity, last_activity=self.last_activity, kept_until=self.kept_until)
 
 
 def simulate(events: Iterable[Event], policy: CullingPolicy, until: datetime | None = None) -> Outlook:
@@ -237,6 +244,9 @@ class _World:
                 thing.connections += 1
             case EventType.DISCONNECTED:
                 thing.connections = max(0, thing.connections - 1)
+                thing.disconnected_at = None if thing.connections else at
+            case EventType.UNSEEN:
+                thing.kept_until = event.until
             case EventType.ENDED:
                 self._end(thing, at)
 
@@ -302,6 +312,7 @@ class _World:
             created_at=app.started_at,
             watched_since=app.started_at,
             last_activity=app.last_activity,
+            asked_until=app.kept_until,
             kept_by=keeper,
             kept_until=until,
         )

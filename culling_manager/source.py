@@ -17,10 +17,14 @@ KEPT = datetime.max.replace(tzinfo=timezone.utc)
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Where to look for what else is at work: local root processes, and whether all processes here are its own."""
+    """Where to look for what else is at work: local root processes, and whether all processes here are its own.
+
+    `owner` is what the environment of its processes says they belong to, where that is not its identity.
+    """
 
     pids: tuple[int, ...] = ()
     here: bool = False
+    owner: str | None = None
 
 
 class Source(Protocol):

@@ -30,13 +30,17 @@ class Durations:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts by kind and reason. Reasons are those of `decisions.Reason`, so that there are few of them."""
+    """Counts by kind and reason. Reasons are those of `decisions.Reason`, so that there are few of them.
+
+    Those of what has `failed` say what: ``stop`` (a shutdown or deletion, for a hook too), ``read`` (fetching facts),
+    ``signal`` (an activity signal), ``hook`` (one that does not keep anything).
+    """
 
     passes: dict[Kind, Durations] = field(default_factory=dict)
     culled: Counter[tuple[Kind, str]] = field(default_factory=Counter)
     kept: Counter[tuple[Kind, str]] = field(default_factory=Counter)
     warned: Counter[Kind] = field(default_factory=Counter)
-    failed: Counter[Kind] = field(default_factory=Counter)
+    failed: Counter[tuple[Kind, str]] = field(default_factory=Counter)
     _deleted: dict[str, datetime] = field(default_factory=dict)
     _given_back: float = 0.0
 
@@ -57,7 +61,7 @@ class Tally:
             case "warned":
                 self.warned[kind] += 1
             case "failed":
-                self.failed[kind] += 1
+                self.failed[kind, "stop"] += 1
 
     def returned(self, identity: str, now: datetime) -> None:
         """An app that was deleted is in service again: from now on it is billed again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 import weakref
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime, timezone
@@ -21,6 +23,7 @@ from .guards import join_guard
 from .policy import CullingPolicy
 from .records import Kind, TerminalRecord, utc
 from .settings import DEFAULT_INTERVAL_SECONDS, Minutes, Seconds, configured, heartbeat
+from .signals.table import MARKER, owner
 from .source import Roots
 
 
@@ -101,8 +104,10 @@ class TerminalSource:
 
     def roots(self, identity: str) -> Roots:
         """Its shell."""
-        pid = getattr(getattr(self.manager.terminals.get(identity), "ptyproc", None), "pid", None)
-        return Roots((pid,)) if isinstance(pid, int) and pid > 0 else Roots()
+        terminal = self.manager.terminals.get(identity)
+        pid = getattr(getattr(terminal, "ptyproc", None), "pid", None)
+        owned_by = getattr(terminal, "owned_by", None)
+        return Roots((pid,), owner=owned_by) if isinstance(pid, int) and pid > 0 else Roots()
 
     async def stop(self, record: TerminalRecord) -> None:
         """Terminate it as upstream does, once; a background job that still holds it afterwards keeps it listed."""
@@ -156,6 +161,8 @@ class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore
     """Upstream's terminal manager that culls idle terminals exactly at their deadline."""
 
     _ready = False
+    #: Whose the processes of the terminal are that is being made; its name is not known yet.
+    _mark = ""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -207,6 +214,17 @@ class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore
     async def _cull_inactive_terminal(self, name: str) -> None:
         """Cull one terminal if it is due."""
         await self._culler.consider(Kind.TERMINAL, name)
+
+    def new_terminal(self, **kwargs: Any) -> PtyWithClients:
+        """Make a terminal, and mark its environment, by which jobs that it detaches are told."""
+        self._mark = owner(Kind.TERMINAL, uuid.uuid4().hex, os.getpid())
+        terminal = super().new_terminal(**kwargs)
+        terminal.owned_by = self._mark  # type: ignore[attr-defined]
+        return terminal
+
+    def make_term_env(self, *args: Any, **kwargs: Any) -> dict[str, str]:
+        """Give the environment of the terminal that is being made."""
+        return {**super().make_term_env(*args, **kwargs), MARKER: self._mark}
 
     def start_reading(self, ptywclients: PtyWithClients) -> None:
         """Start reading a new terminal; its creation is its first activity, also when a websocket created it."""

@@ -296,6 +296,7 @@ class Watch:
                 raise
             except Exception as error:
                 words = f"{self.source.kind.value} {identity} is kept, for reading it failed: {error or repr(error)}"
+                self.culler.tally.failed[self.source.kind, "read"] += 1
         if words is not None:
             known = self.items.get(identity)
             record = self.source.unreadable(identity, words) if known is None else replace(known.record, error=words)
@@ -313,11 +314,12 @@ class Watch:
     def _with_requests(self, record: Record) -> Record:
         """With what was asked for, and what activity signals have found."""
         kind, item = self.source.kind, self.items.get(record.identity)
-        until = self.culler.keep.until(kind, record.identity)
-        if until is not None and isinstance(record, AppRecord):
-            record = replace(record, asked_until=until)
-        elif until is not None and not isinstance(record, AppRecord):
-            record = replace(record, kept_until=max(until, record.kept_until or until))
+        request = self.culler.keep.longest(kind, record.identity)
+        if request is not None and isinstance(record, AppRecord):
+            record = replace(record, asked_until=request.until, asked_by=request.asked_by)
+        elif request is not None and not isinstance(record, AppRecord):
+            until = max(request.until, record.kept_until or request.until)
+            record = replace(record, kept_until=until, asked_by=request.asked_by)
         if item is not None and item.use.asked_at is not None:
             record = replace(record, used_by=item.use.used_by, used_at=item.use.used_at)
         return record
@@ -394,6 +396,7 @@ class Watch:
             await source.refresh()
         except Exception as error:
             self._failures += 1
+            culler.tally.failed[source.kind, "read"] += 1
             wait = backoff(self._failures)
             self._failure = f"{error or repr(error)}; nothing is culled on old facts"
             culler.trouble(subject, self._failure)
@@ -463,7 +466,11 @@ class Watch:
     async def _is_asked_to_wait(self, item: Item, decision: Decision) -> bool:
         """Let the hook do what it is for; whether it wants the item kept for a while."""
         guard, kind = self.culler.guard, self.source.kind
-        until = None if guard is None else await guard.before_culling(item.record, decision)
+        try:
+            until = None if guard is None else await guard.before_culling(item.record, decision)
+        except Exception as error:
+            item.doubt = str(error) or repr(error)  # kept for it, and so is what it lives on
+            raise
         if until is None or decision.reason is Reason.DEAD:
             return False  # nothing is kept by keeping the dead
         asked = self.culler.keep.until(kind, item.record.identity)

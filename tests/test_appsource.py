@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from culling_manager.appsource import AppSource
 from culling_manager.culler import IdleCuller
 from culling_manager.decisions import IN_SERVICE, Reason
-from culling_manager.errors import CallError, GoneError, ReadError
+from culling_manager.errors import CallError, GoneError, HookError, ReadError, StopError
 from culling_manager.records import KernelRecord, Kind, Result
 from culling_manager.watch import GRACE_SECONDS
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, HomedKernels
+from tests.test_attention import FakeGuard
 
 TIMEOUT = 600.0
 #: An app goes after its last kernel: each has its grace period.
@@ -893,6 +894,53 @@ async def test_a_kernel_of_which_nobody_can_tell_whether_it_is_idle_keeps_its_ap
     assert before == []
     assert "kernel k (unknown)" in shown[0].kept_by
     assert world.kernels.stopped == ["k"]
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_a_kernel_that_a_failing_hook_keeps_keeps_its_app():
+    """What was to be saved first is not saved yet; once the hook works, both go."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.culler.guard = guard = FakeGuard(world.clock)
+    guard.hook_error = HookError("pre_cull_hook failed: OSError: S3 is away")
+    world.start()
+    world.kernel("k")
+
+    async def only_for_kernels(record, decision):
+        if isinstance(record, KernelRecord) and guard.hook_error is not None:
+            await world.clock.sleep(20)
+            raise guard.hook_error
+
+    guard.before_culling = only_for_kernels
+    await world.clock.run_for(5 * TIMEOUT)
+    before, shown = list(world.apps.deleted), world.app()
+    guard.hook_error = None
+    await world.clock.run_for(3600 + TIMEOUT)
+
+    assert before == []
+    assert "kernel k (unknown)" in shown[0].kept_by
+    assert world.kernels.stopped == ["k"]
+    assert world.apps.deleted == ["a"]
+
+
+@pytest.mark.parametrize("lists", [True, False])
+@scenario
+async def test_nothing_can_be_kept_whose_app_is_being_deleted(lists):
+    """Neither the app, nor what lives on it, nor everything where that is all there is."""
+    world = World()
+    world.apps.lists = lists
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    await world.clock.run_for(TIMEOUT + 1)
+    world.kernel("late")
+    tomorrow = world.clock.wall + timedelta(days=1)
+
+    for kind, identity in [(Kind.APP, "a"), (Kind.KERNEL, "late"), *([] if lists else [(None, None)])]:
+        with pytest.raises(StopError, match="too late, for app a is being deleted"):
+            world.culler.keep_alive(kind, identity, tomorrow, "alice")
+    if lists:
+        world.culler.keep_alive(None, None, tomorrow, "alice")
     assert world.apps.deleted == ["a"]
 
 

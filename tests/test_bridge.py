@@ -15,9 +15,9 @@ from traitlets.config import Config, LoggingConfigurable
 from culling_manager.bridge import BRIDGE_SECONDS, Bridge
 from culling_manager.culler import IdleCuller
 from culling_manager.records import Kind
-from culling_manager.signals.stamp_file import StampFileSignal, read_stamp
+from culling_manager.signals.stamp_file import StampFileSignal, read_stamp, stamp_text
 from tests.conftest import scenario
-from tests.doubles import FakeClock, FakeKernels
+from tests.doubles import NOON, FakeClock, FakeKernels
 from tests.emulator import SageMaker
 from tests.test_appsource import World as AppWorld
 from tests.test_attention import FakeGuard
@@ -32,14 +32,15 @@ MONITOR = "--ServerApp.jpserver_extensions=jupyter_activity_monitor_extension=Tr
 class World:
     """A culler with one kernel and a bridge that writes into a file of the test's."""
 
-    def __init__(self, path, wanted: bool = True) -> None:
+    def __init__(self, path, wanted: bool = True, **own_settings) -> None:
         self.clock = FakeClock()
         self.path = path
-        self.kernels = FakeKernels(own_settings={"idle_timeout": TIMEOUT})
+        self.kernels = FakeKernels(own_settings={"idle_timeout": TIMEOUT, **own_settings})
         self.culler = IdleCuller(logging.getLogger("test"), self.clock)
         self.culler.attach(self.kernels)
         owner = LoggingConfigurable(config=Config({"StampFileSignal": {"stamp_path": str(path)}}))
-        self.culler.beats.append(Bridge(self.culler, lambda: wanted, owner).beat)
+        self.bridge = Bridge(self.culler, lambda: wanted, owner)
+        self.culler.beats.append(self.bridge.beat)
         self.culler.start()
 
     def stamp(self):
@@ -119,6 +120,56 @@ async def test_a_background_process_is_asked_for_and_holds_it_off(tmp_path):
 
     assert age < timedelta(seconds=BRIDGE_SECONDS + 10)
     assert "stamp cannot be written" in world.culler.troubles.last_text()
+
+
+@scenario
+async def test_a_stamp_that_ours_replaces_is_not_forgotten(tmp_path):
+    """An editor was used a moment ago, and a kernel is busy: ours stands there now, but theirs counts for the app."""
+    path = tmp_path / "stamp"
+    world = World(path)
+    signal = StampFileSignal(stamp_path=str(path))
+    signal.now = world.clock.now
+    used_at = world.clock.wall
+    path.write_text(stamp_text(used_at))
+    world.bridge._stamp_file = lambda: signal
+    world.kernels.put("a", state="busy")
+
+    await world.clock.run_for(60)
+
+    assert world.stamp() != used_at
+    assert signal.last_use(None) == used_at
+
+
+@scenario
+async def test_what_the_probe_reads_itself_needs_no_stamp_of_ours(tmp_path):
+    """An editor's stamp is seen without us."""
+    world = AppWorld(idle_timeout=TIMEOUT)
+    world.apps.lists = False
+    world.apps.put("a")
+    used_at = world.clock.wall + timedelta(seconds=100)
+    world.culler.guard = FakeGuard(world.clock, used_at={"a": used_at})
+    bridge = Bridge(world.culler, lambda: True, None)
+    world.culler.beats.append(bridge.beat)
+    path = tmp_path / "stamp"
+    path.write_text(stamp_text(used_at))
+    bridge._stamp_file = lambda: StampFileSignal(stamp_path=str(path))
+    world.start()
+
+    await world.clock.run_for(1800)
+
+    assert read_stamp(path.read_text()) == used_at
+
+
+@pytest.mark.parametrize("kept", [{"connections": 1}, {"disconnected_at": NOON}])
+@scenario
+async def test_an_open_tab_that_keeps_holds_it_off_too(tmp_path, kept):
+    """The probe does not know of connections."""
+    world = World(tmp_path / "stamp", cull_connected=False)
+    world.kernels.put("a", last_activity=NOON - timedelta(days=1), **kept)
+
+    await world.clock.run_for(20)
+
+    assert world.stamp() is not None
 
 
 @scenario

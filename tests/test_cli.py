@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -14,10 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jupyter_server.serverapp import list_running_servers
+from rich.console import Console
 
 from culling_manager import cli_commands
 from culling_manager.cli import main
+from culling_manager.cli_rows import screen
 from culling_manager.cli_servers import Code, parse_url, running_servers
+from culling_manager.cli_table import drawn
 from culling_manager.cli_words import clock, kept, until_iso
 from culling_manager.errors import SettingError
 from tests.cli_double import ARN, BUSY, IDLE, NOW, SPACE, document, entry, running
@@ -120,6 +124,38 @@ def test_watching_looks_again_until_ctrl_c(double, monkeypatch, capsys):
     assert main(["status", "--watch", "5"]) == 0
     assert looks == [5.0, 5.0]
     assert said(capsys).count("culler running") == 2
+
+
+def test_watching_ends_by_itself_so_that_it_keeps_no_terminal_for_ever(double, monkeypatch, capsys):
+    """What it prints is output of the terminal that it runs in."""
+    monkeypatch.setattr(cli_commands, "WATCH_SECONDS", 0.5)
+
+    assert main(["status", "--watch", "0.1"]) == 0
+    assert "ended after an hour" in said(capsys)
+
+
+def test_ctrl_c_in_the_first_look_ends_watching(double, monkeypatch):
+    """Without a traceback."""
+
+    def look(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_commands, "look", look)
+
+    assert main(["status", "--watch"]) == 0
+
+
+def test_while_watching_what_is_urgent_is_not_cut_off(double):
+    """A screen that is not high enough shows it above the table."""
+    many = [entry(f"k{number}") for number in range(60)]
+    trouble = {"subject": "apps", "message": "disk full", "first_at": NOW, "last_at": NOW, "times": 1, "active": True}
+    shown = screen("http://s/", document(kernels=many, errors=[trouble]), "")
+    console = Console(width=80, file=io.StringIO(), record=True)
+
+    console.print(drawn([shown], 80, foot_first=True))
+
+    text = console.export_text()
+    assert text.index("error: disk full") < text.index("idle for")
 
 
 def test_without_rich_the_same_is_told_in_plain_lines(double, monkeypatch, capsys):
@@ -239,6 +275,17 @@ def test_servers_are_found_as_jupyter_server_list_finds_them(double, place):
     assert len(ours) == 2
 
 
+def test_a_file_that_a_server_left_behind_is_no_second_server(double, place, capsys):
+    """Its process number is another one's by now, and the newest file of an address is the server that runs there."""
+    left = double.write_runtime_file(place, token="old").rename(place / "jpserver-7.json")
+    os.utime(left, (1, 1))
+    double.write_runtime_file(place)
+
+    code = main(["keep-alive", "4h"])
+
+    assert (code, len(double.changes)) == (0, 1)
+
+
 def test_no_server_is_said_and_where_it_was_looked_for(place, capsys):
     """Exit code 3."""
     assert main(["status"]) == Code.NO_SERVER
@@ -340,7 +387,8 @@ def test_who_asked_is_told_where_there_is_a_name(double, capsys, name, told):
     [
         (["4h"], {"duration": "4h", "kind": "all"}),
         (["240"], {"duration": 240, "kind": "all"}),
-        (["1h", "30m"], {"duration": "1h30m", "kind": "all"}),
+        (["1h", "30m"], {"duration": "1h 30m", "kind": "all"}),
+        (["1", "30"], {"duration": "1 30", "kind": "all"}),
         (["--until", "18:30"], {"until": "2026-06-01T18:30:00+02:00", "kind": "all"}),
         (["90m", "--kernel", "deadb"], {"duration": "90m", "kind": "kernel", "id": BUSY}),
         (["--kernel", IDLE, "90m"], {"duration": "90m", "kind": "kernel", "id": IDLE}),
@@ -468,7 +516,8 @@ def test_set_reset_goes_back(double, capsys):
 
 FAILURES = {
     "400": ((400, {"message": "idle_time = 5 is not accepted: from 10"}, {}), Code.REFUSED, "from 10"),
-    "409": ((409, {"message": "Kernels are not culled: Configure this"}, {}), Code.NOT_SELECTED, "Configure this"),
+    "409": ((409, {"message": "the manager is theirs. Configure this"}, {}), Code.NOT_SELECTED, "Configure this"),
+    "too late": ((409, {"message": "it is too late"}, {}), Code.REFUSED, "too late"),
     "403": ((403, {"message": "Forbidden"}, {}), Code.TOKEN_REFUSED, "wants a token"),
     "login": ((302, "", {"Location": "/login?next=x"}), Code.TOKEN_REFUSED, "wants a token"),
     "moved": ((302, "", {"Location": "http://else.where/x?secret"}), Code.UNEXPECTED, "else.where/x,"),

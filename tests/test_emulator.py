@@ -12,6 +12,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -1077,7 +1078,9 @@ def test_it_runs_by_hand_until_interrupted(session, monkeypatch):
     """Export lines first, then a line for each call, then the end on Ctrl-C."""
     command = [sys.executable, "-m", "tests.emulator", "--port", "0", "--space", "--classic", "--notebook"]
     root = Path(__file__).parents[1]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+    # a test run in the background of a shell ignores SIGINT, and so would what it starts
+    listens = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, preexec_fn=listens) as process:
         try:
             exports = [process.stdout.readline() for _ in range(6)]
             variables = dict(line.removeprefix("export ").strip().split("=", 1) for line in exports)

@@ -644,7 +644,7 @@ class TestSavedBefore:
     @pytest.mark.parametrize(
         ("saved", "words"),
         [
-            ('{"idle_time": 5, "keep_terminals": true}', "from 10 to"),
+            ('{"idle_time": 5}', "from 10 to"),
             ('{"idle_time": NaN}', "not a file that we wrote"),
             ('{"idle_time": "45"}', "not a file that we wrote"),
             ('{"idle_time": 45', "cannot be read"),

@@ -143,6 +143,21 @@ async def test_a_hook_that_hangs_is_not_called_again_beside_itself():
     assert calls == ["k", "k"]
 
 
+@scenario
+async def test_who_asks_while_it_runs_gets_the_answer_of_that_run():
+    """Within the time of that run, not of its own."""
+    limits, calls = Limits(), []
+
+    async def slow():
+        calls.append(1)
+        await asyncio.sleep(0.05)
+        return "done"
+
+    answers = await asyncio.gather(*(limits.within("a", 5, slow) for _ in range(3)))
+
+    assert (answers, calls) == (["done"] * 3, [1])
+
+
 def safeguards(**settings) -> Safeguards:
     """Safeguards without signals."""
     config = Config({"Safeguards": settings, "Signals": {"names": []}})

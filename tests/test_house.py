@@ -55,7 +55,10 @@ MAY_IMPORT = {
         "signals.table",
     },
     "gateway": {"kernels", "kernelsource", "decisions", "errors", "policy", "records", "source"},
-    "terminals": {"culler", "records", "policy", "decisions", "errors", "guards", "settings", "source"},
+    "terminals": {
+        *("culler", "records", "policy", "decisions", "errors", "guards", "settings", "source"),
+        "signals.table",
+    },
     "handlers": {"report", "errors"},
     "extension": {"culler", "desk", "events", "handlers", "metrics", "records", "saved", "terminals"},
     "fleet_records": {"errors", "policy", "report"},

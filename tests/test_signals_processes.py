@@ -26,7 +26,7 @@ from culling_manager.records import Kind
 from culling_manager.signals import ProcessSignal, Signals
 from culling_manager.signals import table as table_module
 from culling_manager.signals.processes import COMES_WITH_IMAGES
-from culling_manager.signals.table import MARKER, owner, read_table
+from culling_manager.signals.table import MARKER, owner, read_table, roles_of
 from culling_manager.signals.usage import Row, Table, Usage
 from tests.conftest import scenario, until
 from tests.test_signals_runner import subject
@@ -109,6 +109,7 @@ def terminal(pid: int, **what):
     return subject(Kind.TERMINAL, pids=(pid,), since=datetime.now(timezone.utc), **what)
 
 
+EXTENSION = "/home/u/.vscode-server/extensions/ms-python-2026"
 APP = subject(Kind.APP, here=True, since=datetime.now(timezone.utc))
 
 
@@ -398,6 +399,10 @@ def test_others_and_whatever_started_the_server_are_not_the_apps():
         (("bash",), False),
         (("aws", "/usr/local/bin/aws", "python"), False),
         (("tmux: server", "tmux"), False),
+        # an editor's debugger starts the user's program by a script of its own
+        (roles_of("python", ["/opt/conda/bin/python", f"{EXTENSION}/debugpy/launcher", "0", "--", "train.py"]), False),
+        (roles_of("python3", ["python3", f"{EXTENSION}/python_files/vscode_pytest/run_pytest_script.py"]), False),
+        (roles_of("node", ["/usr/bin/node", f"{EXTENSION}/dist/server.js"]), True),
     ],
 )
 def test_what_comes_with_the_image_does_not_keep_the_app(roles, ignored):

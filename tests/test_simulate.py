@@ -26,9 +26,11 @@ from culling_manager.decisions import Reason
 from culling_manager.events import CULLING, SETTINGS, register
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind
-from culling_manager.simulate import Event, EventType, simulate
+from culling_manager.report import iso
+from culling_manager.simulate import JUST_AFTER, Event, EventType, simulate
 
 START = datetime(2026, 6, 1, 8, 0, tzinfo=timezone.utc)
+JUPYTER = "https://events.jupyter.org/jupyter_server"
 KERNEL, TERMINAL, APP = Kind.KERNEL, Kind.TERMINAL, Kind.APP
 
 
@@ -98,11 +100,11 @@ def test_a_busy_kernel_is_kept_however_long_and_a_busy_timeout_ends_that():
 
 
 def test_an_open_tab_keeps_only_where_it_is_told_to():
-    """With `cull_connected` False from the moment that it is closed on."""
+    """With `cull_connected` False until it is closed, and half a minute longer, as for a page that is reloaded."""
     history = [event(0, "started"), event(1, "connected"), event(90, "disconnected"), event(200, "ended")]
 
     assert told(simulate(history, policy(30))) == [("kernel", "k", 30, 170, None)]
-    assert told(simulate(history, policy(30, cull_connected=False))) == [("kernel", "k", 90, 110, None)]
+    assert told(simulate(history, policy(30, cull_connected=False))) == [("kernel", "k", 90.5, 109.5, None)]
 
 
 def test_a_kernelspecs_own_timeout_and_a_grace_are_heeded():
@@ -180,7 +182,7 @@ def test_saved_documents_are_use_of_every_app():
 def days() -> st.SearchStrategy[list[Event]]:
     """Histories of a few kernels and terminals on an app, in no order, with whole minutes."""
     kinds = st.sampled_from([(KERNEL, "k"), (KERNEL, "l"), (TERMINAL, "1"), (APP, "a")])
-    what = st.sampled_from([each.value for each in EventType])
+    what = st.sampled_from([each.value for each in EventType if each is not EventType.UNSEEN])
     one = st.builds(
         lambda minute, thing, what, app: event(minute, what, *thing, app=app),
         *(st.integers(0, 600), kinds, what, st.sampled_from([None, "a"])),
@@ -329,7 +331,8 @@ def test_a_real_event_log_can_be_read(tmp_path):
     history = read_history(str(path))
 
     assert (history.skipped, history.culled) == (2, 1)
-    assert told(simulate(history.events, policy(30))) == [("kernel", "k", 30, 10, 40), ("kernel", "k", 90, 30, None)]
+    assert history.unseen
+    assert told(simulate(history.events, policy(30))) == [("kernel", "k", 90, 30, None)]
 
 
 # -- telling -----------------------------------------------------------------------------------------
@@ -343,6 +346,32 @@ def recorded(tmp_path):
     found = [line(at=f"2026-06-01T{clock}:00Z", event=what, id="1a2b3c4d-5e6f") for clock, what in lines]
     path.write_text("".join(json.dumps(each) + "\n" for each in found))
     return path
+
+
+def log_line(minutes: float, schema: str, **more) -> str:
+    return json.dumps({"__schema__": schema, "__timestamp__": at(minutes).isoformat(), **more})
+
+
+def test_where_an_event_log_tells_nothing_no_stop_is_claimed(tmp_path, capsys):
+    """A kernel that was used all the time leaves no line until it is first warned of: that was use, for all we know."""
+    ours = {"kind": "kernel", "identity": "k", "action": "dry run", "reason": "idle"}
+    path = tmp_path / "events.jsonl"
+    path.write_text(
+        "\n".join(
+            [
+                log_line(0, f"{JUPYTER}/kernel_actions/v1", action="start", kernel_id="k"),
+                log_line(500, CULLING, **ours, idle_seconds=120 * 60.0),
+                log_line(700, CULLING, **ours, idle_seconds=10 * 60.0),
+            ]
+        )
+    )
+
+    main(["simulate", str(path), "--idle-timeout", "60", "--json"])
+    (found,) = json.loads(capsys.readouterr().out)["policies"]
+    main(["simulate", str(path)])
+
+    assert [stop["at"] for stop in found["stops"]] == [iso(at(440) + JUST_AFTER)]
+    assert "does not tell of each use" in " ".join(capsys.readouterr().out.split())
 
 
 def test_timeouts_stand_side_by_side(recorded, capsys, monkeypatch):

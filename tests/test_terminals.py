@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -15,6 +16,7 @@ from traitlets.config import Config
 
 from culling_manager import CullingKernelManager, CullingTerminalManager
 from culling_manager.records import Kind, Result
+from culling_manager.signals.table import MARKER
 from tests.conftest import until
 
 SHELL = ["/bin/sh"]
@@ -49,6 +51,27 @@ class Terminals:
 
     def results(self) -> list[Result]:
         return [outcome.result for outcome in self.manager._culler.outcomes]
+
+
+def test_every_terminal_says_in_its_environment_whose_its_jobs_are(run):
+    """By a mark of its own, also for a job in a session of its own whose parent has ended."""
+
+    async def check():
+        async with Terminals() as terminals:
+            manager = terminals.manager
+            names = [terminals.create(), manager.get_terminal("named").term_name]
+            marks = []
+            for name in names:
+                (pid,) = manager._source.roots(name).pids
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    marks.append(dict(line.split("=", 1) for line in file.read().decode().split("\0") if line)[MARKER])
+            return marks, [manager._source.roots(name).owner for name in names]
+
+    marks, owners = run(check())
+
+    assert marks == owners
+    assert len(set(marks)) == 2
+    assert all(mark.startswith(f"{os.getpid()}:terminal:") for mark in marks)
 
 
 @pytest.mark.parametrize(

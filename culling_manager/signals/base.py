@@ -23,7 +23,8 @@ class Subject:
 
     `pids` are its local root processes: a kernel's, a terminal's shell; none for an app, and none for what runs
     elsewhere. `here` means, for an app, that it is this very container or machine, so that all processes of the user
-    are its own. `server_pid` is the Jupyter Server's. `since` is the last activity that is known.
+    are its own. `owner` is what its processes' environment says they belong to, where that is not its identity.
+    `server_pid` is the Jupyter Server's. `since` is the last activity that is known.
     """
 
     kind: Kind
@@ -31,6 +32,7 @@ class Subject:
     record: Record
     pids: tuple[int, ...] = ()
     here: bool = False
+    owner: str | None = None
     server_pid: int
     since: datetime
 
@@ -44,6 +46,11 @@ class Signal(LoggingConfigurable):
 
     #: Where it reads wall time (aware UTC).
     now: Callable[[], datetime] = staticmethod(lambda: datetime.now(timezone.utc))
+
+    @property
+    def takes_seconds(self) -> float:
+        """How long `check` takes (seconds) because it watches for a while, at most; 0 for one that answers at once."""
+        return 0.0
 
     def start(self, server: Any) -> None:
         """Begin to listen, if it listens to something; called once, with the Jupyter Server, at its start."""

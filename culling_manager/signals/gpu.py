@@ -56,6 +56,11 @@ class GpuSignal(Signal):
         self._devices = Shared(lambda: in_thread(self._read))
         self._table = Shared(lambda: in_thread(partial(read_table, self.max_processes)))
 
+    @property
+    def takes_seconds(self) -> float:
+        """All readings of each GPU, at most."""
+        return 0.0 if self._absent else (self.gpu_readings - 1) * self.gpu_pause_seconds
+
     def applies(self, subject: Subject) -> bool:
         """To kernels and terminals with processes on this machine, and to the app that is this machine."""
         return not self._absent and (subject.here if subject.kind is Kind.APP else bool(subject.pids))

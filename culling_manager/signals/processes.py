@@ -117,6 +117,11 @@ class ProcessSignal(Signal):
         self._look = Shared(lambda: self._sample(self.sample_seconds))
         self._look_longer = Shared(lambda: self._sample(self.second_look_seconds))
 
+    @property
+    def takes_seconds(self) -> float:
+        """Both looks."""
+        return self.sample_seconds + self.second_look_seconds
+
     def applies(self, subject: Subject) -> bool:
         """To kernels and terminals with processes on this machine, and to the app that is this machine."""
         return subject.here if subject.kind is Kind.APP else bool(subject.pids)
@@ -185,7 +190,8 @@ class ProcessSignal(Signal):
         """Those of the busy that are `subject`'s."""
         if not busy:
             return []
-        members, theirs = self.members(table, subject), owner(subject.kind, subject.identity, subject.server_pid)
+        members = self.members(table, subject)
+        theirs = subject.owner or owner(subject.kind, subject.identity, subject.server_pid)
         found = [each for each in busy if each.row.pid in members or each.owner == theirs]
         return [each for each in found if not self.ignores(each)] if subject.kind is Kind.APP else found
 

@@ -15,6 +15,9 @@ from .usage import Row, Table
 MARKER = "CULLING_MANAGER_OWNER"
 #: Programs whose first argument names what really runs.
 INTERPRETERS = ("bash", "bun", "dash", "deno", "java", "node", "perl", "python", "ruby", "sh")
+#: Those in which editors and their servers are written. Where a script of another one lies says nothing of whose work
+#: it is: an editor's debugger starts a user's program by a script of its own.
+EDITORS = ("bun", "deno", "node")
 
 
 def owner(kind: Kind, identity: str, server_pid: int) -> str:
@@ -107,7 +110,7 @@ def read_labels(pid: int) -> tuple[tuple[str, ...], str | None]:
 
 
 def roles_of(name: str, words: list[str]) -> tuple[str, ...]:
-    """The names of a program: its process's, its file's, and of what an interpreter runs, with and without the path.
+    """The names of a program: its process's, its file's, and of what an interpreter runs; with the path for `EDITORS`.
 
     >>> roles_of("node", ["/usr/bin/node", "--inspect", "/opt/pyright/langserver.js", "--stdio"])
     ('node', '/usr/bin/node', 'langserver.js', '/opt/pyright/langserver.js')
@@ -118,5 +121,5 @@ def roles_of(name: str, words: list[str]) -> tuple[str, ...]:
         roles += [program, words[0]]
         if program.startswith(INTERPRETERS):
             script = next((word for word in words[1:] if not word.startswith("-")), "")
-            roles += [os.path.basename(script), script]
+            roles += [os.path.basename(script), script if program.startswith(EDITORS) else ""]
     return tuple(dict.fromkeys(role for role in roles if role))
