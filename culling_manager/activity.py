@@ -94,7 +94,7 @@ class KernelActivity:
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
         self.settled = False
-        self.ran_until = None
+        self.busy_since = self.ran_until = None
         self.outstanding.clear()
         self.version += 1
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .culler import IdleCuller
 
 #: A list of apps that is older than this (seconds) is fetched again before anything on it is deleted.
-FRESH_SECONDS = 5.0
+FRESH_SECONDS = 1.0
 #: How soon apps are listed again (seconds) when a kernel was started on one that is not known.
 ARRIVAL_SECONDS = 15.0
 #: How soon (seconds), at first, it is looked what became of an accepted deletion.
@@ -47,11 +47,16 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """What is remembered of an app for as long as it is in service."""
+    """What is remembered of an app for as long as it is in service; `listed` is its creation as it is listed."""
 
     watched_since: datetime
-    created_at: datetime | None
+    listed: datetime | None
     last_activity: datetime | None = None
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was created: not after it was first seen."""
+        return None if self.listed is None else min(self.listed, self.watched_since)
 
     def note(self, at: datetime | None) -> None:
         """Count use of it at an instant."""
@@ -125,9 +130,7 @@ class AppSource:
         keepers = [
             f"{subject_of(each)} ({decision.reason.value})" for each, decision in residents if keeps_app(decision)
         ]
-        if self.culler.starts:
-            memory.note(now)
-            keepers.append("a kernel that is being started")
+        keepers += ["a kernel that is being started"] if self.culler.starts else []
         until = [keeps_app_until(decision) for _, decision in residents]
         until += [each.kept_until for each, decision in residents if decision.reason is Reason.WITH_APP]
         memory.clamp(now)
@@ -301,8 +304,8 @@ class AppSource:
             self.culler.keep.take_back(Kind.APP, identity)
         for identity, record in running.items():
             created, known = utc(record.created_at, "created_at"), self.memories.get(identity)
-            if known is None or (created is not None and known.created_at is not None and created > known.created_at):
-                self.memories[identity] = Memory(now, None if created is None else min(created, now))
+            if known is None or (created is not None and known.listed is not None and created > known.listed):
+                self.memories[identity] = Memory(now, created)
                 self.culler.tally.returned(identity, now)
                 if known is not None:
                     self.asked.pop(identity, None)  # what was deleted is another of the same name
@@ -327,6 +330,9 @@ class AppSource:
         elif now - since > timedelta(seconds=self.apps.patience):
             del self.asked[identity]
             self.lingering.add(identity)
+            if self.apps.lists:  # perhaps it is another of the same name by now
+                known = self.memories[identity]
+                self.memories[identity] = Memory(since, known.listed, known.last_activity)
             self.culler.tally.returned(identity, since)
             minutes = self.apps.patience / 60
             self.culler.trouble(

@@ -396,7 +396,7 @@ class IdleCuller:
 
     def arm_again(self) -> None:
         """The next look may have come nearer: sleep no longer than until then."""
-        if self._timer is None:
+        if self._timer is None or self._held:
             return
         nearest = min((w.next_look for w in self.watches.values() if w.looking is None), default=NEVER)
         if nearest < self._timer_at:
@@ -411,7 +411,9 @@ class IdleCuller:
                 await asyncio.wait([watch.looking])
             tasks += await watch.look(thorough=True)
         self.arm_again()
-        return list(await asyncio.gather(*tasks)) if tasks else []
+        if tasks:
+            await asyncio.wait(tasks)  # who gives up waiting cancels none of them
+        return [task.result() for task in tasks if not task.cancelled()]
 
     async def consider(self, kind: Kind, identity: str) -> None:
         """Cull one item if it is due, and wait for that. An unknown one raises KeyError."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -41,6 +41,8 @@ POLL_SECONDS = 60.0
 REMOTE_GRACE_SECONDS = 0.25
 #: How long the gateway has to answer (seconds) before it counts as away.
 ANSWER_SECONDS = 20.0
+#: How many models are fetched at the same time.
+FETCHES = 10
 #: How long a remote kernel that was never heard has to answer (seconds).
 ASK_SECONDS = 5.0
 
@@ -71,12 +73,18 @@ class Patience:
 
 
 class GatewayKernelSource(KernelSource):
-    """Kernels on a gateway as records; only those that this server started."""
+    """Kernels on a gateway as records; only those that this server started.
+
+    `unread` says of which kernels the last model could not be had, and why, `unread_specs` the same of kernelspecs.
+    Such a kernel is kept, and the others are judged all the same.
+    """
 
     def __init__(self, manager: GatewayCullingKernelManager) -> None:
         super().__init__(manager)
         self.spec_metadata: dict[str, Any] = {}
         self.adopted: set[str] = set()
+        self.unread: dict[str, str] = {}
+        self.unread_specs: dict[str, str] = {}
         self.may_list = True
         self._models, self._strangers = Patience(), Patience()
 
@@ -90,7 +98,8 @@ class GatewayKernelSource(KernelSource):
         """
         name = _spec_name(kernel)
         if name not in self.spec_metadata:
-            raise ReadError(f"its kernelspec {name!r} could not be fetched from the gateway yet")
+            why = self.unread_specs.get(name, "not yet")
+            raise ReadError(f"its kernelspec {name!r} could not be fetched from the gateway: {why}")
         return own_timeout_in(self.spec_metadata[name])
 
     def read(self, identity: str, now: datetime) -> KernelRecord:
@@ -98,6 +107,8 @@ class GatewayKernelSource(KernelSource):
         kernel = self.manager._kernels[identity]
         if getattr(kernel, "kernel", None) is None:
             raise KeyError(identity)
+        if identity in self.unread:
+            raise ReadError(self.unread[identity])
         where = {"name": _spec_name(kernel), **placed_by(kernel.kernel)}
         record = replace(super().read(identity, now), **where)
         return replace(record, owned=False) if identity in self.adopted else record
@@ -106,6 +117,7 @@ class GatewayKernelSource(KernelSource):
         """The kernel is gone."""
         super().forget(identity)
         self.adopted.discard(identity)
+        self.unread.pop(identity, None)
 
     def roots(self, identity: str) -> Roots:
         """Nothing of it runs here."""
@@ -139,22 +151,62 @@ class GatewayKernelSource(KernelSource):
         Raises
         ------
         ReadError
-            When the gateway does not answer as it should.
+            When the gateway does not answer as it should. What it does not tell of one kernel is that kernel's doubt.
         """
-        if not self.manager._kernels:
+        kernels = dict(self.manager._kernels)
+        if not kernels:
             return
         try:
-            await self._models.wait_for(self._fetch_all())
+            models = await self._models.wait_for(self._list_models())
+            errors = await self._take_models(kernels, models)
+            if len(errors) == len(kernels) or any(isinstance(each, asyncio.TimeoutError) for each in errors.values()):
+                raise next(iter(errors.values()))
+        except asyncio.TimeoutError as error:
+            raise ReadError(f"the gateway at {_public_url()} has not answered within {ANSWER_SECONDS:g} s") from error
         except Exception as error:
             raise ReadError(f"the gateway at {_public_url()} cannot be read: {_public(error)}") from error
+        await self._learn_specs(_spec_name(kernel) for kernel in kernels.values())
 
-    async def _fetch_all(self) -> None:
-        kernels = self.manager._kernels
-        models = await self._list_models()
-        for kernel_id, kernel in list(kernels.items()):
-            await self._take_model(kernel_id, kernel, models.get(kernel_id))
-        for name in {_spec_name(kernel) for kernel in kernels.values()} - set(self.spec_metadata):
-            await self.learn_spec(name)
+    async def _take_models(self, kernels: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Exception]:
+        """Bring our kernels up to these models; one that is missing is fetched, some at a time. Gives what failed."""
+        slots, errors = asyncio.Semaphore(FETCHES), dict[str, Exception]()
+
+        async def take(kernel_id: str) -> None:
+            async with slots:
+                late = next((each for each in errors.values() if isinstance(each, asyncio.TimeoutError)), None)
+                try:
+                    if late is not None:
+                        raise late  # the gateway has stopped answering: not another wait
+                    asking = self._take_model(kernel_id, kernels[kernel_id], models.get(kernel_id))
+                    await asyncio.wait_for(asking, ANSWER_SECONDS)
+                except Exception as error:
+                    errors[kernel_id] = error
+
+        await asyncio.gather(*(take(kernel_id) for kernel_id in kernels))
+        for kernel_id in kernels:
+            error = errors.get(kernel_id)
+            words = None if error is None else f"the gateway does not tell its state: {_public(error)}"
+            self._note_unread(kernel_id, words)
+        return errors
+
+    def _note_unread(self, kernel_id: str, words: str | None) -> None:
+        if self.unread.get(kernel_id) == words or kernel_id not in self.manager._kernels:
+            return
+        self.activity(kernel_id).version += 1
+        if words is None:
+            del self.unread[kernel_id]
+            self.special.discard(kernel_id)
+        else:
+            self.unread[kernel_id] = words
+            self.special.add(kernel_id)
+
+    async def _learn_specs(self, names: Iterable[str]) -> None:
+        """Fetch the kernelspecs that are not known yet; why one cannot be had is remembered."""
+        for name in set(names) - set(self.spec_metadata):
+            try:
+                await asyncio.wait_for(self.learn_spec(name), ANSWER_SECONDS)
+            except Exception as error:
+                self.unread_specs[name] = _public(error)
 
     async def _list_models(self, insist: bool = False) -> dict[str, Any]:
         """The gateway's models by kernel id; nothing when it forbids listing, unless that has to be an error."""
@@ -204,22 +256,22 @@ class GatewayKernelSource(KernelSource):
         """
         try:
             models = await self._strangers.wait_for(self._list_models(insist=True))
-            for kernel_id, kernel in list(self.manager._kernels.items()):
-                if kernel_id in models:
-                    await self._take_model(kernel_id, kernel, models[kernel_id])
-            for name in {str(model.get("name", "")) for model in models.values()} - set(self.spec_metadata):
-                await self.learn_spec(name)
         except Exception as error:
             raise ReadError(
                 f"the gateway at {_public_url()} does not list its kernels, so nobody can tell what else is in use: "
                 f"{_public(error)}"
             ) from error
+        ours = {kernel_id: kernel for kernel_id, kernel in self.manager._kernels.items() if kernel_id in models}
+        await self._take_models(ours, models)
+        await self._learn_specs(str(model.get("name", "")) for model in models.values())
         now = datetime.now(timezone.utc)
         others = [model for kernel_id, model in models.items() if kernel_id not in self.manager._kernels]
         return [self._with_own_timeout(record_of(model, now)) for model in others]
 
     def _with_own_timeout(self, record: KernelRecord) -> KernelRecord:
-        """With its kernelspec's own timeout; one that makes no sense keeps it, for nobody knows what was meant."""
+        """With its kernelspec's own timeout; one that makes no sense, or is not known, keeps it."""
+        if record.name in self.unread_specs:
+            return replace(record, error=f"its kernelspec cannot be fetched: {self.unread_specs[record.name]}")
         try:
             return replace(record, idle_timeout=own_timeout_in(self.spec_metadata.get(record.name, {})))
         except ReadError as error:
@@ -228,6 +280,7 @@ class GatewayKernelSource(KernelSource):
     async def learn_spec(self, name: str) -> None:
         """Fetch a kernelspec's metadata; what was judged without it is judged anew."""
         self.spec_metadata[name] = await self._spec_metadata(name)
+        self.unread_specs.pop(name, None)
         self.own_timeouts.clear()
         for kernel_id in self.manager._kernels:
             self.activity(kernel_id).version += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 from jupyter_core.utils import ensure_async
@@ -188,9 +189,24 @@ class CullingKernelManager(AsyncMappingKernelManager):
             )
         if "connect_shell" not in vars(kernel):
             follow_requests(kernel, activity, self._tracked())
-            kernel.add_restart_callback(activity.started_anew, "restart")
+            kernel.add_restart_callback(partial(self._restarts_by_itself, kernel_id), "restart")
         if not getattr(kernel, "autorestart", True) or getattr(kernel, "_restarter", None) is None:
             self._source.unguarded.add(kernel_id)
+        self._culler.wake_soon(Kind.KERNEL)
+
+    def _restarts_by_itself(self, kernel_id: str) -> None:
+        """Its process has died and is about to be started anew: it was in use until now, and is not busy any more.
+
+        Upstream learns that from the new process's first message, which may be lost while the connection is made again.
+        """
+        kernel: Any = self._kernels.get(kernel_id)
+        if kernel is None:
+            return
+        activity = self._source.activity(kernel_id)
+        activity.started_anew()
+        if kernel.execution_state == "busy":
+            kernel.execution_state = "restarting"
+            activity.note(datetime.now(timezone.utc))
         self._culler.wake_soon(Kind.KERNEL)
 
     def _tracked(self) -> Callable[[str], bool]:
@@ -223,6 +239,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
         self, kernel_id: str, now: bool = False, **kwargs: Any
     ) -> Any:
         """Restart a kernel; that is use of it, and it is not culled in the middle."""
+        self._check_kernel_id(kernel_id)  # type: ignore[no-untyped-call]
         activity = self._source.activity(kernel_id)
         activity.restarting += 1
         activity.note(datetime.now(timezone.utc))

@@ -109,7 +109,8 @@ class KernelSource:
 
     def catch_up(self, identity: str) -> None:
         """Count requests that were accepted and are still on their way to the kernel."""
-        self.activity(identity).catch_waiting(datetime.now(timezone.utc))
+        if identity in self.activities:
+            self.activities[identity].catch_waiting(datetime.now(timezone.utc))
 
     def fingerprint(self, identity: str) -> Hashable:
         """The fingerprint of one kernel. KeyError when it is gone."""

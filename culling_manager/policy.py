@@ -17,6 +17,7 @@ DURATIONS = (
 )
 #: The least that users may set at run time where nothing else is configured: a second, for less would cull everything.
 LEAST_USER_MINUTES = 0.0166
+ROUNDING = 1e-9
 
 
 def number(name: str, value: object, *, low: float, high: float, accepted: str) -> float:
@@ -125,6 +126,9 @@ class CullingPolicy:
         SettingError
             When it is not a number, less than a second, or outside `min_idle_timeout` to `max_idle_timeout`.
         """
-        low = self.min_idle_timeout / 60 or LEAST_USER_MINUTES
         high = self.max_idle_timeout / 60 or LONGEST_MINUTES
-        return number(name, value, low=low, high=high, accepted=f"a number of minutes from {low:.4g} to {plain(high)}")
+        low = min(self.min_idle_timeout / 60 or LEAST_USER_MINUTES, high)
+        accepted = f"a number of minutes from {low:.4g} to {plain(high)}"
+        # seconds do not go back into minutes without a rest
+        found = number(name, value, low=low * (1 - ROUNDING), high=high * (1 + ROUNDING), accepted=accepted)
+        return min(found, LONGEST_MINUTES)

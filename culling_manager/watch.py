@@ -32,6 +32,8 @@ GRACE_SECONDS = 0.035
 STOP_LIMIT_SECONDS = 120.0
 #: How much older (seconds) the signals' answer may be than planned when something is culled on account of it.
 ANSWER_SECONDS = 2.0
+#: For so long (seconds) holds what was found out right before something is culled.
+CONFIRMED_SECONDS = 1.0
 #: Shutdowns of one kind that may be under way at the same time.
 CONCURRENT_STOPS = 128
 #: First retry after a failure, about (seconds); doubled each time, up to the cap.
@@ -95,8 +97,8 @@ class Watch:
         for item in self.items.values():
             item.fingerprint, item.retry_at, item.rehearsed = None, None, False
             item.next_at, item.use = AT_ONCE, item.use.not_after(now)
-        if self._failure is None:
-            self._stale_at = min(self._stale_at, self._stale_from(self.culler.clock.now()))
+        stale_at = self._stale_from(now) if self._failure is None else now + timedelta(seconds=backoff(self._failures))
+        self._stale_at = min(self._stale_at, stale_at)
         self.look_soon()
 
     def forget_reading(self, identity: str | None) -> None:
@@ -427,9 +429,12 @@ class Watch:
         await self._confirm(item)
         decision = self._look_again(identity, item)
         if culler.guard is not None and decision is not None and decision.cull and not culler.policy.dry_run:
+            began = culler.clock.monotonic()
             if await self._is_asked_to_wait(item, decision):
                 return Result.CHANGED, Reason.KEPT_ALIVE.value
-            await self._ask_first(item)  # what was asked before may be long ago by now
+            await self._ask_first(item)
+            if culler.clock.monotonic() - began > CONFIRMED_SECONDS:
+                await self._confirm(item)  # what was found out before is old by now
             decision = self._look_again(identity, item)
         if decision is None:
             return Result.GONE, ""
@@ -440,13 +445,25 @@ class Watch:
             return Result.DRY_RUN, ""
         culler.tell_culling(item.record, decision, item.attempts)
         item.stopping = True
+        if item.stop is None:
+            item.stop = asyncio.ensure_future(source.stop(item.record))
+            item.stop.add_done_callback(lambda stop: stop.cancelled() or stop.exception())
+        await asyncio.wait([item.stop], timeout=STOP_LIMIT_SECONDS)
+        if not item.stop.done():
+            item.stop.add_done_callback(partial(self._stopped_late, item))
+            raise StopError(f"it did not stop within {STOP_LIMIT_SECONDS:.0f} s")
+        stop, item.stop = item.stop, None
         try:
-            await asyncio.wait_for(source.stop(item.record), STOP_LIMIT_SECONDS)
+            stop.result()
         except KeyError:
             return Result.GONE, ""
-        except asyncio.TimeoutError:
-            raise StopError(f"it did not stop within {STOP_LIMIT_SECONDS:.0f} s") from None
         return Result.CULLED, ""
+
+    def _stopped_late(self, item: Item, stop: asyncio.Task[None]) -> None:
+        """A shutdown that had counted as failed has succeeded after all."""
+        if item.task is None and item.stop is stop and not stop.cancelled() and stop.exception() is None:
+            item.stop = None
+            self._settle(item, Result.CULLED, "")
 
     async def _ask_first(self, item: Item) -> None:
         """Have an answer of the activity signals that is not too old, before something is culled for being idle."""

@@ -119,6 +119,34 @@ def test_without_the_file_at_its_usual_place_there_are_no_apps_and_nothing_is_wr
     assert found.again is None
 
 
+@pytest.mark.parametrize(
+    ("place", "wanted", "words"),
+    [
+        ("CLASSIC", "SpaceApp", "an app of type 'JupyterServer', not on a space's"),
+        ("SPACE", "NotebookInstance", "which is no notebook instance"),
+        ("NOTEBOOK", "KernelGatewayApps", "which has no apps"),
+    ],
+)
+def test_an_app_manager_that_is_configured_in_the_wrong_place_deletes_nothing(metadata, place, wanted, words):
+    """Above all not the JupyterServer app, nor another instance that happens to have that name."""
+    found = make(f"culling_manager.apps.{wanted}", owner(metadata(globals()[place])))
+
+    assert type(found) is NoApps
+    assert words in found.reason
+    assert found.again is not None
+
+
+def test_a_pipe_in_place_of_the_file_does_not_hang_the_start(tmp_path):
+    """Whatever somebody has put there."""
+    path = tmp_path / "resource-metadata.json"
+    os.mkfifo(path)
+
+    found = make("auto", owner(path))
+
+    assert type(found) is NoApps
+    assert "cannot be read" in found.reason
+
+
 SURPRISES = {
     "empty": "",
     "half-written": json.dumps(SPACE)[:-30],
@@ -288,7 +316,8 @@ ALL = set(APPS)
         ({"name": CUSTOM}, {"custom-1", "custom-2", "unknown"}),
         ({"name": f"{CUSTOM}/1"}, {"custom-1", "unknown"}),
         ({"name": f"{CUSTOM}/2"}, {"custom-2", "unknown"}),
-        ({"name": f"{CUSTOM}/2.0"}, {"custom-2", "unknown"}),
+        ({"name": f"{CUSTOM}/2.0"}, {"custom-1", "custom-2", "unknown"}),  # number 1 may have that alias
+        ({"name": f"{CUSTOM}/3.0"}, {"custom-1", "unknown"}),
         ({"name": f"{CUSTOM}/7"}, {"unknown"}),
         ({"name": SCIENCE, "instance_type": "system"}, {"science", "science-big", "unknown"}),
         ({"name": SCIENCE.upper()}, ALL),
@@ -303,6 +332,35 @@ def test_a_kernel_is_on_the_app_that_its_model_names_else_on_all_that_could_be_m
     record = KernelRecord(identity="k", state="idle", last_activity=None, **{"name": "", **kernel})
 
     assert set(classic.apps_of_kernel(record, APPS)) == expected
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["arn:aws:sagemaker:us-east-1:123456789012:image/custom", "arn:aws:sagemaker:eu-west-1:210987654321:image/custom"],
+)
+def test_an_image_of_another_region_or_account_is_another_one(classic, other):
+    """They may all be called 'custom'."""
+    record = KernelRecord(identity="k", name=f"x__SAGEMAKER_INTERNAL__{other}", state="idle", last_activity=None)
+
+    assert set(classic.apps_of_kernel(record, APPS)) == {"unknown"}
+
+
+def test_apps_of_others_and_of_other_types_are_not_ours_whatever_is_answered(classic):
+    """The filter of the request is not taken on trust."""
+    mine = {"AppType": "KernelGateway", "AppName": "a", "UserProfileName": "alice"}
+
+    assert classic._is_ours(mine)
+    assert not classic._is_ours({**mine, "UserProfileName": "bob"})
+    assert not classic._is_ours({**mine, "AppType": "JupyterServer"})
+    assert not classic._is_ours({**mine, "AppName": ""})
+
+
+def test_a_kernel_is_not_on_an_app_that_has_ended(classic):
+    """It stays listed for a day."""
+    ended = {**APPS, "science": replace(APPS["science"], state="Deleted")}
+    record = KernelRecord(identity="k", name=SCIENCE, state="idle", last_activity=None, instance_type="ml.t3.medium")
+
+    assert set(classic.apps_of_kernel(record, ended)) == {"unknown"}
 
 
 @pytest.mark.parametrize(
@@ -341,15 +399,19 @@ def test_the_default_instance_type_may_be_any(classic):
         ({"app_name": "new"}, False),
         ({"name": SCIENCE}, True),
         ({"name": f"x__SAGEMAKER_INTERNAL__{IMAGES}/new"}, True),
-        ({"name": "python3"}, False),
+        ({"name": SCIENCE, "instance_type": "ml.g5.xlarge"}, True),
+        ({"name": "python3"}, True),
     ],
 )
 def test_a_kernel_whose_app_is_not_known_has_them_listed_again(classic, kernel, known):
-    """An app without a known image may be its home; one that is named and not there is not."""
+    """An app without a known image may be its home; one that is named and not there is not, nor one of another type."""
     record = KernelRecord(identity="k", state="idle", last_activity=None, **{"name": "", **kernel})
 
     assert classic.knows_home_of(record, APPS) is known
     assert not classic.knows_home_of(record, {})
+    on_another = {name: app for name, app in APPS.items() if app.instance_type == "ml.t3.medium"}
+    elsewhere = {"name": SCIENCE, "instance_type": "ml.p5.48xlarge"}
+    assert not classic.knows_home_of(replace(record, app_name=None, **elsewhere), on_another)
 
 
 @pytest.mark.parametrize(

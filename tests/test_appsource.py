@@ -1044,3 +1044,71 @@ async def test_a_terminal_of_another_manager_that_ends_between_two_looks_was_in_
     assert len(ended) == 1
     assert before == []
     assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_a_kernel_that_is_being_started_elsewhere_does_not_make_apps_look_used():
+    """However often somebody looks meanwhile: it keeps them for as long as it starts, and no longer."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    for _ in range(4):
+        await world.clock.run_for(TIMEOUT / 5)
+        with world.culler.starting():
+            world.app()
+            await world.clock.run_for(1)
+            world.app()
+
+    await world.clock.run_for(TIMEOUT / 5)
+
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_an_app_that_is_created_anew_before_anybody_looks_has_a_whole_timeout():
+    """With its old creation time it cannot be told from one that lingers after its deletion was accepted."""
+    world = World(idle_timeout=7200.0)
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    await world.clock.run_for(7201)
+    world.apps.put("a", state=IN_SERVICE)
+
+    await world.clock.run_for(7199)
+    before = list(world.apps.deleted)
+    await world.clock.run_for(10)
+
+    assert before == ["a"]
+    assert world.apps.deleted == ["a", "a"]
+
+
+@scenario
+async def test_a_creation_time_that_is_ahead_of_our_clock_does_not_begin_anew_with_each_list():
+    """It counts as now at first, and then stays."""
+    world = World()
+    world.apps.put("a", created_at=NOON + timedelta(days=1))
+    world.start()
+
+    await world.clock.run_for(2 * TIMEOUT)
+
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_what_begins_to_work_while_the_hook_takes_its_time_keeps_its_app():
+    """Also a kernel that this server did not start: the list is fetched again after the hook."""
+    world = World(idle_timeout=7200.0)
+    world.apps.put("a", created_at=LONG_AGO)
+    world.culler.guard = guard = FakeGuard(world.clock)
+    stranger = KernelRecord(identity="s", state="idle", last_activity=LONG_AGO, app_name="a", owned=False)
+    world.kernels.others["s"] = stranger
+
+    async def slow_hook(record, decision):
+        await world.clock.sleep(100)
+        world.kernels.others["s"] = replace(stranger, state="busy", last_activity=world.clock.wall)
+
+    guard.before_culling = slow_hook
+    world.start()
+
+    await world.clock.run_for(7500)
+
+    assert world.apps.deleted == []

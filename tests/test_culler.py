@@ -765,3 +765,59 @@ async def test_the_log_names_what_is_culled_and_why(caplog):
         await world.clock.run_for(TIMEOUT + 1)
 
     assert "Culling 'idle' kernel 'python3' (abc) with 0 connections: idle, 600 seconds of inactivity." in caplog.text
+
+
+@scenario
+async def test_a_shutdown_that_takes_too_long_is_reported_and_goes_on(monkeypatch):
+    """Cancelling it would leave a kernel that can never be shut down; the next try waits for the same."""
+    monkeypatch.setattr("culling_manager.watch.STOP_LIMIT_SECONDS", 0.05)
+    world = World()
+    world.kernels.put("a")
+    world.kernels.hanging["a"] = asyncio.Event()
+    world.start()
+    await world.clock.run_for(TIMEOUT + 1)
+    await asyncio.sleep(0.1)
+    await world.clock.run_for(1)
+    failed = [outcome.message for outcome in world.culler.outcomes]
+
+    world.kernels.hanging["a"].set()
+    await world.clock.run_for(60)
+
+    assert failed == ["it did not stop within 0 s"]
+    assert world.kernels.stopped == ["a"]
+    assert world.culler.outcomes[-1].result is Result.CULLED
+
+
+@scenario
+async def test_who_stops_waiting_for_a_pass_cancels_no_shutdown():
+    """`cull_kernels` is public, and its caller may have a limit."""
+    world = World()
+    world.kernels.put("a", last_activity=NOON - timedelta(days=1))
+    world.kernels.hanging["a"] = asyncio.Event()
+    passing = asyncio.ensure_future(world.culler.run_pass())
+    await world.clock.run_for(1)
+
+    passing.cancel()
+    await world.clock.run_for(1)
+    world.kernels.hanging["a"].set()
+    await world.clock.run_for(1)
+
+    assert passing.cancelled()
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
+async def test_a_clock_that_is_set_back_does_not_put_off_another_try_to_read(caplog):
+    """A machine that boots with a wrong clock and no network."""
+    world = World()
+    world.kernels.put("a")
+    world.kernels.stale = 60.0
+    world.kernels.refresh_error = OSError("no network yet")
+    world.start()
+    await world.clock.run_for(100)
+    world.kernels.refresh_error = None
+
+    world.clock.jump(-86_400)
+    await world.clock.run_for(600)
+
+    assert world.culler.troubles.last_text() is None

@@ -18,9 +18,11 @@ import requests
 from jupyter_server.gateway.gateway_client import GatewayClient
 from jupyter_server.gateway.managers import GatewayKernelSpecManager, GatewayMappingKernelManager
 from tornado.httpclient import HTTPClientError
+from tornado.web import HTTPError
 
 from culling_manager import CullingKernelManager, GatewayCullingKernelManager
-from culling_manager.records import Result
+from culling_manager.decisions import Reason
+from culling_manager.records import Kind, Result
 from tests.conftest import until
 from tests.doubles import NOON
 from tests.test_clients import free_port
@@ -160,7 +162,7 @@ def test_an_idle_remote_kernel_goes_at_its_deadline(gateway, connect, run):
         async with Remote(idle_timeout=0.03) as manager:
             kernel_id = await manager.start_kernel(kernel_name="python3")
 
-            await until(lambda: kernel_id not in manager, 30)
+            await until(lambda: kernel_id not in manager and manager._culler.outcomes, 30)
 
             return [outcome.result for outcome in manager._culler.outcomes]
 
@@ -169,6 +171,93 @@ def test_an_idle_remote_kernel_goes_at_its_deadline(gateway, connect, run):
 
     assert results[-1] is Result.CULLED
     assert left == [others]
+
+
+@pytest.mark.parametrize("what", ["model", "odd model"])
+def test_one_kernel_that_the_gateway_cannot_answer_for_does_not_keep_the_others(
+    forbidding_gateway, connect, run, monkeypatch, what
+):
+    """It is kept itself, which is reported, and judged again once it can be."""
+    connect(forbidding_gateway.url)
+
+    async def check():
+        async with Remote(idle_timeout=0.03, warn_before=0) as manager:
+            source, culler = manager._source, manager._culler
+            ids = [await manager.start_kernel(kernel_name="python3") for _ in range(3)]
+            fetch, bad = source._fetch_model, {ids[0]}
+
+            async def fetch_model(kernel):
+                if kernel.kernel_id in bad and what == "model":
+                    raise HTTPError(500, "backend away")
+                model = await fetch(kernel)
+                return {**model, "last_activity": None} if kernel.kernel_id in bad and what == "odd model" else model
+
+            monkeypatch.setattr(source, "_fetch_model", fetch_model)
+            await until(lambda: not set(ids[1:]) & set(manager.list_kernel_ids()), 30)
+            kept = [each for each in culler.watches[Kind.KERNEL].current(culler.now()) if each[0].identity == ids[0]]
+            told = culler.troubles.last_text()
+            bad.clear()
+            monkeypatch.undo()
+            culler.watches[Kind.KERNEL].refresh_within(0)
+            await until(lambda: ids[0] not in manager, 30)
+            return kept[0][1].reason, told
+
+    reason, told = run(check())
+
+    assert reason is Reason.UNKNOWN
+    assert "is kept, for reading it failed" in told
+
+
+def test_a_kernelspec_that_cannot_be_had_is_the_doubt_of_its_kernels_only(gateway, connect, run, monkeypatch):
+    """The round goes on; why it cannot be had is said of each of them."""
+    connect(gateway.url)
+
+    async def check():
+        async with Remote(idle_timeout=60) as manager:
+            source, culler = manager._source, manager._culler
+            ids = [await manager.start_kernel(kernel_name="python3") for _ in range(2)]
+            manager.get_kernel(ids[0]).kernel["name"] = "gone"
+            source.own_timeouts.clear()
+            monkeypatch.setattr(source, "_spec_metadata", refuse)
+            monkeypatch.setattr(source, "_take_models", nothing)
+            await source.refresh()
+            culler.watches[Kind.KERNEL].forget_decisions()
+            return {
+                each.identity: decision.reason for each, decision in culler.watches[Kind.KERNEL].current(culler.now())
+            }
+
+    async def refuse(name):
+        raise HTTPError(500, f"kernelspec {name} is away")
+
+    async def nothing(_kernels, _models):
+        return {}
+
+    assert sorted(each.value for each in run(check()).values()) == ["active", "unknown"]
+
+
+def test_many_models_are_fetched_side_by_side(forbidding_gateway, connect, run, monkeypatch):
+    """Where listing is forbidden, a slow answer for each of many does not make the round too long."""
+    connect(forbidding_gateway.url)
+    monkeypatch.setattr("culling_manager.gateway.ANSWER_SECONDS", 1.0)
+
+    async def check():
+        async with Remote(idle_timeout=0) as manager:
+            source, kernel_id = manager._source, await manager.start_kernel(kernel_name="python3")
+            kernel = manager.get_kernel(kernel_id)
+            at_once, most = set(), []
+
+            async def take_model(identity, _kernel, _model):
+                at_once.add(identity)
+                most.append(len(at_once))
+                await asyncio.sleep(0.2)
+                at_once.discard(identity)
+
+            monkeypatch.setattr(source, "_take_model", take_model)
+
+            errors = await source._take_models({str(number): kernel for number in range(100)}, {})
+            return errors, max(most)
+
+    assert run(check()) == ({}, 10)
 
 
 SPECS = {"never": 0, "soon": 1, "odd": "1h"}

@@ -650,8 +650,8 @@ def test_a_kernel_that_never_starts_is_killed(run):
     run(check())
 
 
-def test_four_hung_kernels_do_not_delay_the_four_healthy_ones(run):
-    """Eight due together, four stopped: the healthy ones are gone while the hung ones still have their grace."""
+def test_hung_kernels_do_not_delay_the_healthy_ones(run):
+    """Those that answer are gone while those that were stopped still have their grace (8 and 4 in the benchmark)."""
 
     async def check():
         async with Kernels() as kernels:
@@ -696,6 +696,58 @@ def test_a_killed_kernel_that_nothing_restarts_goes_at_the_next_heartbeat(run):
             assert kernels.manager._culler.outcomes[-1].reason == "dead"
 
     run(check())
+
+
+def test_a_busy_kernel_that_dies_and_is_started_anew_is_not_busy_for_ever(run):
+    """Its new process has nothing to do, also when nothing was heard of it; a whole timeout after its death it goes."""
+
+    async def check():
+        async with Kernels(idle_timeout=0.05) as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.execute(kernel_id, "1")
+            stream = await kernels.execute(kernel_id, "import time; time.sleep(600)", wait=False)
+            await until(lambda: kernel.execution_state == "busy")
+            kernel._activity_stream.on_recv(None)
+            await asyncio.sleep(0.1)
+            kernel._activity_stream.on_recv(None)  # and what was at rest is deaf, too
+            kernel.last_activity = ago(hours=3)
+            pid = kernel.provisioner.pid
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: kernel.provisioner.pid != pid, 20)
+            restarted_at = datetime.now(timezone.utc)
+            before = kernels.manager._culler.watches[Kind.KERNEL].current(restarted_at)[0][1]
+
+            await until(lambda: kernels.manager._culler.outcomes, 20)
+            stream.close()
+
+            return before, kernels.manager._culler.outcomes[-1], (datetime.now(timezone.utc) - restarted_at)
+
+    before, outcome, took = run(check())
+
+    assert not before.cull
+    assert (outcome.result, outcome.reason) == (Result.CULLED, "idle")
+    assert took > timedelta(seconds=1)
+
+
+def test_a_kernel_that_dies_young_is_heard_again(run):
+    """Its restarter says that it gets new ports then."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            pid = kernel.provisioner.pid
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: kernel.provisioner.pid != pid, 20)
+            await asyncio.sleep(1)
+
+            await kernels.execute(kernel_id, "1")
+            await until(lambda: kernel.execution_state == "idle", 10)
+
+            return kernels.manager._source.activity(kernel_id).settled
+
+    assert run(check())
 
 
 def test_a_kernel_that_is_being_restarted_is_not_taken_for_dead(run):

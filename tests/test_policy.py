@@ -88,3 +88,22 @@ def test_numbers_are_written_plainly(value, text):
 def test_a_long_value_is_cut_in_the_message():
     """A megabyte of rubbish does not become a megabyte of log."""
     assert len(str(SettingError("x", "y" * 1_000_000, "short"))) < 200
+
+
+@given(st.integers(1, 100_000))
+def test_a_bound_is_within_the_bounds(hundredths):
+    """Also one that is not a whole number of seconds in binary."""
+    bound = hundredths / 100
+
+    policy = CullingPolicy(min_idle_timeout=bound * 60, max_idle_timeout=bound * 60)
+
+    assert policy.user_minutes("idle_time", bound) == bound
+    with pytest.raises(SettingError):
+        policy.user_minutes("idle_time", bound * 1.001)
+    with pytest.raises(SettingError):
+        policy.user_minutes("idle_time", bound / 1.001)
+
+
+def test_a_greatest_bound_under_a_second_leaves_just_itself():
+    """Nobody is offered a range that ends before it begins."""
+    assert CullingPolicy(max_idle_timeout=0.6).user_minutes("idle_time", 0.01) == 0.01

@@ -15,6 +15,7 @@ from culling_manager.apps.auto import make
 from culling_manager.appsource import AppSource
 from culling_manager.culler import IdleCuller
 from culling_manager.decisions import IN_SERVICE, Reason
+from culling_manager.errors import CallError, GoneError
 from culling_manager.records import KernelRecord, Kind, Result
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeClock, FakeTerminals, HomedKernels
@@ -609,3 +610,34 @@ def test_a_refused_signature_is_told_without_the_request_that_it_quotes():
 
     assert "InvalidSignatureException" in words
     assert "SECRETTOKEN" not in words
+
+
+@scenario
+async def test_new_credentials_are_looked_for_when_the_old_ones_have_expired(at, sagemaker, clock):
+    """The next try is made with a client of its own."""
+    place = at("space")
+    sagemaker.fail("DeleteApp", Fault.EXPIRED_TOKEN)
+    await clock.run_for(TIMEOUT + 1)
+    await place.apps.prepare()
+    first = place.apps._client
+
+    sagemaker.heal()
+    await clock.run_for(60)
+
+    assert "not valid any more" not in place.error()
+    assert sagemaker.count("DeleteApp") == 2
+    assert place.apps._client is first
+
+
+@scenario
+async def test_an_app_of_which_sagemaker_says_that_it_is_in_use_for_being_deleted_is_being_deleted(
+    at, sagemaker, clock
+):
+    """The answer to the first request was lost."""
+    found = calls._refusal(
+        {"Code": "ResourceInUse", "Message": "App default is Deleting"}, "sagemaker:DeleteApp", "arn:x"
+    )
+    other = calls._refusal({"Code": "ResourceInUse", "Message": "App default is busy"}, "sagemaker:DeleteApp", "arn:x")
+
+    assert type(found.error) is GoneError
+    assert type(other.error) is CallError

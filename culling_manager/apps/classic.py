@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import CallError
 from ..records import AppRecord, KernelRecord, TerminalRecord
+from .metadata import MetadataError
 from .sagemaker import SageMakerAppManager
 
 #: An instance type that stands for whatever SageMaker takes when none is asked for.
@@ -73,6 +74,8 @@ class KernelGatewayApps(SageMakerAppManager):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if self.metadata.is_notebook_instance:
+            raise MetadataError(f"this server runs on {self.metadata.arn}, which has no apps")
         self._images: dict[str, Image] = {}
 
     async def list_apps(self) -> list[AppRecord]:
@@ -106,12 +109,18 @@ class KernelGatewayApps(SageMakerAppManager):
         return self._by_image(image_of_kernel(kernel.name), kernel.instance_type, apps)
 
     def knows_home_of(self, kernel: KernelRecord, apps: Mapping[str, AppRecord]) -> bool:
-        """Whether an app in service is named by its model or runs its image on its instance type."""
+        """Whether an app in service is named by its model or runs its image on its instance type.
+
+        True also of a kernel that says neither, for a list of apps would not help to tell.
+        """
         running = {name: app for name, app in apps.items() if app.state == "InService"}
         if kernel.app_name is not None:
             return kernel.app_name in running
         image = image_of_kernel(kernel.name)
-        return image is not None and any(self._runs(name, image) for name in running)
+        return any(
+            image is None or (self._runs(name, image) and _is_on(app, kernel.instance_type))
+            for name, app in running.items()
+        )
 
     def apps_of_terminal(self, terminal: TerminalRecord, apps: Mapping[str, AppRecord]) -> Collection[str]:
         """An image terminal's by image and instance type; a system terminal lives on none."""
@@ -131,8 +140,8 @@ class KernelGatewayApps(SageMakerAppManager):
         found = _narrowed(list(apps), lambda name: apps[name].state not in ENDED)
         if image is not None:
             found = _narrowed(found, lambda name: self._runs(name, image))
-        if instance_type and instance_type != DEFAULT_TYPE:
-            found = _narrowed(found, lambda name: apps[name].instance_type in (None, DEFAULT_TYPE, instance_type))
+        if instance_type:
+            found = _narrowed(found, lambda name: _is_on(apps[name], instance_type))
         if image is not None and image.versions:
             found = _narrowed(found, lambda name: self._may_have(name, image.versions))
         return found
@@ -142,15 +151,31 @@ class KernelGatewayApps(SageMakerAppManager):
         return known is None or known.is_same(image)
 
     def _may_have(self, name: str, versions: frozenset[str]) -> bool:
-        """Whether an app's image is, or may be, one of these versions: one whose version is not known may be any."""
+        """Whether an app's image is, or may be, one of these versions.
+
+        A version has a number and may have aliases. What is known of them as numbers says nothing of an alias, and the
+        other way round.
+        """
         known = self._images.get(name)
-        return known is None or not known.versions or bool(known.versions & versions)
+        if known is None or known.versions & versions:
+            return True
+        kinds = {version.isdecimal() for version in known.versions}
+        return not all(version.isdecimal() in kinds for version in versions)
 
 
 def image_of_kernel(name: str) -> Image | None:
     """The image in a kernelspec's name, if it has one."""
     found = _IN_KERNEL_NAME.search(name)
     return None if found is None else image_in(found["arn"])
+
+
+def _is_on(app: AppRecord, instance_type: str | None) -> bool:
+    """Whether an app may run on an instance type; what is not said may be any."""
+    return (
+        None in (app.instance_type, instance_type)
+        or DEFAULT_TYPE in (app.instance_type, instance_type)
+        or (app.instance_type == instance_type)
+    )
 
 
 def _narrowed(names: Iterable[str], fits: Callable[[str], bool]) -> list[str]:

@@ -83,7 +83,8 @@ class ResourceMetadataFile(LoggingConfigurable):
         """
         path = self.path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
         try:
-            with open(path, encoding="utf-8") as file:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # whatever kind of file somebody put there
+            with os.fdopen(descriptor, encoding="utf-8") as file:
                 found = json.load(file)
         except FileNotFoundError:
             kind = NoMetadata if path == DEFAULT_PATH else MetadataError

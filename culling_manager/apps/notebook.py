@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 from ..errors import CallError, DeniedError, GoneError
 from ..records import AppRecord
+from .metadata import MetadataError
 from .sagemaker import SageMakerAppManager
 
 #: Statuses from which an instance ends by itself, or has ended.
@@ -19,10 +21,17 @@ class NotebookInstance(SageMakerAppManager):
     ``sagemaker:DescribeNotebookInstance`` on itself.
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._instance_type: str | None = None
+        if not self.metadata.is_notebook_instance:
+            raise MetadataError(f"this server runs on {self.metadata.arn}, which is no notebook instance")
+
     async def list_apps(self) -> list[AppRecord]:
         """The instance itself, which is in service, for we run on it; that needs no call."""
         found = self.metadata
-        return [AppRecord(identity=found.arn, name=found.name, app_type="NotebookInstance", state="InService")]
+        record = AppRecord(identity=found.arn, name=found.name, app_type="NotebookInstance", state="InService")
+        return [replace(record, instance_type=self._instance_type)]
 
     async def look_again(self, app: AppRecord) -> AppRecord:
         """Its status as SageMaker has it. Without permission to describe it, stopping it tells."""
@@ -32,7 +41,8 @@ class NotebookInstance(SageMakerAppManager):
             await self.prepare()
             self.log.info("Culling: %s; it is stopped without another look at its status", error)
             return app
-        return replace(app, state=answer.get("NotebookInstanceStatus"), instance_type=answer.get("InstanceType"))
+        self._instance_type = answer.get("InstanceType")
+        return replace(app, state=answer.get("NotebookInstanceStatus"), instance_type=self._instance_type)
 
     async def delete_app(self, app: AppRecord) -> None:
         """Ask SageMaker to stop it."""

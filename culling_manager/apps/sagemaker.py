@@ -155,6 +155,8 @@ def _refusal(found: dict[str, Any], action: str, arn: str) -> InWords:
     said = f"{code}: {message}" if message else code
     if code == "ResourceNotFound" or (code == "ValidationException" and any(words in message for words in GONE_WORDS)):
         return InWords(GoneError(said))
+    if code == "ResourceInUse" and "Deleting" in message:
+        return InWords(GoneError(said))
     if code in DENIED:
         return InWords(DeniedError(f"permission {action} on {arn} is missing ({said})"))
     if code in CREDENTIALS:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from traitlets import Bool
 
 from ..errors import GoneError
 from ..records import AppRecord
+from .metadata import MetadataError
 from .sagemaker import SageMakerAppManager
+
+#: The types of a space's own app, in lower case and as SageMaker's API spells them.
+SPACE_TYPES = {"jupyterlab": "JupyterLab", "codeeditor": "CodeEditor"}
 
 
 class SpaceApp(SageMakerAppManager):
@@ -20,6 +26,11 @@ class SpaceApp(SageMakerAppManager):
         reads (`StampFileSignal.stamp_path`), and never otherwise.""",
     )
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.app_type not in SPACE_TYPES.values():
+            raise MetadataError(f"this server runs on an app of type {self.metadata.app_type!r}, not on a space's")
+
     async def list_apps(self) -> list[AppRecord]:
         """The app itself, which is in service, for we run on it; that needs no call."""
         found = self.metadata
@@ -29,7 +40,7 @@ class SpaceApp(SageMakerAppManager):
     def app_type(self) -> str:
         """The app type as SageMaker's API spells it, whatever case the file has."""
         found = self.metadata.app_type
-        return {"jupyterlab": "JupyterLab", "codeeditor": "CodeEditor"}.get(found.lower(), found)
+        return SPACE_TYPES.get(found.lower(), found)
 
     def is_protected(self, name: str) -> bool:
         """Every space's app is called 'default', so the space's name counts too."""
