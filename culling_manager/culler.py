@@ -201,6 +201,10 @@ class IdleCuller:
         going = self._going(kind, identity)
         if going is not None:
             raise StopError(f"it is too late, for app {going} is being deleted")
+        return self.keep_for(kind, identity, until, asked_by)
+
+    def keep_for(self, kind: Kind | None, identity: str | None, until: datetime, asked_by: str) -> KeepAlive:
+        """Keep something as `keep_alive` does, of which the caller knows that it is there."""
         request = KeepAlive(kind=kind, identity=identity, until=until, asked_at=self.clock.now(), asked_by=asked_by)
         self.keep.put(request)
         self._requests_changed(kind, identity)
@@ -478,7 +482,8 @@ class IdleCuller:
         """The line that shows that the culler runs, and with which settings."""
         apps = "NoApps" if self.neighbours is None else self.neighbours.describe()["class"]
         words = self.troubles.last_text()
-        self.log.info("%s", heartbeat_line(__version__, self.policy, self.count, apps, self.watches, words))
+        level = max(logging.INFO, self.log.getEffectiveLevel())  # so that it is written whatever the log's level is
+        self.log.log(level, "%s", heartbeat_line(__version__, self.policy, self.count, apps, self.watches, words))
 
     def tell_culling(self, record: Record, decision: Decision, attempts: int) -> None:
         """The line before something is shut down; told once, and not again at each try after a failed one."""

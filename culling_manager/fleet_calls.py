@@ -31,13 +31,16 @@ class Pacer:
         self._lock = threading.Lock()
         self._next = 0.0
 
-    def wait(self) -> None:
-        """Wait for one's turn."""
+    def wait(self, deadline: float | None = None) -> bool:
+        """Wait for one's turn; False, at once, when that would not come before the `deadline` (monotonic seconds)."""
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._next)
+            if deadline is not None and turn >= deadline:
+                return False
             self._next = turn + self._gap
         time.sleep(turn - now)
+        return True
 
 
 class _NoAuthorizedUrls(logging.Filter):
@@ -134,9 +137,8 @@ class FleetCalls:
         """What botocore calls before each attempt, the first and every retry."""
 
         def paced(event_name: str = "", **_: Any) -> None:
-            if self.deadline is not None and time.monotonic() >= self.deadline:
+            if not self._pacers[service].wait(self.deadline):
                 raise TimeOverError(f"there was no time left for {event_name.rpartition('.')[2]}")
-            self._pacers[service].wait()
             with self._lock:
                 self.count[event_name.rpartition(".")[2]] += 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from datetime import datetime
 from typing import Any, TypeGuard
 
@@ -12,6 +12,8 @@ from .policy import LONGEST_SECONDS, plain
 from .records import Kind
 from .report import HEARTBEAT_MARKER, duration
 
+#: Errors that mean that an app cannot be looked at or deleted.
+BILLED = re.compile(r"^app .* could not be deleted|permission sagemaker:|^sagemaker:|; until it can be read no app")
 #: The longest heartbeat that is read (characters).
 LONGEST_LINE = 4096
 
@@ -76,8 +78,10 @@ def wrong_settings(said: Reading, options: FleetOptions) -> list[str]:
         found.append(f"keep_terminals is {'on' if said.keep_terminals else 'off'}, not {'on' if keep else 'off'}")
     if said.dry_run:
         found.append("it is a dry run that stops nothing")
-    if said.errors and said.errors.startswith("app") and "permission" in said.errors:
+    if said.errors and BILLED.search(said.errors):
         found.append(f"its app stays billed: {said.errors}")
+    elif said.app_manager == "NoApps":
+        found.append("it manages no app, so its app stays billed (see app_manager_class, and its metadata file)")
     return found
 
 
@@ -149,7 +153,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a finite number from 0 to a hundred years; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return math.isfinite(value) and 0 <= value <= LONGEST_SECONDS
+    return 0 <= value <= LONGEST_SECONDS  # which NaN is not, and an int of any length may be asked
 
 
 def _short(value: Any) -> str | None:

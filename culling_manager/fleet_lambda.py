@@ -98,14 +98,16 @@ def rates_of_each(options: FleetOptions, batches: int, size: int) -> dict[str, f
     Raises
     ------
     SettingError
-        When that is too little for a batch to be asked over presigned URLs before Lambda ends the worker.
+        When that is too little for a batch to be asked over presigned URLs before Lambda ends the worker. Those that
+        judge by logs call SageMaker for nothing.
     """
     workers = max(1, min(int(os.environ.get("MAX_CONCURRENCY", "1")), batches))
     rate = options.rate / workers
-    if (options.source is Source.PRESIGNED and size / rate > LONGEST_BATCH_SECONDS) or rate < LEAST_RATE:
+    slow = size / rate > LONGEST_BATCH_SECONDS or rate < LEAST_RATE
+    if options.source is Source.PRESIGNED and slow:
         accepted = f"small enough that BatchSize / (CallsPerSecond / MaxConcurrency) <= {LONGEST_BATCH_SECONDS} seconds"
         raise SettingError("MaxConcurrency", workers, f"{accepted}, and each worker has {LEAST_RATE} calls per second")
-    return {"rate": rate, "logs_rate": max(LEAST_RATE, options.logs_rate / workers)}
+    return {"rate": max(LEAST_RATE, rate), "logs_rate": max(LEAST_RATE, options.logs_rate / workers)}
 
 
 def cut(targets: Iterable[Target], beats: Heartbeats, size: int) -> Iterator[dict[str, Any]]:

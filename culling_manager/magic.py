@@ -1,7 +1,7 @@
 """`%keep_alive 4h` in a notebook: keep the notebook's own kernel, or everything, for a time.
 
-Works in every kernel that a Jupyter Server on this machine started. Needs nothing but the standard library, ipykernel
-and jupyter_core, which every kernel has.
+Works in every kernel that a Jupyter Server on this machine started and whose environment has this package. It needs
+nothing more than the standard library, ipykernel and jupyter_core, which every kernel has.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .cli_client import Client
-from .cli_servers import Code, Failure, Server, running_servers, with_token
+from .cli_servers import Code, Failure, running_servers, with_token
 from .cli_words import kept, until_iso
 from .errors import CullingError
 
@@ -114,26 +114,21 @@ def own_server(kernel_id: str) -> Client:
     """
     parent = os.environ.get("JPY_PARENT_PID", "")
     servers = sorted(running_servers(), key=lambda each: str(each.pid) != parent)
+    asked: list[str] = []
     for server in servers:
         client = Client(with_token(server, None), SECONDS)
-        if _has(client, kernel_id):
-            return client
+        try:
+            if client.has_kernel(kernel_id):
+                return client
+            asked.append(f"{server.url} does not")
+        except Failure as failure:
+            asked.append(f"{server.url}: {failure}")
+    told = "; ".join(asked) or "none runs here"
     raise Failure(
         Code.NO_SERVER,
-        f"No Jupyter Server on this machine has this kernel ({_asked(servers)}); it may run on a remote gateway. Where "
-        f"the server runs, type: jupyter culling keep-alive 4h --kernel {kernel_id}",
+        f"No Jupyter Server on this machine says that it has this kernel ({told}); it may run on a remote gateway. "
+        f"Where the server runs, type: jupyter culling keep-alive 4h --kernel {kernel_id}",
     )
-
-
-def _has(client: Client, kernel_id: str) -> bool:
-    try:
-        return client.has_kernel(kernel_id)
-    except Failure:
-        return False
-
-
-def _asked(servers: Iterable[Server]) -> str:
-    return ", ".join(each.url for each in servers) or "none runs here"
 
 
 # -- IPython ---------------------------------------------------------------------------------------

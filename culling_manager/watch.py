@@ -492,7 +492,7 @@ class Watch:
             return False  # nothing is kept by keeping the dead
         asked = self.culler.keep.until(kind, item.record.identity)
         if self.source.exists(item.record.identity) and (asked is None or asked < until):
-            self.culler.keep_alive(kind, item.record.identity, until, "pre_cull_hook")
+            self.culler.keep_for(kind, item.record.identity, until, "pre_cull_hook")
         return self.source.exists(item.record.identity)
 
     async def _confirm(self, item: Item) -> None:

@@ -3,8 +3,9 @@
 
 Creates a Studio lifecycle configuration from the script, under a name that says its content, and sets it as the
 domain's default for that app type, in user profiles' and shared spaces' defaults. Other settings of the domain, and
-other lifecycle configurations attached to it, stay. Running it twice changes nothing the second time. Apps pick the
-default up when they are started the next time.
+other lifecycle configurations attached to it, stay; one of somebody else's that was the default until now does not run
+by itself any more, which is said. Running it twice changes nothing the second time. Apps pick the default up when they
+are started the next time.
 
 Needs boto3 and sagemaker:CreateStudioLifecycleConfig, DescribeStudioLifecycleConfig, DescribeDomain, UpdateDomain.
 
@@ -30,6 +31,9 @@ from typing import Any
 LONGEST = 16_384
 #: Which script is for which app type.
 APP_TYPES = {"on-jupyterlab-start.sh": "JupyterLab", "on-jupyter-server-start.sh": "JupyterServer"}
+
+#: Whom the settings of a domain are for.
+FOR_WHOM = {"DefaultUserSettings": "user profiles and their private spaces", "DefaultSpaceSettings": "shared spaces"}
 
 
 class Refused(Exception):
@@ -105,14 +109,23 @@ def merged(settings: dict[str, Any], app_type: str, arn: str) -> dict[str, Any]:
     return {key: app}
 
 
-def attach(client: Any, domain_id: str, app_type: str, arn: str) -> list[str]:
-    """Set the default in the domain; gives the names of the settings that were changed, none when all was so."""
+def attach(
+    client: Any, domain_id: str, app_type: str, arn: str, warn: Callable[[str], None] = lambda words: None
+) -> list[str]:
+    """Set the default in the domain; gives the names of the settings that were changed, none when all was so.
+
+    `warn` is told what somebody has to know: a default that was replaced, settings that are not there.
+    """
     domain = client.describe_domain(DomainId=domain_id)
     changes = {}
     for name in ("DefaultUserSettings", "DefaultSpaceSettings"):
         before = domain.get(name)
         if before is None:
+            warn(f"{domain_id} has no {name}, so nothing is set for {FOR_WHOM[name]}")
             continue
+        replaced = before.get(f"{app_type}AppSettings", {}).get("DefaultResourceSpec", {}).get("LifecycleConfigArn")
+        if replaced not in (None, "None", arn) and replaced.rpartition("-")[0] != arn.rpartition("-")[0]:
+            warn(f"{replaced} was the default in {name}: it stays attached, and does not run by itself any more")
         after = merged(before, app_type, arn)
         if any(before.get(key) != value for key, value in after.items()):
             needed = {"ExecutionRole": before["ExecutionRole"]} if "ExecutionRole" in before else {}
@@ -134,6 +147,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def warn(words: str) -> None:
+    """Tell people something beside the result."""
+    print(f"attach_lifecycle_config.py: note: {words}", file=sys.stderr)
+
+
 def run(asked: argparse.Namespace, make_client: Callable[[], Any], tell: Callable[[str], None]) -> None:
     """Do what was asked for. Raises Refused."""
     app_type, content = app_type_of(asked.script, asked.app_type), content_of(asked.script)
@@ -143,7 +161,7 @@ def run(asked: argparse.Namespace, make_client: Callable[[], Any], tell: Callabl
         return
     client = make_client()
     arn = create(client, name, content, app_type)
-    changed = attach(client, asked.domain_id, app_type, arn)
+    changed = attach(client, asked.domain_id, app_type, arn, warn)
     what = f"set in {' and '.join(changed)}" if changed else "it was the default already"
     tell(json.dumps({"domain": asked.domain_id, "app_type": app_type, "lifecycle_config": arn, "result": what}))
 
@@ -153,8 +171,10 @@ def main(argv: list[str] | None = None) -> int:
     asked = arguments(argv)
 
     def make_client() -> Any:
-        import boto3
-
+        try:
+            import boto3
+        except ImportError:
+            raise Refused("boto3 is missing: pip install boto3, or with the bundle's --find-links wheels") from None
         return boto3.client("sagemaker", region_name=asked.region)
 
     try:

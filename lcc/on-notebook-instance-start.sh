@@ -51,7 +51,7 @@ fail() {
 # within SECONDS COMMAND...: ends it after that time, and all before SageMaker's 300 s.
 within() {
   local most=$1 left=$((240 - SECONDS))
-  ((left > 0)) || left=1
+  ((left > 9)) || left=10
   timeout -k 5 "$((most < left ? most : left))" "${@:2}" </dev/null
 }
 
@@ -235,13 +235,13 @@ activate() {
     log INFO "$why Nothing has changed, so the server was not restarted."
     return
   fi
-  restart || fail "Installed, but the server cannot be restarted: $why. The culler will be active when it starts again."
+  restart || fail "Installed, but the server cannot be restarted: ${why:-not done in 60 s}. The culler will be active when it starts again."
   ((WAIT_IN_SECS + SECONDS < 200)) || WAIT_IN_SECS=$((SECONDS < 199 ? 200 - SECONDS : 1))
   ask $((WAIT_IN_SECS + 20)) --verify --timeout "$WAIT_IN_SECS" "${known[@]+"${known[@]/#/--leave-out=}"}" || code=$?
   if ((code == 3 || code == 10)); then
     "${RUN[@]}" rm -f -- "$config"
     restart || true
-    fail "The server did not answer within $WAIT_IN_SECS s. $config was removed, and the server restarted again."
+    fail "No server answered within $WAIT_IN_SECS s. $config was removed, and the server restarted again."
   fi
   ((code)) && fail "$why."
   log INFO "$why"

@@ -6,7 +6,7 @@ Finds servers, base URLs and tokens as check_idle_timeout_configuration.py does,
 and a token from JUPYTER_TOKEN or --token.
 
 exit codes (of several servers, the highest):
-   0  set; with --verify: so it is
+   0  set; with --verify: so it is, or so it is configured and a user has changed it
    2  wrong usage of this script
    3  no Jupyter Server was found
    4  culling is off (only with --verify)
@@ -92,18 +92,24 @@ def cookies(target: check.Target, deadline: float) -> dict[str, str]:
     return {"Cookie": "; ".join(pairs), "X-XSRFToken": xsrf[0]} if xsrf else {}
 
 
-def post(target: check.Target, body: dict[str, Any], deadline: float) -> tuple[int, Any]:
-    """Give status and JSON of one POST to the extension's settings."""
+def request(target: check.Target, method: str, body: dict[str, Any] | None, deadline: float) -> tuple[int, Any]:
+    """Give status and JSON of one request to the extension's settings."""
     headers = {"Content-Type": "application/json"}
     try:
         headers |= {"Authorization": f"token {target.token}"} if target.token else cookies(target, deadline)
         with contextlib.closing(check.connect(target, max(deadline - time.monotonic(), 0.1))) as connection:
-            connection.request("POST", f"{target.path}{check.URL_SPACE}/settings", json.dumps(body), headers)
+            text = None if body is None else json.dumps(body)
+            connection.request(method, f"{target.path}{check.URL_SPACE}/settings", text, headers)
             response = connection.getresponse()
             return response.status, check.parsed(response.read(check.LONGEST_ANSWER))
     except (OSError, http.client.HTTPException) as error:
         words = f"the server does not answer: {type(error).__name__}"
         raise check.Failure(check.Code.no_answer, words) from None
+
+
+def go_back(target: check.Target, deadline: float) -> int:
+    """Go back to what is configured on one server; gives the HTTP status."""
+    return request(target, "DELETE", None, deadline)[0]
 
 
 def change(target: check.Target, options: argparse.Namespace) -> str:
@@ -114,7 +120,9 @@ def change(target: check.Target, options: argparse.Namespace) -> str:
     minutes = before["idle_time"] / 60 if options.minutes is None else options.minutes
     body = {"idle_time": int(minutes) if minutes == int(minutes) else minutes}
     body |= {} if options.keep_terminals is None else {"keep_terminals": options.keep_terminals}
-    status, answer = post(target, body, deadline)
+    status, answer = request(target, "POST", body, deadline)
+    if status == 400 and options.goes_back and asked_for(options, configured(target, deadline)):
+        status = go_back(target, deadline)  # what the admin has set may be outside of what users may set
     message = str(answer.get("message")) if isinstance(answer, dict) else f"HTTP status {status}"
     if status in (400, 409):
         raise check.Failure(REFUSED if status == 400 else check.Code.not_selected, message)
@@ -134,17 +142,32 @@ def words(settings: dict[str, Any]) -> str:
 
 
 def asked_for(options: argparse.Namespace, settings: dict[str, Any]) -> bool:
-    """Whether settings are those of the command line."""
+    """Whether settings are those of the command line; seconds in them, minutes there."""
     wanted = {"idle_time": None if options.minutes is None else options.minutes * 60}
     wanted["keep_terminals"] = options.keep_terminals
-    return all(value is None or settings[name] == value for name, value in wanted.items())
+    return all(value is None or settings.get(name) == value for name, value in wanted.items())
 
 
-def verdict(options: argparse.Namespace, reports: list[Any]) -> tuple[int, str]:
+def configured(target: check.Target, deadline: float) -> dict[str, Any]:
+    """Give the settings as they are configured, whatever users have changed; none where that cannot be learned."""
+    try:
+        status, _, answer = check.get(target, f"{check.URL_SPACE}/settings", deadline, target.token)
+    except check.Failure:
+        return {}
+    found = answer.get("configured") if status == 200 and isinstance(answer, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def verdict(
+    options: argparse.Namespace, reports: list[Any], targets: dict[str, check.Target], deadline: float
+) -> tuple[int, str]:
     """Give exit code and words for what servers answered; one that is as it should be is enough."""
     for report in reports:
         if report.code == check.Code.running and asked_for(options, report.settings):
             return 0, f"The culler runs at {report.url}: {words(report.settings)}."
+    for report in reports:
+        if report.code == check.Code.running and asked_for(options, configured(targets[report.url], deadline)):
+            return 0, f"The culler runs at {report.url}: {words(report.settings)}, as its user has set it."
     for report in reports:
         if report.code == check.Code.running:
             found = words(report.settings)
@@ -161,10 +184,13 @@ def verify(options: argparse.Namespace) -> tuple[int, str]:
     while True:
         last = time.monotonic() > end
         reports: list[Any] = []
+        targets: dict[str, check.Target] = {}
         for group in groups(options, everywhere=last or not leaves_out):
             answers = check.ask_all(list(group.values()), min(15.0, max(1.0, end - time.monotonic())))
-            reports = reports or [each for each in answers if each.code != check.Code.no_server]
-        code, told = verdict(options, reports)
+            if not reports:
+                reports = [each for each in answers if each.code != check.Code.no_server]
+                targets = {each.url: target for each, target in zip(answers, group.values(), strict=True)}
+        code, told = verdict(options, reports, targets, time.monotonic() + 3.0)
         settled = leaves_out and code not in (check.Code.no_server, check.Code.no_answer)
         if code == 0 or settled or last:
             return code, told
@@ -259,7 +285,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if not all(check.SENDABLE.fullmatch(token) for token in (options.token or "", os.environ.get("JUPYTER_TOKEN", ""))):
         parser.error("the token is not plain text")
-    if options.minutes is None and options.keep_terminals is None:
+    options.goes_back = options.minutes is None and options.keep_terminals is None
+    if options.goes_back:
         options.minutes, options.keep_terminals = float(TIMEOUT_IN_MINS), KEEP_TERMINALS
     return options
 

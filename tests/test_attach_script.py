@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,30 @@ def test_a_second_run_changes_nothing(stub, script, capsys):
 
     assert attach.main([str(script), "--domain-id", DOMAIN]) == 0
     assert "already" in capsys.readouterr().out
+
+
+def test_a_default_of_somebody_else_that_is_replaced_is_named(stub, script, capsys):
+    """It stays attached, and does not run by itself any more; and settings that are not there are named, too."""
+    arn, theirs = f"{PLACE}/{config_name(script)}", f"{PLACE}/company-security-setup"
+    lab = {"LifecycleConfigArns": [theirs], "DefaultResourceSpec": {"LifecycleConfigArn": theirs}}
+    both = {"LifecycleConfigArns": [theirs, arn], "DefaultResourceSpec": {"LifecycleConfigArn": arn}}
+    stub.add_response("describe_studio_lifecycle_config", {"StudioLifecycleConfigArn": arn})
+    stub.add_response("describe_domain", {"DomainId": DOMAIN, "DefaultUserSettings": {"JupyterLabAppSettings": lab}})
+    update = {"DomainId": DOMAIN, "DefaultUserSettings": {"JupyterLabAppSettings": both}}
+    stub.add_response("update_domain", {}, update)
+
+    assert attach.main([str(script), "--domain-id", DOMAIN]) == 0
+    told = capsys.readouterr().err
+    assert f"{theirs} was the default in DefaultUserSettings: it stays attached" in told
+    assert f"{DOMAIN} has no DefaultSpaceSettings, so nothing is set for shared spaces" in told
+
+
+def test_without_boto3_it_says_what_to_install(script, capsys, monkeypatch):
+    """And not that AWS refused."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+
+    assert attach.main([str(script), "--domain-id", DOMAIN]) == 2
+    assert "pip install boto3" in capsys.readouterr().err
 
 
 def test_for_classic_the_instance_type_is_system(stub, tmp_path, capsys):

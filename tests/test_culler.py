@@ -92,6 +92,16 @@ async def test_a_wakeup_at_which_nothing_can_be_due_looks_at_nothing():
 
 
 @scenario
+async def test_the_line_that_shows_that_the_culler_runs_is_written_whatever_the_logs_level(caplog):
+    """A server that logs at WARN is not taken for one without a culler."""
+    world = World()
+    with caplog.at_level(logging.WARNING, "test"):
+        world.start()
+
+    assert [record.levelname for record in caplog.records if HEARTBEAT_MARKER in record.getMessage()] == ["WARNING"]
+
+
+@scenario
 async def test_a_line_in_the_log_shows_once_an_hour_that_the_culler_runs(caplog):
     """At start and then hourly, with version and settings, for whoever reads the logs of a whole fleet."""
     world = World()

@@ -444,7 +444,8 @@ def test_no_retry_is_begun_after_the_deadline(aws, monkeypatch):
     calls, streams = FleetCalls(options), many(aws, 2)
     targets = fleet.list_targets(calls, options).targets
     aws.logs.fail("FilterLogEvents", Fault.THROTTLED)
-    monkeypatch.setattr("culling_manager.fleet_calls.Pacer.wait", lambda _: setattr(calls, "deadline", 0.0))
+    turns = [True, False]
+    monkeypatch.setattr("culling_manager.fleet_calls.Pacer.wait", lambda *_: turns.pop(0))
 
     beats = fleet.read_heartbeats(calls, targets, options, NOW)
 
@@ -718,6 +719,18 @@ def test_a_pacer_spreads_its_turns_over_threads():
     assert time.monotonic() - start >= 0.085
 
 
+def test_a_turn_that_would_come_after_the_deadline_is_not_waited_for():
+    """Nor taken: whoever has a later deadline gets it."""
+    pacer = Pacer(1)
+    start = time.monotonic()
+
+    turns = [pacer.wait(), *(pacer.wait(start + 0.5) for _ in range(5))]
+
+    assert turns == [True, *[False] * 5]
+    assert time.monotonic() - start < 0.5
+    assert pacer._next <= start + 1.5
+
+
 def test_a_token_that_comes_again_ends_the_reading():
     """Pages that never end would keep the check for ever."""
     calls = FleetCalls(FleetOptions())
@@ -766,6 +779,9 @@ def test_a_timeout_is_compared_to_the_second(minutes):
         'culling_manager heartbeat: {"idle_time": 1, "keep_terminals": 0, "count": 1}',
         'culling_manager heartbeat: {"idle_time": 1, "keep_terminals": false, "count": 1.5}',
         "culling_manager heartbeat: " + "[" * 5000,
+        'culling_manager heartbeat: {"idle_time": 1' + "0" * 400 + ', "keep_terminals": false, "count": 1}',
+        'culling_manager heartbeat: {"idle_time": 1, "keep_terminals": false, "count": 1' + "0" * 400 + "}",
+        'culling_manager heartbeat: {"idle_time": Infinity, "keep_terminals": false, "count": Infinity}',
         "no marker at all",
     ],
 )
@@ -1021,6 +1037,12 @@ def test_studios_emulator_sends_strangers_to_its_sign_in_page(aws):
         ({"errors": "the gateway is away"}, State.RUNNING, "reports: the gateway is away"),
         ({"errors": "app a could not be deleted: permission sagemaker:DeleteApp on x is missing"}, State.WRONG_SETTINGS,
          "stays billed"),
+        ({"errors": "app a could not be deleted: sagemaker:DeleteApp: SageMaker is away"}, State.WRONG_SETTINGS,
+         "stays billed"),
+        ({"errors": "sagemaker:ListApps is throttled (x); nothing is culled on old facts"}, State.WRONG_SETTINGS,
+         "stays billed"),
+        ({"app_manager": "NoApps"}, State.WRONG_SETTINGS, "manages no app"),
+        ({"app_manager": "SpaceApp"}, State.RUNNING, "Its culler runs."),
     ],
 )  # fmt: skip
 def test_a_culler_that_wakes_up_and_does_not_do_its_work_is_not_called_fine(found, state, words):

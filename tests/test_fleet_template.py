@@ -501,4 +501,6 @@ def test_settings_that_leave_the_workers_no_time_are_refused_in_words(account, m
 
     with pytest.raises(SettingError, match="BatchSize"):
         fleet_lambda.rates_of_each(options, 100, 500)
+    by_logs = fleet_lambda.options_from({"SOURCE": "logs", "CALLS_PER_SECOND": "8"})
+    assert fleet_lambda.rates_of_each(by_logs, 1000, 50)["rate"] == fleet_lambda.LEAST_RATE
     assert fleet_lambda.rates_of_each(options, 2, 50) == {"rate": 4, "logs_rate": 2.5}

@@ -137,13 +137,36 @@ def test_a_jupyterlab_space_from_s3_twice_and_again(place: Any, bundle: Path) ->
 
     # What the user has now: a script that sets, within the bounds, and goes back to the administrator's settings.
     own = sandbox.home / ".auto-shutdown" / "set-time-interval.sh"
-    results = [sandbox.execute([str(own), *each]) for each in (["50", "--keep-terminals", "false"], ["61"], [])]
+    results = [sandbox.execute([str(own), *each]) for each in (["50", "--keep-terminals", "false"], ["61"])]
+    # A run in between leaves the server, its kernels and what the user has set alone.
+    pid = sandbox.pid
+    between = sandbox.run(LAB, **given, TIMEOUT_IN_MINS="45", KEEP_TERMINALS="true", MAX_TIMEOUT_IN_MINS="60")
+    assert (between.code, sandbox.pid, sandbox.settings()) == (0, pid, (50, False)), between
+    assert "as its user has set it. Nothing has changed, so the server was not restarted." in between.lines("INFO")[-1]
+    results.append(sandbox.execute([str(own)]))
     assert [each.code for each in results] == [0, 11, 0], results
     assert "idle timeout 50 minutes, keep_terminals false (before: idle timeout 45 minutes" in results[0].out
     assert "not set: " in results[1].text
     assert sandbox.settings() == (45, True)
     check = sandbox.execute([str(own.with_name("check_idle_timeout_configuration.py"))])
     assert (check.code, "OK: the culler runs" in check.out) == (0, True), check
+
+
+def test_what_the_user_has_saved_is_no_fault_and_can_be_taken_back(place: Any, bundle: Path) -> None:
+    """It is in the home that outlives the app; the administrator's own timeout may be outside of the user's bounds."""
+    sandbox = place(LAB)
+    sandbox.start()
+    given = {"BUNDLE": str(bundle), "STRICT": "1", "TIMEOUT_IN_MINS": "120", "MAX_TIMEOUT_IN_MINS": "60"}
+    saved = sandbox.home / ".jupyter" / "culling_manager_settings.json"
+    saved.parent.mkdir(exist_ok=True)
+    saved.write_text('{"idle_time": 30}')
+
+    ran = sandbox.run(LAB, **given)
+    back = sandbox.execute([str(sandbox.home / ".auto-shutdown" / "set-time-interval.sh")])
+
+    assert (ran.code, ran.lines("ERROR")) == (0, []), ran
+    assert "idle timeout 30 minutes, keep_terminals false, as its user has set it." in ran.lines("INFO")[-1]
+    assert (back.code, sandbox.settings(), saved.exists()) == (0, (120, False), False), back
 
 
 def test_studio_classic_in_its_environment_studio_by_supervisorctl(place: Any) -> None:
@@ -764,7 +787,7 @@ def test_a_server_that_does_not_come_back_gets_its_old_self(place: Any, tmp_path
     ran = sandbox.run(LAB, BUNDLE=str(make_bundle(tmp_path / "ends", "99.0", kernels=text)), WAIT_IN_SECS="1")
     wait_until(sandbox.answers, "the server answers")
 
-    expected = f"The server did not answer within 1 s. {sandbox.config} was removed, and the server restarted again."
+    expected = f"No server answered within 1 s. {sandbox.config} was removed, and the server restarted again."
     assert (ran.code, ran.error) == (0, expected)
     assert not sandbox.config.exists()
     assert sandbox.get("api/kernels") == []

@@ -81,7 +81,7 @@ def test_the_magic_keeps_the_notebooks_own_kernel(cell, double):
     ("line", "method", "body"),
     [
         ("%keep_alive 90", "POST", {"duration": 90, "kind": "kernel", "id": KERNEL_ID}),
-        ("%keep_alive '1h 30m'", "POST", {"duration": "1h30m", "kind": "kernel", "id": KERNEL_ID}),
+        ("%keep_alive '1h 30m'", "POST", {"duration": "1h 30m", "kind": "kernel", "id": KERNEL_ID}),
         ("%keep_alive 4h --all", "POST", {"duration": "4h", "kind": "all"}),
         ("%keep_alive --all 4h", "POST", {"duration": "4h", "kind": "all"}),
         ("from culling_manager import keep_alive; keep_alive('4h')", "POST", {"duration": "4h", "kind": "kernel"}),

@@ -33,7 +33,7 @@ from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, FakeTimer, HomedKernels, _idle
 
 #: How many days are played: what fits into half a minute. 1,000 take about two, see the variable.
-DAYS = int(os.environ.get("CULLING_MANAGER_DAYS", "250"))
+DAYS = int(os.environ.get("CULLING_MANAGER_DAYS", "1000"))
 HOUR = 3600.0
 #: Nothing is asked about earlier than this (seconds) before its deadline.
 LEAD = 5.25
@@ -669,6 +669,7 @@ def play(rules: Rules, seed: int | None, more: list[Task]) -> Day:
     return day
 
 
+@pytest.mark.timeout(60 + DAYS)
 @settings(max_examples=DAYS, deadline=None)
 @given(days)
 def test_in_a_users_day_nothing_in_use_is_stopped_and_nothing_quiet_is_forgotten(found):
