@@ -22,6 +22,7 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from culling_manager import CullingKernelManager
+from culling_manager.decisions import Reason
 from culling_manager.errors import CullingError
 from culling_manager.kernelsource import KernelSource
 from culling_manager.policy import CullingPolicy
@@ -696,6 +697,29 @@ def test_a_killed_kernel_that_nothing_restarts_goes_at_the_next_heartbeat(run):
             assert kernels.manager._culler.outcomes[-1].reason == "dead"
 
     run(check())
+
+
+def test_a_page_that_is_reloaded_does_not_cost_its_kernel(run):
+    """Where an open page keeps a kernel, closing it leaves half a minute, or half the timeout, to come back."""
+
+    async def check():
+        async with Kernels(idle_timeout=0.1, cull_connected=False) as kernels:
+            manager, kernel_id = kernels.manager, await kernels.start()
+            await kernels.execute(kernel_id, "1")
+            manager.notify_connect(kernel_id)
+            manager.get_kernel(kernel_id).last_activity = ago(hours=3)
+            manager._source.activity(kernel_id).noted_at = None
+            seen = []
+            for change in (manager.notify_disconnect, manager.notify_connect, manager.notify_disconnect):
+                change(kernel_id)
+                await asyncio.sleep(1)
+                seen.append(manager._culler.watches[Kind.KERNEL].current(manager._culler.now())[0][1].reason)
+
+            await until(lambda: kernel_id not in manager, 10)
+
+            return seen
+
+    assert run(check()) == [Reason.DISCONNECTED, Reason.CONNECTED, Reason.DISCONNECTED]
 
 
 def test_a_busy_kernel_that_dies_and_is_started_anew_is_not_busy_for_ever(run):

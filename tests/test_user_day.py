@@ -26,6 +26,7 @@ from culling_manager.appsource import AppSource
 from culling_manager.attention import ASK_AGAIN_SECONDS
 from culling_manager.culler import IdleCuller
 from culling_manager.decisions import IN_SERVICE
+from culling_manager.errors import StopError
 from culling_manager.records import Happening, Kind, Result, Use
 from culling_manager.watch import ANSWER_SECONDS
 from tests import test_appsource, test_attention
@@ -475,9 +476,13 @@ class Day:
         kind, identity = choices[number % len(choices)]
         if kind is not None and not self.culler.watches[kind].source.exists(identity):
             return  # an app that was not listed yet
-        self.kept[kind, identity] = self.clock.wall + timedelta(seconds=seconds)
+        until = self.clock.wall + timedelta(seconds=seconds)
+        try:
+            self.culler.keep_alive(kind, identity, until, "a user")
+        except StopError:
+            return  # its app is being deleted
+        self.kept[kind, identity] = until
         self.changed_at = self.clock.wall
-        self.culler.keep_alive(kind, identity, self.kept[kind, identity], "a user")
 
     def resume(self, number: int) -> None:
         if self.kept:
