@@ -76,6 +76,7 @@ class AppSource:
     apps: AppManager
     culler: IdleCuller
     kind: Kind = Kind.APP
+    stop_can_be_cancelled: bool = True
     listed: dict[str, AppRecord] = field(default_factory=dict)
     memories: dict[str, Memory] = field(default_factory=dict)
     asked: dict[str, datetime] = field(default_factory=dict)
@@ -283,9 +284,16 @@ class AppSource:
             self.listed[each].name
             for each in homes
             if each in self.listed
-            and (each in self.asked or self.listed[each].state == "Deleting" or (watch and watch.being_culled(each)))
+            and (self._is_going(each) or self.listed[each].state == "Deleting" or (watch and watch.being_culled(each)))
         ]
         return names[0] if names and len(names) == len(list(homes)) else None
+
+    def _is_going(self, identity: str) -> bool:
+        """Whether its deletion was accepted, as far as anybody knows: one that is listed again may be another."""
+        asked_at = self.asked.get(identity)
+        return asked_at is not None and (
+            not self.apps.lists or self.refreshed_at is None or self.refreshed_at <= asked_at
+        )
 
     def describe(self) -> dict[str, str]:
         """Which app manager there is, and why there is none."""
@@ -338,7 +346,7 @@ class AppSource:
             self.culler.trouble(
                 f"deletion of app {identity}",
                 f"app {record.name} is still in service {minutes:g} minutes after its deletion was accepted, or said "
-                "to be done already: it is asked for again",
+                f"to be done already: it is asked for again {'a timeout later' if self.apps.lists else 'now'}",
             )
 
 

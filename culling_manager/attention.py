@@ -35,8 +35,7 @@ class Item:
 
     `doubt` says why nobody could tell whether it is really idle, when it was asked before it was to be culled. `use` is
     what activity signals found, `warned_for` the deadline that a warning was given of, and `next_at` when it needs
-    attention again if nothing happens. `stop` is its shutdown as long as that goes on, beyond its limit too: cancelling
-    it would leave a kernel that can never be shut down. `judged_at` is since when the reason of its decision holds,
+    attention again if nothing happens. `judged_at` is since when the reason of its decision holds,
     `told` whether those who listen know.
     """
 
@@ -48,7 +47,6 @@ class Item:
     attempts: int = 0
     rehearsed: bool = False
     stopping: bool = False
-    stop: asyncio.Task[None] | None = None
     doubt: str | None = None
     task: asyncio.Task[Outcome] | None = None
     use: Use = NOT_USED

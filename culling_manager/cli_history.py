@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ CONTENTS_USE = frozenset({"create", "save", "upload", "rename", "copy", "delete"
 GONE = frozenset({"culled", "accepted"})
 #: Reasons of our own events to keep what is in use at that moment, however long Jupyter has not seen that.
 AT_WORK = frozenset({"at work", "busy"})
+#: Schemas of our own events that tell of a kernel, terminal or app.
+OURS = re.compile("/culling_manager/(culling|app)(/|$|-|_)")
 
 Line = Mapping[str, Any]
 Key = tuple[Kind, str]
@@ -172,7 +175,7 @@ def _one_of(line: Line, name: str, accepted: Iterable[str]) -> str:
 def quiet_in(line: Line) -> Iterable[Quiet]:
     """For how long, as an event of ours says, something was not used. The line has been read by `from_log`."""
     idle, identity = line.get("idle_seconds"), line.get("identity")
-    if idle is None or not isinstance(identity, str) or not re.search("/culling_manager/", str(line["__schema__"])):
+    if idle is None or not isinstance(identity, str) or not OURS.search(str(line["__schema__"])):
         return []
     at = _time(line, "__timestamp__")
     return [Quiet(Kind(line.get("kind", "app")), identity, at - timedelta(seconds=float(idle)), at)]
@@ -194,9 +197,11 @@ def gaps(logged: Iterable[Event], quiet: Iterable[Quiet]) -> Iterable[Event]:
         points.setdefault((each.kind, each.identity), {}).setdefault(each.until, False)
     for (kind, identity), ends in points.items():
         times = sorted({*ends, last} if last is not None else ends)
+        mine = sorted(silences.get((kind, identity), ()), key=lambda each: each.since)
+        begins, lasts = [each.since for each in mine], list(accumulate((each.until for each in mine), max))
         for since, until in pairwise(times):
-            silent = any(each.since <= since and until <= each.until for each in silences.get((kind, identity), ()))
-            if not silent and not ends.get(since):
+            before = bisect_right(begins, since)
+            if not (before and until <= lasts[before - 1]) and not ends.get(since):
                 yield Event(at=since, kind=kind, identity=identity, event=EventType.UNSEEN, until=until)
 
 
@@ -208,7 +213,7 @@ def from_log(line: Line) -> Iterable[Event]:
     if re.search("/jupyter_server/contents_service/", schema):
         used = line.get("action") in CONTENTS_USE
         return [Event(at=at, kind=Kind.APP, identity=None, event=EventType.ACTIVITY)] if used else []
-    if re.search("/culling_manager/(culling|app)(/|$|-|_)", schema):
+    if OURS.search(schema):
         return _ours(line, at)
     return []
 

@@ -419,12 +419,12 @@ class IdleCuller:
             await asyncio.wait(tasks)  # who gives up waiting cancels none of them
         return [task.result() for task in tasks if not task.cancelled()]
 
-    async def consider(self, kind: Kind, identity: str) -> None:
-        """Cull one item if it is due, and wait for that. An unknown one raises KeyError."""
+    async def consider(self, kind: Kind, identity: str, seconds: float | None = None) -> None:
+        """Cull one item if it is due, and wait for that (`seconds` at most). An unknown one raises KeyError."""
         watch = self.watches[kind]
         task = watch.cull_if_due(identity)
         if task is not None:
-            await asyncio.wait([task])  # who gives up waiting does not cancel it
+            await asyncio.wait([task], timeout=seconds)  # who gives up waiting does not cancel it
 
     # -- comings and goings ----------------------------------------------------------------------
 
@@ -465,10 +465,12 @@ class IdleCuller:
 
     # -- telling -------------------------------------------------------------------------------
 
-    def trouble(self, subject: str, words: str, told: bool = False) -> None:
-        """Remember what went wrong; into the log once per change."""
-        if self.troubles.note(subject, words, self.clock.now()) and not told:
+    def trouble(self, subject: str, words: str, told: bool = False) -> bool:
+        """Remember what went wrong; into the log once per change. Gives whether it is one."""
+        news = self.troubles.note(subject, words, self.clock.now())
+        if news and not told:
             self.log.warning("Culling: %s", printable(words))
+        return news
 
     def tell(self, happening: Happening) -> None:
         """Tell those who listen; one that fails is logged and stops nothing."""

@@ -13,7 +13,10 @@ from .records import Kind
 from .report import HEARTBEAT_MARKER, duration
 
 #: Errors that mean that an app cannot be looked at or deleted.
-BILLED = re.compile(r"^app .* could not be deleted|permission sagemaker:|^sagemaker:|; until it can be read no app")
+BILLED = re.compile(
+    r"^app .* could not be deleted|^app .* is still in service|permission sagemaker:|^sagemaker:|no app is deleted"
+    r"|nobody can tell what else is in use|^[A-Z]\w+ did not answer within"
+)
 #: The longest heartbeat that is read (characters).
 LONGEST_LINE = 4096
 

@@ -79,6 +79,8 @@ class GatewayKernelSource(KernelSource):
     Such a kernel is kept, and the others are judged all the same.
     """
 
+    stop_can_be_cancelled = True
+
     def __init__(self, manager: GatewayCullingKernelManager) -> None:
         super().__init__(manager)
         self.spec_metadata: dict[str, Any] = {}
@@ -159,7 +161,7 @@ class GatewayKernelSource(KernelSource):
         try:
             models = await self._models.wait_for(self._list_models())
             errors = await self._take_models(kernels, models)
-            if len(errors) == len(kernels) or any(isinstance(each, asyncio.TimeoutError) for each in errors.values()):
+            if len(errors) == len(kernels):
                 raise next(iter(errors.values()))
         except asyncio.TimeoutError as error:
             raise ReadError(f"the gateway at {_public_url()} has not answered within {ANSWER_SECONDS:g} s") from error
@@ -173,10 +175,10 @@ class GatewayKernelSource(KernelSource):
 
         async def take(kernel_id: str) -> None:
             async with slots:
-                late = next((each for each in errors.values() if isinstance(each, asyncio.TimeoutError)), None)
+                late = [each for each in errors.values() if isinstance(each, asyncio.TimeoutError)]
                 try:
-                    if late is not None:
-                        raise late  # the gateway has stopped answering: not another wait
+                    if len(late) >= FETCHES:
+                        raise late[0]  # the gateway has stopped answering: not another wait
                     asking = self._take_model(kernel_id, kernels[kernel_id], models.get(kernel_id))
                     await asyncio.wait_for(asking, ANSWER_SECONDS)
                 except Exception as error:
@@ -202,11 +204,14 @@ class GatewayKernelSource(KernelSource):
 
     async def _learn_specs(self, names: Iterable[str]) -> None:
         """Fetch the kernelspecs that are not known yet; why one cannot be had is remembered."""
-        for name in set(names) - set(self.spec_metadata):
+
+        async def learn(name: str) -> None:
             try:
                 await asyncio.wait_for(self.learn_spec(name), ANSWER_SECONDS)
             except Exception as error:
                 self.unread_specs[name] = _public(error)
+
+        await asyncio.gather(*(learn(name) for name in set(names) - set(self.spec_metadata)))
 
     async def _list_models(self, insist: bool = False) -> dict[str, Any]:
         """The gateway's models by kernel id; nothing when it forbids listing, unless that has to be an error."""

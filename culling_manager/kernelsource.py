@@ -26,6 +26,8 @@ class KernelSource:
     """Local kernels as records."""
 
     kind = Kind.KERNEL
+    #: Cancelled in the middle, jupyter_client leaves a kernel that can never be shut down.
+    stop_can_be_cancelled = False
 
     def __init__(self, manager: CullingKernelManager) -> None:
         self.manager = manager

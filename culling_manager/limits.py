@@ -44,6 +44,8 @@ class Limits:
         if not task.done():
             raise TooSlow
         if task.cancelled():
+            if not ours:
+                return await self.within(key, seconds, work)  # who had begun it has given up
             raise RuntimeError("it was cancelled")
         return task.result()
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .apps.base import AppManager
     from .culler import IdleCuller
 
+#: How long (seconds) an app waits for a kernel on it to be shut down; one that cannot be must not keep it for ever.
+STOP_WAIT_SECONDS = 300.0
+
 Resident = KernelRecord | TerminalRecord
 
 
@@ -88,7 +91,7 @@ class Residents:
         """Cull one of ours when it is due, and wait for that."""
         if self.is_ours(record):
             kind = Kind.TERMINAL if isinstance(record, TerminalRecord) else Kind.KERNEL
-            await self.culler.consider(kind, record.identity)
+            await self.culler.consider(kind, record.identity, STOP_WAIT_SECONDS)
 
     async def ask_silent(self, records: Iterable[Resident]) -> None:
         """Ask kernels of others that were never heard whether they work, as ours are; one that does is busy.

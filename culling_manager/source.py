@@ -31,6 +31,8 @@ class Source(Protocol):
     """Where records come from: a manager, translated."""
 
     kind: Kind
+    #: Whether `stop` may be cancelled when it takes too long, and then be asked for again.
+    stop_can_be_cancelled: bool
 
     def settings(self) -> Mapping[str, Any]:
         """Fields of `CullingPolicy` that this manager's configuration decides."""

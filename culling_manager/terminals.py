@@ -31,6 +31,7 @@ class TerminalSource:
     """Terminals as records."""
 
     kind = Kind.TERMINAL
+    stop_can_be_cancelled = True
 
     def __init__(self, manager: CullingTerminalManager) -> None:
         self.manager = manager

@@ -298,7 +298,6 @@ class Watch:
                 raise
             except Exception as error:
                 words = f"{self.source.kind.value} {identity} is kept, for reading it failed: {error or repr(error)}"
-                self.culler.tally.failed[self.source.kind, "read"] += 1
         if words is not None:
             known = self.items.get(identity)
             record = self.source.unreadable(identity, words) if known is None else replace(known.record, error=words)
@@ -365,13 +364,17 @@ class Watch:
         record, kind = item.record, self.source.kind.value
         item.fingerprint = None
         if self._failure is None:
-            self._stale_at = min(self._stale_at, now + timedelta(seconds=RETRY_SECONDS))
+            fetched = self.source.stale_after(self.culler.policy) is not None  # the longer it lasts, the less often
+            lasting = (now - item.judged_at).total_seconds() if fetched else 0.0
+            wait = min(max(RETRY_SECONDS, lasting / 2), RETRY_CAP_SECONDS)
+            self._stale_at = min(self._stale_at, now + timedelta(seconds=wait))
         if record.error is None or record.error != self._failure:
             words = record.error or (
                 f"{kind} {record.identity} is kept, for its state is not known: state "
                 f"{getattr(record, 'state', None)!r}, last activity {record.last_activity}"
             )
-            self.culler.trouble(f"{kind} {record.identity}", words)
+            if self.culler.trouble(f"{kind} {record.identity}", words) and record.error is not None:
+                self.culler.tally.failed[self.source.kind, "read"] += 1
 
     def _drop_gone(self) -> None:
         for identity in self.culler.keep.asked_for(self.source.kind):
@@ -423,7 +426,7 @@ class Watch:
         return self._settle(item, result, words)
 
     async def _carry_out(self, identity: str, item: Item) -> tuple[Result, str]:
-        source, culler = self.source, self.culler
+        culler = self.culler
         await culler.clock.sleep(GRACE_SECONDS)
         await self._ask_first(item)
         await self._confirm(item)
@@ -445,25 +448,30 @@ class Watch:
             return Result.DRY_RUN, ""
         culler.tell_culling(item.record, decision, item.attempts)
         item.stopping = True
-        if item.stop is None:
-            item.stop = asyncio.ensure_future(source.stop(item.record))
-            item.stop.add_done_callback(lambda stop: stop.cancelled() or stop.exception())
-        await asyncio.wait([item.stop], timeout=STOP_LIMIT_SECONDS)
-        if not item.stop.done():
-            item.stop.add_done_callback(partial(self._stopped_late, item))
-            raise StopError(f"it did not stop within {STOP_LIMIT_SECONDS:.0f} s")
-        stop, item.stop = item.stop, None
         try:
-            stop.result()
+            await self._stop(identity, item.record)
         except KeyError:
             return Result.GONE, ""
         return Result.CULLED, ""
 
-    def _stopped_late(self, item: Item, stop: asyncio.Task[None]) -> None:
-        """A shutdown that had counted as failed has succeeded after all."""
-        if item.task is None and item.stop is stop and not stop.cancelled() and stop.exception() is None:
-            item.stop = None
-            self._settle(item, Result.CULLED, "")
+    async def _stop(self, identity: str, record: Record) -> None:
+        """Have it shut down. One that must not be cancelled is waited for beyond the limit, which is reported."""
+        source = self.source
+        if source.stop_can_be_cancelled:
+            try:
+                await asyncio.wait_for(source.stop(record), STOP_LIMIT_SECONDS)
+            except asyncio.TimeoutError:
+                raise StopError(f"it did not stop within {STOP_LIMIT_SECONDS:.0f} s") from None
+            return
+        stop = asyncio.ensure_future(source.stop(record))
+        await asyncio.wait([stop], timeout=STOP_LIMIT_SECONDS)
+        if not stop.done():
+            subject = f"{source.kind.value} {identity}"
+            self.culler.trouble(
+                subject, f"{subject} has not stopped within {STOP_LIMIT_SECONDS:.0f} s: it is waited for"
+            )
+            await asyncio.wait([stop])
+        stop.result()
 
     async def _ask_first(self, item: Item) -> None:
         """Have an answer of the activity signals that is not too old, before something is culled for being idle."""
@@ -486,7 +494,8 @@ class Watch:
         try:
             until = None if guard is None else await guard.before_culling(item.record, decision)
         except Exception as error:
-            item.doubt = str(error) or repr(error)  # kept for it, and so is what it lives on
+            if decision.reason is not Reason.DEAD:  # nothing is kept by keeping the dead
+                item.doubt = str(error) or repr(error)  # kept for it, and so is what it lives on
             raise
         if until is None or decision.reason is Reason.DEAD:
             return False  # nothing is kept by keeping the dead

@@ -47,7 +47,7 @@ fail() {
 # within SECONDS COMMAND...: ends it after that time, and all before SageMaker's 300 s.
 within() {
   local most=$1 left=$((240 - SECONDS))
-  ((left > 9)) || left=10
+  ((left > 3)) || left=4
   timeout -k 5 "$((most < left ? most : left))" "${@:2}" </dev/null
 }
 

@@ -125,6 +125,7 @@ class FakeKernels:
     before_last_look: Any = None
     stale: float | None = None
     own_roots: dict[str, Roots] = field(default_factory=dict)
+    stop_can_be_cancelled: bool = False
     kind: Kind = Kind.KERNEL
 
     def put(self, identity: str, **changes: Any) -> None:

@@ -1112,3 +1112,60 @@ async def test_what_begins_to_work_while_the_hook_takes_its_time_keeps_its_app()
     await world.clock.run_for(7500)
 
     assert world.apps.deleted == []
+
+
+@scenario
+async def test_a_dead_kernel_that_a_failing_hook_is_called_for_does_not_keep_its_app():
+    """Nothing is kept by keeping the dead."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.culler.guard = guard = FakeGuard(world.clock)
+
+    async def fails_for_kernels(record, decision):
+        if isinstance(record, KernelRecord):
+            raise HookError("pre_cull_hook failed: OSError: S3 is away")
+
+    guard.before_culling = fails_for_kernels
+    world.start()
+    world.kernel("k", alive=False)
+
+    await world.clock.run_for(2 * TIMEOUT)
+
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_an_app_that_is_listed_again_can_be_kept():
+    """It may be another one of that name, created anew with its old creation time."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    await world.clock.run_for(TIMEOUT + 1)
+    world.apps.put("a", state=IN_SERVICE)
+    await world.clock.run_for(100)
+    world.kernel("k")
+
+    world.culler.keep_alive(Kind.KERNEL, "k", world.clock.wall + timedelta(hours=4), "alice")
+
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_a_kernel_that_cannot_be_stopped_does_not_keep_its_app_for_ever(monkeypatch):
+    """It is waited for, and not for longer than a limit."""
+    monkeypatch.setattr("culling_manager.watch.STOP_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr("culling_manager.residents.STOP_WAIT_SECONDS", 0.1)
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.kernels.hanging["k"] = asyncio.Event()
+    world.start()
+    world.kernel("k")
+    await world.clock.run_for(TIMEOUT + 1)
+    before = list(world.apps.deleted)
+
+    await asyncio.sleep(0.3)
+    await world.clock.run_for(60)
+
+    assert before == []
+    assert world.apps.deleted == ["a"]
+    world.kernels.hanging["k"].set()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from culling_manager import __version__
 from culling_manager.culler import IdleCuller
-from culling_manager.errors import SettingError
+from culling_manager.errors import SettingError, StopError
 from culling_manager.records import Kind, Result
 from culling_manager.report import HEARTBEAT_MARKER
 from culling_manager.watch import GRACE_SECONDS, backoff
@@ -778,8 +778,8 @@ async def test_the_log_names_what_is_culled_and_why(caplog):
 
 
 @scenario
-async def test_a_shutdown_that_takes_too_long_is_reported_and_goes_on(monkeypatch):
-    """Cancelling it would leave a kernel that can never be shut down; the next try waits for the same."""
+async def test_a_shutdown_that_takes_too_long_is_reported_and_waited_for(monkeypatch):
+    """Cancelling it would leave a kernel that can never be shut down; and nobody is promised that it is kept."""
     monkeypatch.setattr("culling_manager.watch.STOP_LIMIT_SECONDS", 0.05)
     world = World()
     world.kernels.put("a")
@@ -787,15 +787,40 @@ async def test_a_shutdown_that_takes_too_long_is_reported_and_goes_on(monkeypatc
     world.start()
     await world.clock.run_for(TIMEOUT + 1)
     await asyncio.sleep(0.1)
-    await world.clock.run_for(1)
-    failed = [outcome.message for outcome in world.culler.outcomes]
+    await world.clock.run_for(3600)
+    told, outcomes = world.culler.troubles.last_text(), list(world.culler.outcomes)
+    with pytest.raises(StopError, match="being shut down"):
+        world.culler.keep_alive(Kind.KERNEL, "a", world.clock.wall + timedelta(hours=4), "somebody")
 
     world.kernels.hanging["a"].set()
+    await world.clock.run_for(1)
+
+    assert "kernel a has not stopped within 0 s: it is waited for" in told
+    assert outcomes == []
+    assert world.kernels.stopped == ["a"]
+    assert [outcome.result for outcome in world.culler.outcomes] == [Result.CULLED]
+    assert world.culler.troubles.last_text() is None
+
+
+@scenario
+async def test_one_that_can_be_cancelled_is_asked_for_again(monkeypatch):
+    """A call that hangs once must not keep an instance for ever."""
+    monkeypatch.setattr("culling_manager.watch.STOP_LIMIT_SECONDS", 0.05)
+    world = World()
+    world.kernels.stop_can_be_cancelled = True
+    world.kernels.put("a")
+    world.kernels.hanging["a"] = asyncio.Event()
+    world.start()
+    await world.clock.run_for(TIMEOUT + 1)
+    await asyncio.sleep(0.1)
+    await world.clock.run_for(1)
+    failed = [outcome.message for outcome in world.culler.outcomes]
+    world.kernels.hanging.clear()
+
     await world.clock.run_for(60)
 
     assert failed == ["it did not stop within 0 s"]
     assert world.kernels.stopped == ["a"]
-    assert world.culler.outcomes[-1].result is Result.CULLED
 
 
 @scenario

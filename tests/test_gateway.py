@@ -260,6 +260,30 @@ def test_many_models_are_fetched_side_by_side(forbidding_gateway, connect, run, 
     assert run(check()) == ({}, 10)
 
 
+def test_one_model_that_hangs_does_not_keep_the_others_from_being_judged(forbidding_gateway, connect, run, monkeypatch):
+    """Its kernel is in doubt; only a gateway that answers nobody counts as away."""
+    hanging = {"7"}
+    connect(forbidding_gateway.url)
+    monkeypatch.setattr("culling_manager.gateway.ANSWER_SECONDS", 0.2)
+
+    async def check():
+        async with Remote(idle_timeout=0) as manager:
+            source, kernel_id = manager._source, await manager.start_kernel(kernel_name="python3")
+            kernel = manager.get_kernel(kernel_id)
+
+            async def take_model(identity, _kernel, _model):
+                await asyncio.sleep(60 if identity in hanging else 0)
+
+            monkeypatch.setattr(source, "_take_model", take_model)
+            kernels = {str(number): kernel for number in range(40)}
+            one_hangs = await source._take_models(kernels, {})
+            hanging.update(kernels)
+            all_hang = await source._take_models(kernels, {})
+            return len(one_hangs), len(all_hang)
+
+    assert run(check()) == (1, 40)
+
+
 SPECS = {"never": 0, "soon": 1, "odd": "1h"}
 
 

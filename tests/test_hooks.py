@@ -158,6 +158,25 @@ async def test_who_asks_while_it_runs_gets_the_answer_of_that_run():
     assert (answers, calls) == (["done"] * 3, [1])
 
 
+@scenario
+async def test_when_the_first_asker_gives_up_the_second_asks_itself():
+    """Its answer is no error."""
+    limits, calls = Limits(), []
+
+    async def slow():
+        calls.append(1)
+        await asyncio.sleep(0.05)
+        return "done"
+
+    first = asyncio.ensure_future(limits.within("a", 5, slow))
+    second = asyncio.ensure_future(limits.within("a", 5, slow))
+    await asyncio.sleep(0.01)
+    first.cancel()
+
+    assert await second == "done"
+    assert calls == [1, 1]
+
+
 def safeguards(**settings) -> Safeguards:
     """Safeguards without signals."""
     config = Config({"Safeguards": settings, "Signals": {"names": []}})
