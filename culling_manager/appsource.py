@@ -274,22 +274,20 @@ class AppSource:
     def going(self, record: Record | None) -> str | None:
         """The name of an app that is being deleted, if all that a record (None: everything) may live on is."""
         if record is None:
-            homes: Iterable[str] = [] if self.apps.lists else self.listed
+            homes = [] if self.apps.lists else list(self.listed)
         elif isinstance(record, AppRecord):
             homes = [record.identity]
         else:
-            homes = homes_of(record, self.apps, self.listed)
-        watch = self.culler.watches.get(Kind.APP)
-        names = [
-            self.listed[each].name
-            for each in homes
-            if each in self.listed
-            and (self._is_going(each) or self.listed[each].state == "Deleting" or (watch and watch.being_culled(each)))
-        ]
-        return names[0] if names and len(names) == len(list(homes)) else None
+            homes = list(homes_of(record, self.apps, self.listed))
+        return self.listed[homes[0]].name if homes and all(map(self._is_going, homes)) else None
 
     def _is_going(self, identity: str) -> bool:
-        """Whether its deletion was accepted, as far as anybody knows: one that is listed again may be another."""
+        """Whether it is being deleted, as far as anybody knows: one that is listed again may be another."""
+        if identity not in self.listed:
+            return False
+        watch = self.culler.watches.get(Kind.APP)
+        if self.listed[identity].state == "Deleting" or (watch is not None and watch.being_culled(identity)):
+            return True
         asked_at = self.asked.get(identity)
         return asked_at is not None and (
             not self.apps.lists or self.refreshed_at is None or self.refreshed_at <= asked_at

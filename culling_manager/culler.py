@@ -192,7 +192,7 @@ class IdleCuller:
         KeyError
             When there is no such thing.
         StopError
-            When it is too late: it is being shut down.
+            When it is too late: it is being shut down, or what it lives on is being deleted.
         """
         if kind is not None and (kind not in self.watches or not self.watches[kind].source.exists(str(identity))):
             raise KeyError(identity)

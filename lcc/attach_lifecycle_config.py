@@ -93,15 +93,19 @@ def create(client: Any, name: str, content: str, app_type: str) -> str:
     return str(made["StudioLifecycleConfigArn"])
 
 
+def is_earlier(other: str, arn: str) -> bool:
+    """Whether `other` is this or an earlier version of ours: the same name but for the content's hash."""
+    return other.rpartition("-")[0] == arn.rpartition("-")[0]
+
+
 def merged(settings: dict[str, Any], app_type: str, arn: str) -> dict[str, Any]:
     """The part of user or space settings that makes `arn` the default of an app type, with what is there kept.
 
-    Earlier versions of ours (same name but for the content's hash) are taken off the list.
+    Earlier versions of ours are taken off the list.
     """
     key = f"{app_type}AppSettings"
     app = dict(settings.get(key, {}))
-    stem = arn.rpartition("-")[0]
-    others = [each for each in app.get("LifecycleConfigArns", []) if each.rpartition("-")[0] != stem]
+    others = [each for each in app.get("LifecycleConfigArns", []) if not is_earlier(each, arn)]
     app["LifecycleConfigArns"] = [*others, arn]
     app["DefaultResourceSpec"] = {**app.get("DefaultResourceSpec", {}), "LifecycleConfigArn": arn}
     if app_type == "JupyterServer":
@@ -124,7 +128,7 @@ def attach(
             warn(f"{domain_id} has no {name}, so nothing is set for {FOR_WHOM[name]}")
             continue
         replaced = before.get(f"{app_type}AppSettings", {}).get("DefaultResourceSpec", {}).get("LifecycleConfigArn")
-        if replaced not in (None, "None", arn) and replaced.rpartition("-")[0] != arn.rpartition("-")[0]:
+        if replaced not in (None, "None") and not is_earlier(replaced, arn):
             warn(f"{replaced} was the default in {name}: it stays attached, and does not run by itself any more")
         after = merged(before, app_type, arn)
         if any(before.get(key) != value for key, value in after.items()):

@@ -107,11 +107,6 @@ def request(target: check.Target, method: str, body: dict[str, Any] | None, dead
         raise check.Failure(check.Code.no_answer, words) from None
 
 
-def go_back(target: check.Target, deadline: float) -> int:
-    """Go back to what is configured on one server; gives the HTTP status."""
-    return request(target, "DELETE", None, deadline)[0]
-
-
 def change(target: check.Target, options: argparse.Namespace) -> str:
     """Set what was asked for on one server, and say what is so now. Raises Failure."""
     deadline = time.monotonic() + options.timeout
@@ -122,7 +117,8 @@ def change(target: check.Target, options: argparse.Namespace) -> str:
     body |= {} if options.keep_terminals is None else {"keep_terminals": options.keep_terminals}
     status, answer = request(target, "POST", body, deadline)
     if status == 400 and options.goes_back and asked_for(options, configured(target, deadline)):
-        status = go_back(target, deadline)  # what the admin has set may be outside of what users may set
+        # what the admin has set may be outside of what users may set, so go back to it
+        status, _ = request(target, "DELETE", None, deadline)
     message = str(answer.get("message")) if isinstance(answer, dict) else f"HTTP status {status}"
     if status in (400, 409):
         raise check.Failure(REFUSED if status == 400 else check.Code.not_selected, message)

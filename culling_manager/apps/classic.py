@@ -9,7 +9,6 @@ from typing import Any
 
 from ..errors import CallError
 from ..records import AppRecord, KernelRecord, TerminalRecord
-from .metadata import MetadataError
 from .sagemaker import SageMakerAppManager
 
 #: An instance type that stands for whatever SageMaker takes when none is asked for.
@@ -74,9 +73,12 @@ class KernelGatewayApps(SageMakerAppManager):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if self.metadata.is_notebook_instance:
-            raise MetadataError(f"this server runs on {self.metadata.arn}, which has no apps")
         self._images: dict[str, Image] = {}
+
+    def runs_elsewhere(self) -> str | None:
+        """A notebook instance has neither domain nor owner."""
+        found = self.metadata
+        return f"{found.arn}, which has no apps" if found.is_notebook_instance else None
 
     async def list_apps(self) -> list[AppRecord]:
         """The KernelGateway apps that SageMaker lists, whatever their status."""

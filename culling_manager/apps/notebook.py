@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 from ..errors import CallError, DeniedError, GoneError
 from ..records import AppRecord
-from .metadata import MetadataError
 from .sagemaker import SageMakerAppManager
 
 #: Statuses from which an instance ends by itself, or has ended.
@@ -21,17 +19,25 @@ class NotebookInstance(SageMakerAppManager):
     ``sagemaker:DescribeNotebookInstance`` on itself.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._instance_type: str | None = None
-        if not self.metadata.is_notebook_instance:
-            raise MetadataError(f"this server runs on {self.metadata.arn}, which is no notebook instance")
+    _instance_type: str | None = None
+
+    def runs_elsewhere(self) -> str | None:
+        """An app may have the name of an instance."""
+        found = self.metadata
+        return None if found.is_notebook_instance else f"{found.arn}, which is no notebook instance"
 
     async def list_apps(self) -> list[AppRecord]:
         """The instance itself, which is in service, for we run on it; that needs no call."""
         found = self.metadata
-        record = AppRecord(identity=found.arn, name=found.name, app_type="NotebookInstance", state="InService")
-        return [replace(record, instance_type=self._instance_type)]
+        return [
+            AppRecord(
+                identity=found.arn,
+                name=found.name,
+                app_type="NotebookInstance",
+                state="InService",
+                instance_type=self._instance_type,
+            )
+        ]
 
     async def look_again(self, app: AppRecord) -> AppRecord:
         """Its status as SageMaker has it. Without permission to describe it, stopping it tells."""

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import CallError, DeniedError, GoneError
 from ..threads import in_thread
 from .base import AppManager
-from .metadata import ResourceMetadata, ResourceMetadataFile
+from .metadata import MetadataError, ResourceMetadata, ResourceMetadataFile
 from .words import CREDENTIALS, DENIED, is_throttled
 
 #: botocore's own retries come first: its standard mode tries three times, with exponential back-off and jitter.
@@ -31,8 +31,15 @@ class SageMakerAppManager(AppManager):
     def __init__(self, metadata: ResourceMetadata | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.metadata = metadata or ResourceMetadataFile(parent=self).read()
+        elsewhere = self.runs_elsewhere()
+        if elsewhere is not None:
+            raise MetadataError(f"this server runs on {elsewhere}")
         self._client: Any = None
         self._lock = threading.Lock()
+
+    def runs_elsewhere(self) -> str | None:
+        """What the server runs on, in words, when that is nothing for this app manager; None when it is."""
+        return None
 
     async def prepare(self) -> None:
         """Import boto3 and make a client, so that a deletion that follows goes out at once."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from traitlets import Bool
 
 from ..errors import GoneError
 from ..records import AppRecord
-from .metadata import MetadataError
 from .sagemaker import SageMakerAppManager
 
 #: The types of a space's own app, in lower case and as SageMaker's API spells them.
@@ -26,10 +23,10 @@ class SpaceApp(SageMakerAppManager):
         reads (`StampFileSignal.stamp_path`), and never otherwise.""",
     )
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if self.app_type not in SPACE_TYPES.values():
-            raise MetadataError(f"this server runs on an app of type {self.metadata.app_type!r}, not on a space's")
+    def runs_elsewhere(self) -> str | None:
+        """Above all not the JupyterServer app."""
+        fits = self.app_type in SPACE_TYPES.values()
+        return None if fits else f"an app of type {self.metadata.app_type!r}, not on a space's"
 
     async def list_apps(self) -> list[AppRecord]:
         """The app itself, which is in service, for we run on it; that needs no call."""
