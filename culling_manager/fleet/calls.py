@@ -11,7 +11,8 @@ from typing import Any
 
 from ..apps.words import CREDENTIALS, DENIED, is_throttled
 from ..errors import CallError, DeniedError
-from .records import FleetOptions, scrubbed
+from .options import FleetOptions
+from .records import scrubbed
 
 #: botocore's adaptive mode slows down by itself when a service throttles; the pace here keeps it from having to.
 TRIES = 8
