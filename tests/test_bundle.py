@@ -39,6 +39,7 @@ ROOT = Path(__file__).parents[1]
 NAME = "sagemaker_studio_autoshutdown"
 SOURCES = (".ci", "culling_manager", "config", "lcc")
 FILES = ("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "hatch.toml", ".gitignore")
+FILES += ("tests/benchmarks/README.md",)
 #: Other versions than those of the bundle, within our ranges: (b) of the promise.
 OTHERS = {"jupyter_server": "2.14.2", "tornado": "6.4.1", "boto3": "1.34.100"}
 #: What that boto3 needs of its own kind.
@@ -102,7 +103,8 @@ def copied(tmp_path_factory) -> Callable[[], Path]:
         for name in SOURCES:
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in FILES:
-            shutil.copy(ROOT / name, tree)
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
         return tree
 
     return copy
