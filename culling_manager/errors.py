@@ -7,14 +7,14 @@
     │   └── BodyError        the body of a request is not what is read there
     ├── RecordError       what was read is not a usable record (also a ValueError)
     ├── ReadError         a reading failed: doubt keeps, nothing is culled on account of it
+    │   └── SaveError        what was to last cannot be written
     ├── StopError         something was asked to stop and is still there
     │   └── TooLateError     it is being stopped already, so that it cannot be kept
     ├── HookError         the admin's hook failed
     ├── CallError         a cloud's control plane refused a call, or did not answer it
     │   └── DeniedError      because a permission is missing
     ├── GoneError         what was to be looked at or deleted is gone already
-    ├── NotOursError      no manager of this server is ours
-    └── SaveError         what was to last cannot be written
+    └── NotOursError      no manager of this server is ours
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class NotOursError(CullingError):
     code = ErrorCode.NOT_OUR_MANAGERS
 
 
-class SaveError(CullingError):
+class SaveError(ReadError):
     """What was to last cannot be written, or what was saved cannot be deleted."""
 
     code = ErrorCode.NOT_SAVED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
@@ -15,11 +15,9 @@ from ..engine.ports import KEPT, Roots
 from ..errors import ReadError, StopError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
-from ..traits import heartbeat
-from .activity import KernelActivity, at_work
-
-if TYPE_CHECKING:
-    from .kernels import CullingKernelManager
+from .activity import KernelActivity
+from .hosts import KernelHost
+from .probe import at_work
 
 
 class KernelSource:
@@ -29,7 +27,7 @@ class KernelSource:
     #: Cancelled in the middle, jupyter_client leaves a kernel that can never be shut down.
     stop_can_be_cancelled = False
 
-    def __init__(self, manager: CullingKernelManager) -> None:
+    def __init__(self, manager: KernelHost) -> None:
         self.manager = manager
         self.activities: dict[str, KernelActivity] = {}
         self.unguarded: set[str] = set()
@@ -39,24 +37,11 @@ class KernelSource:
 
     def settings(self) -> Mapping[str, Any]:
         """The manager's traits as fields of `CullingPolicy`."""
-        manager = self.manager
-        self._long_run = manager.long_run * 60
+        found = self.manager.policy_fields()
+        self._long_run = found["long_run"]
         for activity in self.activities.values():
             activity.long_run = self._long_run
-        return {
-            "idle_timeout": manager.idle_timeout * 60,
-            "min_idle_timeout": manager.min_idle_timeout * 60,
-            "max_idle_timeout": manager.max_idle_timeout * 60,
-            "busy_timeout": manager.busy_timeout * 60,
-            "cull_interval": heartbeat(manager, manager.log),
-            "cull_connected": manager.cull_connected,
-            "cull_busy": manager.cull_busy,
-            "dry_run": manager.dry_run,
-            "warn_before": manager.warn_before * 60,
-            "max_keep_alive": manager.max_keep_alive * 60,
-            "long_run": manager.long_run * 60,
-            "grace": manager.grace * 60,
-        }
+        return found
 
     def apply(self, changes: Mapping[str, Any]) -> None:
         """Take over an idle timeout that was set at run time."""
@@ -211,7 +196,7 @@ class KernelSource:
     async def stop(self, record: KernelRecord) -> None:
         """Shut the kernel down as upstream does."""
         try:
-            await ensure_async(self.manager.shutdown_kernel(record.identity))  # type: ignore[no-untyped-call]
+            await ensure_async(self.manager.shutdown_kernel(record.identity))
             pending = self.manager._pending_kernels.get(record.identity)
             if pending is not None:
                 await asyncio.wait([pending])
@@ -220,19 +205,21 @@ class KernelSource:
                 raise KeyError(record.identity) from error
             raise
         finally:
-            self._listen_again(record.identity)
+            if record.identity in self.manager._kernels:
+                listen_again(self.manager, record.identity, self.activity(record.identity))
         if record.identity in self.manager:
             raise StopError("it is still listed after its shutdown, see the log for the reason")
 
-    def _listen_again(self, kernel_id: str) -> None:
-        """Upstream stops listening to a kernel before it is down; one that stays has to be heard again."""
-        kernel = self.manager._kernels.get(kernel_id)
-        if kernel is None or getattr(kernel, "_activity_stream", kernel) is not None:
-            return
-        last_activity = kernel.last_activity
-        self.activity(kernel_id).welcome_expected = True
-        self.manager.start_watching_activity(kernel_id)
-        kernel.last_activity = last_activity
+
+def listen_again(manager: KernelHost, kernel_id: str, activity: KernelActivity) -> None:
+    """Upstream stops listening to a kernel before it is down; one that stays has to be heard again."""
+    kernel = manager._kernels.get(kernel_id)
+    if kernel is None or getattr(kernel, "_activity_stream", kernel) is not None:
+        return
+    last_activity = kernel.last_activity
+    activity.welcome_expected = True
+    manager.start_watching_activity(kernel_id)
+    kernel.last_activity = last_activity
 
 
 def own_timeout_in(metadata: Mapping[str, Any]) -> float | None:
