@@ -51,13 +51,7 @@ class IdleCuller:
     # -- what it watches, and by which policy --------------------------------------------------
 
     def attach(self, source: Source) -> None:
-        """Watch `source` from now on, under the policy that its settings are part of.
-
-        Raises
-        ------
-        SettingError
-            When its settings are not accepted; then nothing is attached.
-        """
+        """Watch `source` from now on, under the policy of its settings. Raises SettingError, and attaches nothing."""
         before = dict(self.watches)
         self.watches[source.kind] = self.rounds.watch(source)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ..decisions import timeout_of
 from .clock import AT_ONCE, NEVER
 from .ports import KEPT, Source
 from .situation import Situation
@@ -58,5 +59,5 @@ class Horizon:
     def _shortest_timeout(self) -> float | None:
         """Seconds: what has no timeout of its own and was in use later than these ago cannot be due."""
         policy = self.situation.policy
-        timeouts = [self.source.timeout(None, policy), policy.busy_timeout]
+        timeouts = [timeout_of(self.source.kind, policy), policy.busy_timeout]
         return min((seconds for seconds in timeouts if seconds > 0), default=None)

@@ -76,13 +76,13 @@ class Journal:
             except Exception:
                 self.log.exception("Culling: telling that %s was %s failed", happening.kind.value, happening.action)
 
-    def tell_item(self, action: str, kind: Kind, item: Item, now: datetime, words: str = "") -> None:
+    def tell_item(self, action: str, item: Item, now: datetime, words: str = "") -> None:
         """Tell those who listen what becomes of an item; `words` in place of why it was decided so."""
         record, decision = item.record, item.decision
         self.tell(
             Happening(
                 action=action,
-                kind=kind,
+                kind=record.kind,
                 record=record,
                 reason=decision.reason.value,
                 at=now,
@@ -92,9 +92,9 @@ class Journal:
             )
         )
 
-    def judged_otherwise(self, kind: Kind, item: Item, decision: Decision) -> None:
+    def judged_otherwise(self, item: Item, decision: Decision) -> None:
         """The line when something is judged otherwise than before."""
-        subject = f"{kind.value} {item.record.identity}"
+        subject = f"{item.record.kind.value} {item.record.identity}"
         self.log.debug("%s: %s", printable(subject), decision.reason.value)
         if item.decision.reason is Reason.UNKNOWN and self.troubles.over(subject):
             self.log.info("Culling: %s can be judged again: %s", printable(subject), decision.reason.value)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ..decisions import KEEPS_UNTIL, Reason
+from ..decisions import KEEPS_UNTIL, Reason, timeout
 from ..records import Use
 from .clock import NEVER
 from .item import NOT_USED, Item
@@ -43,7 +43,7 @@ class Notices:
 
     def timeout(self, item: Item) -> float:
         """Seconds of idleness after which an item is due."""
-        return self.source.timeout(item.record, self.situation.policy)
+        return timeout(item.record, self.situation.policy)
 
     def attend(self, item: Item, now: datetime) -> datetime:
         """Warn, or take a warning back, when it is time for it; gives when to look at it next, if nothing happens."""
@@ -124,4 +124,4 @@ class Notices:
         return timedelta(seconds=max(ASK_LEAST_SECONDS, min(ASK_AGAIN_SECONDS, self.timeout(item) / 2)))
 
     def _tell(self, action: str, item: Item, now: datetime) -> None:
-        self.situation.journal.tell_item(action, self.source.kind, item, now)
+        self.situation.journal.tell_item(action, item, now)

@@ -10,8 +10,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from ..decisions import Decision, Reason, hold_after
-from ..records import AppRecord, Record
+from ..decisions import Decision, Reason, decide, hold_after, timeout
+from ..records import Record
 from .backoff import RETRY_CAP_SECONDS, RETRY_SECONDS, backoff
 from .clock import NEVER
 from .item import Item
@@ -117,10 +117,10 @@ class Readings:
     def decide(self, record: Record, now: datetime) -> Decision:
         """The decision on a record under the policy in force, and not on account of a jump of the clock."""
         situation = self.situation
-        decision = self.source.decide(record, situation.policy, now)
+        decision = decide(record, situation.policy, now)
         if situation.jumped_at is None:
             return decision
-        return hold_after(decision, situation.jumped_at, self.source.timeout(record, situation.policy), now)
+        return hold_after(decision, situation.jumped_at, timeout(record, situation.policy), now)
 
     def decide_again(self, item: Item, now: datetime) -> Decision:
         """Decide once more on what was read of an item, so that reason and idle time are today's."""
@@ -178,7 +178,7 @@ class Readings:
         if item is None:
             item = self.items[identity] = Item(fingerprint, record, decision)
         elif news:
-            journal.judged_otherwise(kind, item, decision)
+            journal.judged_otherwise(item, decision)
         if news:
             item.judged_at, item.told = now, False
         item.take(fingerprint, record, decision)
@@ -216,9 +216,7 @@ class Readings:
     def _with_requests(self, record: Record) -> Record:
         """With what was asked for, and what activity signals have found."""
         request = self.situation.requests.longest(self.source.kind, record.identity)
-        if request is not None and isinstance(record, AppRecord):
-            record = replace(record, asked_until=request.until, asked_by=request.asked_by)
-        elif request is not None and not isinstance(record, AppRecord):
+        if request is not None:
             until = max(request.until, record.kept_until or request.until)
             record = replace(record, kept_until=until, asked_by=request.asked_by)
         item = self.items.get(record.identity)
@@ -234,7 +232,7 @@ class Readings:
         lasting = timedelta(seconds=UNKNOWN_SECONDS if reason is Reason.UNKNOWN else 0)
         if now >= item.judged_at + lasting:
             item.told = True
-            self.situation.journal.tell_item("kept", self.source.kind, item, now)
+            self.situation.journal.tell_item("kept", item, now)
 
     def _doubt(self, item: Item, now: datetime) -> None:
         """Tell why it is kept without being known, and read it again before long."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from ..records import AppRecord, Kind, Outcome
+from ..records import Kind, Outcome
 from .alarm import Alarm
 from .clock import NEVER
 from .ports import Source
@@ -139,7 +139,7 @@ class Rounds:
         ending += [item.task for item in items if item.task and not item.stopping]
         for task in ending:
             task.cancel()
-        going = [item for item in items if item.stopping and not isinstance(item.record, AppRecord)]
+        going = [item for item in items if item.stopping and item.record.kind is not Kind.APP]
         if ending:
             await asyncio.wait(ending, timeout=CANCEL_SECONDS)
         stopping = [item.task for item in going if item.task and item.stopping]

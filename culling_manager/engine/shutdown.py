@@ -185,6 +185,6 @@ class Shutdown:
             journal.gone(kind, identity)
             item.fingerprint = item.due_at = None
         if result in TOLD:
-            journal.tell_item(TOLD[result], kind, item, now, words)
+            journal.tell_item(TOLD[result], item, now, words)
         journal.outcome(outcome)
         return outcome
