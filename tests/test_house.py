@@ -22,19 +22,20 @@ MAY_IMPORT = {
     "errors": set(),
     "records": {"errors"},
     "policy": {"errors"},
-    "decisions": {"records", "policy"},
+    "rules": {"policy", "records"},
+    "decisions": {"policy", "records", "rules"},
     "report": {"decisions", "errors", "policy", "records"},
     "concurrency": set(),
-    "limits": set(),
-    "threads": set(),
+    "limits": {"concurrency"},
+    "threads": {"concurrency"},
     "traits": {"errors", "policy"},
     "events": {"law"},
     "engine": {"_version", "law"},
-    "signals": {"_lazy", "law", "limits", "threads"},
-    "apps": {"_lazy", "engine", "events", "law", "signals", "threads"},
-    "safeguards": {"engine", "law", "limits", "signals", "threads", "traits"},
+    "signals": {"_lazy", "concurrency", "law", "limits", "threads"},
+    "apps": {"_lazy", "concurrency", "engine", "events", "law", "signals", "threads"},
+    "safeguards": {"concurrency", "engine", "law", "signals", "traits"},
     "join": {"apps", "engine", "events", "safeguards"},
-    "managers": {"engine", "join", "law", "signals", "traits"},
+    "managers": {"concurrency", "engine", "join", "law", "signals", "traits"},
     "server": {"_version", "engine", "events", "law", "managers"},
     "client": {"law"},
     "simulation": {"client", "engine", "law"},
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     "fleet_lambda": {"fleet"},
 }
 #: Wings and rooms that import nothing from outside but the standard library.
-PURE = {*LAW, "_lazy", "_version", "engine", "simulation"}
+PURE = {*LAW, "_lazy", "_version", "concurrency", "engine", "simulation"}
 
 
 def room(path: Path) -> str:
