@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except Failure as failure:
-        code, words = failure.code, str(failure)
+        code, words = failure.exit_code, str(failure)
     except SettingError as error:
         code, words = Code.USAGE, str(error)
     except CullingError as error:

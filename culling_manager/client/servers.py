@@ -45,7 +45,7 @@ class Failure(CullingError):
 
     def __init__(self, code: Code, words: str) -> None:
         super().__init__(words)
-        self.code = code
+        self.exit_code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

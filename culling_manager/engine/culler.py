@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from .._version import __version__
 from ..decisions import Decision, Reason
-from ..errors import SettingError, StopError, Troubles, printable
+from ..errors import SettingError, TooLateError, Troubles, printable
 from ..policy import CullingPolicy
 from ..records import AppRecord, Happening, KeepAlive, Kind, Outcome, Record, Result, TerminalRecord, Use
 from ..report import culling_line, heartbeat_line, policy_line
@@ -197,10 +197,10 @@ class IdleCuller:
         if kind is not None and (kind not in self.watches or not self.watches[kind].source.exists(str(identity))):
             raise KeyError(identity)
         if kind is not None and self.watches[kind].being_culled(str(identity)) is not None:
-            raise StopError(f"{kind.value} {identity} is being shut down just now")
+            raise TooLateError(f"{kind.value} {identity} is being shut down just now")
         going = self._going(kind, identity)
         if going is not None:
-            raise StopError(f"it is too late, for app {going} is being deleted")
+            raise TooLateError(f"it is too late, for app {going} is being deleted")
         return self.keep_for(kind, identity, until, asked_by)
 
     def keep_for(self, kind: Kind | None, identity: str | None, until: datetime, asked_by: str) -> KeepAlive:
