@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from ..decisions import Reason
-from ..errors import StopError
+from ..errors import TooLateError
 from ..records import Kind, TerminalRecord
 from .situation import Situation
 from .watch import Watch
@@ -64,7 +64,7 @@ class Comings:
         ------
         KeyError
             When there is no such thing.
-        StopError
+        TooLateError
             When it is too late: it is being shut down, or what it lives on is being deleted.
         """
         situation, record = self._situation, None
@@ -73,8 +73,8 @@ class Comings:
             if watch is None or not watch.source.exists(name):
                 raise KeyError(identity)
             if watch.being_culled(name) is not None:
-                raise StopError(f"{kind.value} {identity} is being shut down just now")
+                raise TooLateError(f"{kind.value} {identity} is being shut down just now")
             record = None if situation.neighbours is None else watch.record_of(name, situation.now())
         going = None if situation.neighbours is None else situation.neighbours.going(record)
         if going is not None:
-            raise StopError(f"it is too late, for app {going} is being deleted")
+            raise TooLateError(f"it is too late, for app {going} is being deleted")

@@ -111,7 +111,7 @@ class IdleCuller:
         ------
         KeyError
             When there is no such thing.
-        StopError
+        TooLateError
             When it is too late: it is being shut down, or what it lives on is being deleted.
         """
         self._comings.check_stays(kind, identity)
