@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from time import monotonic
 from typing import Any
 
+from ..engine.clock import monotonic
 from ..errors import CallError, GoneError
 from ..threads import in_thread
 from .aws import CredentialsError, action, gone_in, in_words, make_client, pages

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import Any
 
+from ..engine.clock import epoch, monotonic
 from ..errors import ReadError
 from ..records import Kind
 from .usage import Row, Table
@@ -41,7 +41,7 @@ def read_table(most: int) -> Table:
     One that ends meanwhile is left out, and so is one that may not be read.
     """
     psutil = _psutil()
-    read_at = time.time()
+    read_at = epoch()
     pids = psutil.pids()
     rows: dict[int, Row] = {}
     for pid in pids if len(pids) <= most else ():
@@ -68,7 +68,7 @@ def _read_row(psutil: Any, pid: int) -> Row | None:
                 cpu_seconds=times.user + times.system,
                 child_seconds=getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0),
                 moved_bytes=_moved_bytes(psutil, process),
-                at=time.monotonic(),
+                at=monotonic(),
                 ended=process.status() == psutil.STATUS_ZOMBIE,
             )
     except (psutil.Error, OSError):
