@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..decisions import Decision
 from ..policy import CullingPolicy
-from ..records import Kind, Record
+from ..records import KernelRecord, Kind, Record
 
 #: See `Source.glance`.
 KEPT = datetime.max.replace(tzinfo=timezone.utc)
@@ -82,3 +82,14 @@ class Source(Protocol):
 
     async def stop(self, record: Any) -> None:
         """Shut it down. Raises KeyError when it is gone already."""
+
+
+@runtime_checkable
+class SharedKernels(Protocol):
+    """A source of kernels on a gateway that has others, too, which this server did not start."""
+
+    async def strangers(self) -> list[KernelRecord]:
+        """Records of the others. Raises ReadError when they cannot be listed."""
+
+    async def is_at_work(self, identity: str) -> bool:
+        """Whether one of them works although its state does not show it. Raises ReadError when nobody can tell."""
