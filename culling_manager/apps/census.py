@@ -16,10 +16,9 @@ NAMED = 3
 STANDS_SECONDS = 0.05
 
 
-def subject_of(record: object) -> str:
+def subject_of(record: Resident) -> str:
     """How a kernel or terminal is named in words."""
-    kind = "terminal" if isinstance(record, TerminalRecord) else "kernel"
-    return f"{kind} {getattr(record, 'identity', '')}"
+    return f"{record.kind.value} {record.identity}"
 
 
 def _latest(*known: datetime | None) -> datetime | None:
@@ -30,14 +29,14 @@ def _latest(*known: datetime | None) -> datetime | None:
 class Household:
     """Kernels and terminals that live, or may live, on the same apps, and what they mean for each of those.
 
-    `keepers` names the first of those that keep them, one more than are told; `kept_until` is when the last is due of
-    those that keep them until an instant.
+    `keepers` names the first of those that keep them, one more than are told; `until` is when the last is due of those
+    that keep them until an instant.
     """
 
     residents: list[tuple[Resident, Decision]] = field(default_factory=list)
     last_use: datetime | None = None
     keepers: list[str] = field(default_factory=list)
-    kept_until: datetime | None = None
+    until: datetime | None = None
 
     def add(self, record: Resident, decision: Decision, used_at: datetime | None) -> None:
         """Count one."""
@@ -46,13 +45,13 @@ class Household:
         if len(self.keepers) <= NAMED and keeps_app(decision):
             self.keepers.append(f"{subject_of(record)} ({decision.reason.value})")
         own = record.kept_until if decision.reason is Reason.WITH_APP else None
-        self.kept_until = _latest(self.kept_until, keeps_app_until(decision), own)
+        self.until = _latest(self.until, keeps_app_until(decision), own)
 
     def join(self, other: Household) -> None:
         """Count, beside those of one household, what others mean for an app."""
         self.last_use = _latest(self.last_use, other.last_use)
         self.keepers += other.keepers[: NAMED + 1 - len(self.keepers)]
-        self.kept_until = _latest(self.kept_until, other.kept_until)
+        self.until = _latest(self.until, other.until)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..concurrency import in_thread
 from ..decisions import Reason
 from ..engine.ports import Roots
 from ..records import Kind
 from ..signals.stamp_file import StampFileSignal, our_stamp
-from ..threads import in_thread
 from .ports import Engine
 
 #: How often (seconds) the stamp is renewed. The native timeout is an hour at least.

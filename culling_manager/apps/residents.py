@@ -55,10 +55,9 @@ class Residents:
         for terminal in self._other_terminals(apps):
             yield terminal, decide_terminal(terminal, policy, now)
 
-    def is_ours(self, record: Record) -> bool:
+    def is_ours(self, record: Resident) -> bool:
         """Whether our managers list it."""
-        kind = Kind.TERMINAL if isinstance(record, TerminalRecord) else Kind.KERNEL
-        watch = self.engine.watches.get(kind)
+        watch = self.engine.watches.get(record.kind)
         return watch is not None and watch.source.exists(record.identity)
 
     def catch_up(self, record: Resident) -> None:
@@ -74,15 +73,14 @@ class Residents:
             return max(known)
         return self._first_seen.setdefault(subject_of(record), now)
 
-    def forget(self, record: Record) -> None:
+    def forget(self, record: Resident) -> None:
         """It is gone."""
         self._first_seen.pop(subject_of(record), None)
 
     async def cull_if_due(self, record: Resident) -> None:
         """Cull one of ours when it is due, and wait for that."""
         if self.is_ours(record):
-            kind = Kind.TERMINAL if isinstance(record, TerminalRecord) else Kind.KERNEL
-            await self.engine.consider(kind, record.identity, STOP_WAIT_SECONDS)
+            await self.engine.consider(record.kind, record.identity, STOP_WAIT_SECONDS)
 
     async def ask_silent(self, records: Iterable[Resident]) -> None:
         """Ask kernels of others that were never heard whether they work, as ours are; one that does is busy.

@@ -7,8 +7,8 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from ..concurrency import in_thread
 from ..errors import CallError, GoneError
-from ..threads import in_thread
 from .aws import CredentialsError, action, gone_in, in_words, make_client, pages
 from .base import AppManager
 from .metadata import MetadataError, ResourceMetadata, ResourceMetadataFile

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ..decisions import IN_SERVICE, Decision, decide_app
+from ..concurrency import SingleFlight
+from ..decisions import IN_SERVICE
 from ..engine.ports import Roots
 from ..errors import GoneError, ReadError
 from ..policy import CullingPolicy
@@ -20,7 +21,7 @@ from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord
 from .base import AppManager
 from .census import NAMED, Census
 from .deletion import Deletions
-from .ledger import Ledger
+from .ledger import FRESH_SECONDS, Ledger
 from .ports import Engine
 from .residents import Residents, homes_of
 
@@ -46,7 +47,7 @@ class AppSource:
     residents: Residents = field(init=False)
     deletions: Deletions = field(init=False)
     _known: Census | None = None
-    _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _fetching: SingleFlight = field(default_factory=lambda: SingleFlight(ends_with_starter=True))
 
     def __post_init__(self) -> None:
         self.residents = Residents(self.engine, self.left)
@@ -104,21 +105,13 @@ class AppSource:
             watched_since=memory.watched_since,
             last_activity=memory.last_activity,
             kept_by=", ".join(keepers[:NAMED]) + more if keepers else None,
-            kept_until=living.kept_until,
+            residents_until=living.until,
             protected=self.apps.is_protected(record.name),
         )
 
     def unreadable(self, identity: str, error: str) -> AppRecord:
         """The record of an app whose reading failed."""
         return AppRecord(identity=identity, name=identity, state=None, error=error)
-
-    def decide(self, record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision:
-        """The pure decision."""
-        return decide_app(record, policy, now)
-
-    def timeout(self, record: AppRecord | None, policy: CullingPolicy) -> float:
-        """Seconds until an app is due."""
-        return policy.idle_timeout
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """Half a timeout; sooner at the start, and after a deletion was accepted."""
@@ -136,18 +129,15 @@ class AppSource:
         CullingError
             When either cannot be had.
         """
-        async with self._fetching:
-            await self._fetch()
+        await self._fetching.run("apps", self._fetch, fresh=FRESH_SECONDS)
 
     async def confirm(self, record: AppRecord) -> None:
         """Cull what lives on it and is due, wait for that, and get a fresh look at the app itself."""
         identity = record.identity
         living = self._census(self.engine.now()).residents(identity)
         await asyncio.gather(*(self.residents.cull_if_due(each) for each, decision in living if decision.cull))
-        asked_at = self.engine.now()
-        async with self._fetching:  # who waits for a fetch shares it
-            if not self.ledger.is_fresh(asked_at):
-                await self._fetch()
+        if not self.ledger.is_fresh(self.engine.now()):
+            await self.refresh()
         living = self._census(self.engine.now()).residents(identity)
         await self.residents.ask_silent(each for each, decision in living if decision.cull)
         try:

@@ -13,7 +13,8 @@ from typing import Any
 from ..apps import aws
 from ..apps.aws import action as action
 from ..errors import CallError
-from .records import FleetOptions, scrubbed
+from .options import FleetOptions
+from .records import scrubbed
 
 #: botocore's adaptive mode slows down by itself when a service throttles; the pace here keeps it from having to.
 TRIES = 8
