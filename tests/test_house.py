@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "managers": {"concurrency", "engine", "join", "law", "signals", "traits"},
     "server": {"_version", "engine", "events", "law", "managers"},
     "client": {"law"},
-    "simulation": {"client", "engine", "law"},
+    "simulation": {"law"},
     "cli": {"_version", "client", "law", "simulation"},
     "fleet": {"_lazy", "apps", "law"},
     "fleet_lambda": {"fleet"},
