@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..decisions import QUIET_STATES, Decision, Reason, decide_kernel, decide_terminal
-from ..errors import ReadError
+from ..errors import ErrorCode, ReadError
 from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord, utc
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ class Residents:
         if fetch is None:
             raise ReadError(
                 f"{name} needs the list of all kernels on the gateway, and this server has no "
-                "gateway (see --gateway-url); no app is deleted"
+                "gateway (see --gateway-url); no app is deleted",
+                code=ErrorCode.STRANGERS_UNREAD,
             )
         found = {record.identity: record for record in await fetch()}
         for identity in set(self.strangers) - set(found):
@@ -143,7 +144,9 @@ class Residents:
             return
         words = stranger.error or f"state {stranger.state!r}, last activity {stranger.last_activity}"
         self.culler.trouble(
-            subject, f"kernel {stranger.identity}, which this server did not start, keeps its app: {words}"
+            subject,
+            f"kernel {stranger.identity}, which this server did not start, keeps its app: {words}",
+            ErrorCode.UNREAD,
         )
 
     def _other_terminals(self, apps: AppManager) -> Iterable[TerminalRecord]:

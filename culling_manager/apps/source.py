@@ -20,7 +20,7 @@ from ..decisions import (
     keeps_app_until,
 )
 from ..engine.ports import Roots
-from ..errors import GoneError, ReadError
+from ..errors import ErrorCode, GoneError, ReadError
 from ..events import emit_app
 from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord, utc
@@ -192,7 +192,8 @@ class AppSource:
         try:
             return await asyncio.wait_for(asking, LIMIT_SECONDS)
         except asyncio.TimeoutError:
-            raise ReadError(f"{type(self.apps).__name__} did not answer within {LIMIT_SECONDS:g} s") from None
+            words = f"{type(self.apps).__name__} did not answer within {LIMIT_SECONDS:g} s"
+            raise ReadError(words, code=ErrorCode.NO_ANSWER) from None
 
     async def confirm(self, record: AppRecord) -> None:
         """Cull what lives on it and is due, wait for that, and get a fresh look at the app itself."""
@@ -323,7 +324,8 @@ class AppSource:
             del self.asked[identity]
             if record is not None and record.state == "Failed":
                 self.failed.add(identity)
-                self.culler.trouble(f"app {identity}", f"app {record.name} is in status Failed since its deletion")
+                words = f"app {record.name} is in status Failed since its deletion"
+                self.culler.trouble(f"app {identity}", words, ErrorCode.NOT_DELETED)
         elif now - since > timedelta(seconds=self.apps.patience):
             del self.asked[identity]
             self.lingering.add(identity)
@@ -336,4 +338,5 @@ class AppSource:
                 f"deletion of app {identity}",
                 f"app {record.name} is still in service {minutes:g} minutes after its deletion was accepted, or said "
                 f"to be done already: it is asked for again {'a timeout later' if self.apps.lists else 'now'}",
+                ErrorCode.STILL_IN_SERVICE,
             )
