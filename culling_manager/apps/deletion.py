@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..decisions import IN_SERVICE, decide_app
-from ..errors import GoneError
+from ..errors import ErrorCode, GoneError
 from ..records import AppRecord, Happening, Kind
 from ..report import sentence
 from .base import AppManager
@@ -97,7 +97,8 @@ class Deletions:
             del ledger.asked[identity]
             if record is not None and record.state == "Failed":
                 ledger.failed.add(identity)
-                self.engine.trouble(f"app {identity}", f"app {record.name} is in status Failed since its deletion")
+                words = f"app {record.name} is in status Failed since its deletion"
+                self.engine.trouble(f"app {identity}", words, ErrorCode.NOT_DELETED)
         elif now - since > timedelta(seconds=apps.patience):
             del ledger.asked[identity]
             ledger.lingering.add(identity)
@@ -109,4 +110,5 @@ class Deletions:
                 f"app {record.name} is still in service {apps.patience / 60:g} minutes after its deletion was "
                 f"accepted, or said to be done already: it is asked for again "
                 f"{'a timeout later' if apps.lists else 'now'}",
+                ErrorCode.STILL_IN_SERVICE,
             )

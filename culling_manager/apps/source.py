@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ..concurrency import SingleFlight
 from ..decisions import IN_SERVICE
 from ..engine.ports import Roots
-from ..errors import GoneError, ReadError
+from ..errors import ErrorCode, GoneError, ReadError
 from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord
 from .base import AppManager
@@ -229,4 +229,5 @@ async def _in_time(apps: AppManager, asking: Awaitable[Answer]) -> Answer:
     try:
         return await asyncio.wait_for(asking, LIMIT_SECONDS)
     except asyncio.TimeoutError:
-        raise ReadError(f"{type(apps).__name__} did not answer within {LIMIT_SECONDS:g} s") from None
+        words = f"{type(apps).__name__} did not answer within {LIMIT_SECONDS:g} s"
+        raise ReadError(words, code=ErrorCode.NO_ANSWER) from None
