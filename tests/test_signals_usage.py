@@ -244,7 +244,8 @@ def second_later(before: Row, cpu: float, thread: tuple[float, float, int], **wh
         ({"cpu": 0.108, "thread": (0.104, 0.457, 419), "moved_bytes": 1.118e6}, True),  # 16 workers
         ({"cpu": 0.06, "thread": (0.06, 0.1, 20)}, False),  # pieces of 3 ms
         ({"cpu": 0.3, "thread": (0.28, 0.1, 1000)}, False),  # a third of a core
-        ({"thread": (0.06, 0.8, 194)}, False),  # wants a core all the time
+        ({"thread": (0.06, 0.8, 194)}, True),  # waits whenever it beats, in a crowd
+        ({"thread": (0.15, 0.8, 194)}, False),  # wants a core all the time
         ({"moved_bytes": 3e6}, False),  # reads 2 MB
         ({"kept_bytes": 21_000.0}, False),  # writes, or reads from a disk
         ({"kept_bytes": None}, False),  # nobody knows
