@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from .decisions import Decision, Reason
@@ -20,6 +21,11 @@ HEARTBEAT_MARKER = "culling_manager heartbeat:"
 def iso(value: datetime | None) -> str | None:
     """Write a time as ``2026-01-02T03:04:05.678901Z``; None stays None."""
     return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """The time of an ISO 8601 text in UTC; one without an offset is local time. Raises ValueError."""
+    return datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text.strip())).astimezone(timezone.utc)
 
 
 def duration(seconds: float) -> str:
@@ -64,7 +70,7 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
             return f"Kept for {_until(decision, now)}: a run of {ran} has ended."
         case Reason.KEPT_ALIVE:
             by = f", asked for by {printable(record.asked_by)}" if record.asked_by else ""
-            return f"Kept by request until {iso(asked_until(record))}{by}."
+            return f"Kept by request until {iso(record.kept_until)}{by}."
         case Reason.IN_USE:
             return f"Kept by {getattr(record, 'kept_by', None)}."
         case _:
@@ -84,11 +90,6 @@ def _keeper(record: Record, reason: Reason, idle: str) -> str:
         Reason.USED: f"{record.used_by}".rstrip("."),
     }
     return words[reason]
-
-
-def asked_until(record: Record) -> datetime | None:
-    """Until when it is kept by request; None when it is not."""
-    return record.asked_until if isinstance(record, AppRecord) else record.kept_until
 
 
 def _until(decision: Decision, now: datetime) -> str:
@@ -156,7 +157,7 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
         "last_activity": iso(record.last_activity),
         "used_by": record.used_by,
         "used_at": iso(record.used_at),
-        "kept_until": iso(asked_until(record)),
+        "kept_until": iso(record.kept_until),
         "idle_seconds": decision.idle_seconds,
         "decision": decision.action.value,
         "reason": decision.reason.value,
@@ -168,7 +169,7 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
 def trouble_entry(trouble: Trouble) -> dict[str, Any]:
     """One thing that went wrong in the state document."""
     found = asdict(trouble)
-    return found | {"first_at": iso(trouble.first_at), "last_at": iso(trouble.last_at)}
+    return found | {"code": trouble.code.value, "first_at": iso(trouble.first_at), "last_at": iso(trouble.last_at)}
 
 
 def outcome_entry(outcome: Outcome) -> dict[str, Any]:
