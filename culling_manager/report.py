@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from .decisions import Decision, Reason
-from .errors import Trouble, printable
+from .errors import ErrorCode, Trouble, printable
 from .policy import CullingPolicy
 from .records import AppRecord, KeepAlive, KernelRecord, Kind, Outcome, Record
 
@@ -20,6 +21,11 @@ HEARTBEAT_MARKER = "culling_manager heartbeat:"
 def iso(value: datetime | None) -> str | None:
     """Write a time as ``2026-01-02T03:04:05.678901Z``; None stays None."""
     return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """The time of an ISO 8601 text in UTC; one without an offset is local time. Raises ValueError."""
+    return datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text.strip())).astimezone(timezone.utc)
 
 
 def duration(seconds: float) -> str:
@@ -107,11 +113,21 @@ def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
 
 
 def heartbeat_line(
-    version: str, policy: CullingPolicy, count: int, app_manager: str, watching: Iterable[Kind], errors: str | None
+    version: str,
+    policy: CullingPolicy,
+    count: int,
+    app_manager: str,
+    watching: Iterable[Kind],
+    errors: str | None,
+    codes: Iterable[ErrorCode] = (),
 ) -> str:
-    """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds."""
+    """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds.
+
+    `errors` are words for people, cut; a check reads `codes`, which has one for each thing that is wrong now.
+    """
     found = {
         "watching": [kind.value for kind in watching],
+        "codes": [code.value for code in codes],
         "errors": errors if errors is None else errors[:300],
         "version": version,
         "idle_time": policy.idle_timeout,

@@ -501,7 +501,7 @@ def test_a_name_that_does_not_resolve_is_no_word_of_the_gateway(gateway, connect
             kernel = manager._kernels[kernel_id]
             kept = kernel.kernel_url
             kernel.kernel_url = "http://no-such-host.invalid/api/kernels/x"
-            manager._source.may_list = False
+            manager._source.models.may_list = False
             kernel.last_activity = datetime.now(timezone.utc) - timedelta(hours=3)
 
             await manager.cull_kernels()

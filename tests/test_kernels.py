@@ -691,7 +691,7 @@ def test_a_killed_kernel_that_nothing_restarts_goes_at_the_next_heartbeat(run):
             await until(lambda: kernel.execution_state == "busy")
             os.kill(kernel.provisioner.pid, signal.SIGKILL)
 
-            await until(lambda: kernel_id not in kernels.manager, 20)
+            await until(lambda: kernel_id not in kernels.manager and kernels.manager._culler.outcomes, 20)
             stream.close()
 
             assert kernels.manager._culler.outcomes[-1].reason == "dead"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import Any
 
 from jupyter_server.gateway.connections import GatewayWebSocketConnection
 from jupyter_server.gateway.managers import GatewayMappingKernelManager
 
+from ..engine.clock import utcnow
 from ..records import Kind
 from .gateway_models import public, spec_name
 from .gateway_source import GatewayKernelSource
@@ -50,7 +50,7 @@ class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelMana
     def count_request(self, kernel_id: str, message: str) -> None:
         """Count a request to a remote kernel before its model can show it."""
         if self._tracked()(_message_type(message)):
-            self._source.activity(kernel_id).note(datetime.now(timezone.utc))
+            self._source.activity(kernel_id).note(utcnow())
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel on the gateway; its deadline counts from now. One that is there already is left alone."""
@@ -72,7 +72,7 @@ class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelMana
         yield
         for kernel_id in connected:
             if kernel_id in self._kernels and not self._kernel_connections.get(kernel_id):
-                self._source.activity(kernel_id).disconnected(datetime.now(timezone.utc))
+                self._source.activity(kernel_id).disconnected(utcnow())
 
     async def list_kernels(self, **kwargs: Any) -> Any:
         """List kernels as upstream does, which drops those that are gone from the gateway: they were used until now."""

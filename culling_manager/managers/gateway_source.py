@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from ..decisions import QUIET_STATES
+from ..engine.clock import utcnow
 from ..engine.ports import Roots
-from ..errors import ReadError
+from ..errors import ErrorCode, ReadError
 from ..policy import CullingPolicy
 from ..records import KernelRecord
 from .gateway_models import ANSWER_SECONDS, GatewayModels, placed_by, public, public_url, record_of, spec_name
@@ -100,7 +101,7 @@ class GatewayKernelSource(KernelSource):
             return True
         if policy.cull_connected:
             return False
-        now, connections = datetime.now(timezone.utc), self.manager._kernel_connections
+        now, connections = utcnow(), self.manager._kernel_connections
         held = [kernel for kernel_id, kernel in self.manager._kernels.items() if connections.get(kernel_id)]
         return any((now - kernel.last_activity).total_seconds() > policy.idle_timeout for kernel in held)
 
@@ -168,12 +169,13 @@ class GatewayKernelSource(KernelSource):
         except Exception as error:
             raise ReadError(
                 f"the gateway at {public_url()} does not list its kernels, so nobody can tell what else is in use: "
-                f"{public(error)}"
+                f"{public(error)}",
+                code=ErrorCode.STRANGERS_UNREAD,
             ) from error
         ours = {kernel_id: kernel for kernel_id, kernel in self.manager._kernels.items() if kernel_id in models}
         await self._take(ours, models)
         await self.models.learn_specs((str(model.get("name", "")) for model in models.values()), self.spec_learned)
-        now = datetime.now(timezone.utc)
+        now = utcnow()
         others = [model for kernel_id, model in models.items() if kernel_id not in self.manager._kernels]
         return [self._with_own_timeout(record_of(model, now)) for model in others]
 
@@ -217,6 +219,6 @@ class GatewayKernelSource(KernelSource):
             never_heard = model is not None and model["execution_state"] in QUIET_STATES - {"idle"}
             if never_heard and await remote_at_work(record.identity):
                 self.manager.log.info("Culling: kernel %s is kept: only its control channel answers", record.identity)
-                self.activity(record.identity).note(datetime.now(timezone.utc))
+                self.activity(record.identity).note(utcnow())
         except Exception as error:
             raise ReadError(f"the gateway cannot tell whether it is still idle: {public(error)}") from error

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
 
 from ..decisions import QUIET_STATES
+from ..engine.clock import utcnow
 from ..engine.ports import KEPT, Roots
-from ..errors import ReadError, StopError
+from ..errors import ErrorCode, ReadError, StopError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
+from ..rules.run import Run
 from .activity import KernelActivity
 from .hosts import KernelHost
 from .probe import at_work
@@ -40,7 +42,7 @@ class KernelSource:
         found = self.manager.policy_fields()
         self._long_run = found["long_run"]
         for activity in self.activities.values():
-            activity.long_run = self._long_run
+            activity.run.long_run = self._long_run
         return found
 
     def apply(self, changes: Mapping[str, Any]) -> None:
@@ -52,7 +54,7 @@ class KernelSource:
         """What we know of a kernel besides upstream's attributes."""
         found = self.activities.get(kernel_id)
         if found is None:
-            found = self.activities[kernel_id] = KernelActivity(long_run=self._long_run)
+            found = self.activities[kernel_id] = KernelActivity(run=Run(self._long_run))
         return found
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
@@ -97,7 +99,7 @@ class KernelSource:
     def catch_up(self, identity: str) -> None:
         """Count requests that were accepted and are still on their way to the kernel."""
         if identity in self.activities:
-            self.activities[identity].catch_waiting(datetime.now(timezone.utc))
+            self.activities[identity].catch_waiting(utcnow())
 
     def fingerprint(self, identity: str) -> Hashable:
         """The fingerprint of one kernel. KeyError when it is gone."""
@@ -117,10 +119,7 @@ class KernelSource:
         kernel = self.manager._kernels[identity]
         activity = self.activity(identity)
         state = getattr(kernel, "execution_state", None)
-        if state != "busy":
-            activity.ended_run(now)
-        elif activity.busy_since is None:
-            activity.busy_since = now
+        activity.run.follow(state == "busy", now)
         last = utc(getattr(kernel, "last_activity", None), "last_activity")
         noted = now if activity.restarting else activity.noted_at
         return KernelRecord(
@@ -131,13 +130,13 @@ class KernelSource:
             connections=self.manager._kernel_connections.get(identity) or 0,
             disconnected_at=activity.disconnected_at,
             started_at=activity.started_at,
-            busy_since=activity.busy_since,
+            busy_since=activity.run.busy_since,
             idle_timeout=self.own_timeout(kernel),
             alive=not activity.gone,
             owned=getattr(kernel, "owns_kernel", True) is not False,
             settled=activity.settled and not activity.outstanding,
-            ran_until=activity.ran_until,
-            run_seconds=activity.run_seconds,
+            ran_until=activity.run.ran_until,
+            run_seconds=activity.run.run_seconds,
         )
 
     def own_timeout(self, kernel: Any) -> float | None:
@@ -164,7 +163,8 @@ class KernelSource:
             try:
                 gone = not await ensure_async(kernel.is_alive())
             except Exception as error:
-                self.manager._culler.trouble(f"kernel {kernel_id}", f"kernel {kernel_id}: is it alive? {error!r}")
+                words = f"kernel {kernel_id}: is it alive? {error!r}"
+                self.manager._culler.trouble(f"kernel {kernel_id}", words, ErrorCode.UNREAD)
                 continue
             if gone != activity.gone and not activity.restarting:
                 activity.gone = gone
@@ -185,7 +185,7 @@ class KernelSource:
         why = await at_work(kernel, activity)
         if why is not None:
             self.manager.log.info("Culling: kernel %s is kept: %s", record.identity, why)
-            activity.note(datetime.now(timezone.utc))
+            activity.note(utcnow())
 
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""

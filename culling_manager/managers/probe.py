@@ -10,7 +10,6 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timezone
 from typing import Any
 
 from jupyter_client.session import Session
@@ -20,6 +19,7 @@ from tornado.escape import url_escape
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
+from ..engine.clock import utcnow
 from ..errors import ReadError
 from .activity import KernelActivity
 
@@ -140,7 +140,7 @@ def _kernel_info_request(channel: str) -> dict[str, Any]:
         "msg_type": "kernel_info_request",
         "session": uuid.uuid4().hex,
         "username": "culling",
-        "date": datetime.now(timezone.utc).isoformat(),
+        "date": utcnow().isoformat(),
         "version": "5.3",
     }
     return {"header": header, "parent_header": {}, "metadata": {}, "content": {}, "buffers": [], "channel": channel}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from datetime import datetime, timezone
 from typing import Any
 
 from jupyter_server_terminals.terminalmanager import TerminalManager
@@ -13,6 +12,7 @@ from tornado.ioloop import IOLoop
 from traitlets import Bool, Bunch, TraitError, observe
 from traitlets.config import Config, Configurable
 
+from ..engine.clock import utcnow
 from ..engine.culler import IdleCuller
 from ..errors import SettingError
 from ..join import join_guard
@@ -128,7 +128,7 @@ class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore
     def start_reading(self, ptywclients: PtyWithClients) -> None:
         """Start reading a new terminal; its creation is its first activity, also when a websocket created it."""
         if not hasattr(ptywclients, "last_activity"):
-            ptywclients.last_activity = datetime.now(timezone.utc)  # type: ignore[attr-defined]
+            ptywclients.last_activity = utcnow()  # type: ignore[attr-defined]
         super().start_reading(ptywclients)
         self._culler.wake_soon(Kind.TERMINAL)
 
