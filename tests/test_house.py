@@ -30,20 +30,21 @@ MAY_IMPORT = {
     "traits": {"errors", "policy"},
     "events": {"law"},
     "engine": {"_version", "law"},
+    "money": {"law"},
     "signals": {"_lazy", "law", "limits", "threads"},
     "apps": {"_lazy", "engine", "events", "law", "signals", "threads"},
     "safeguards": {"engine", "law", "limits", "signals", "threads", "traits"},
     "join": {"apps", "engine", "events", "safeguards"},
     "managers": {"engine", "join", "law", "signals", "traits"},
-    "server": {"_version", "engine", "events", "law", "managers"},
+    "server": {"_version", "engine", "events", "law", "managers", "money"},
     "client": {"law"},
     "simulation": {"client", "engine", "law"},
-    "cli": {"_version", "client", "law", "simulation"},
-    "fleet": {"apps", "law"},
-    "fleet_lambda": {"fleet", "law"},
+    "cli": {"_version", "client", "law", "money", "simulation"},
+    "fleet": {"apps", "law", "money"},
+    "fleet_lambda": {"fleet", "law", "money"},
 }
 #: Wings and rooms that import nothing from outside but the standard library.
-PURE = {*LAW, "_lazy", "_version", "engine", "simulation"}
+PURE = {*LAW, "_lazy", "_version", "engine", "money", "simulation"}
 
 
 def room(path: Path) -> str:
