@@ -33,7 +33,7 @@ def test_a_weekend_gives_back_a_day_at_least():
 
 def test_a_native_idle_timeout_ends_the_lower_bound():
     """Then the domain's own idle shutdown would have stopped it: four hours after the last use, two of them idle."""
-    found = report(NIGHT, native={"d-1": 4 * 3600.0})
+    found = report(NIGHT, native={("d-1", "jupyterlab"): 4 * 3600.0})
 
     assert hours(found) == (round(2 - 1 / 6, 4), 15.0)
 

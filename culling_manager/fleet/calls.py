@@ -15,6 +15,8 @@ from .records import FleetOptions, scrubbed
 
 #: botocore's adaptive mode slows down by itself when a service throttles; the pace here keeps it from having to.
 TRIES = 8
+#: Calls per second to those of AWS's services that know prices and bills.
+BILLING_RATE = 5.0
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
 
@@ -66,6 +68,7 @@ class FleetCalls:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._pacers = {"sagemaker": Pacer(options.rate), "logs": Pacer(options.logs_rate)}
+        self._pacers |= {service: Pacer(BILLING_RATE) for service in ("pricing", "ce")}
 
     @property
     def region(self) -> str:
@@ -129,7 +132,9 @@ class FleetCalls:
             retries={"mode": "adaptive", "total_max_attempts": TRIES},
             user_agent_extra="culling_manager-fleet",
         )
-        client = boto3.session.Session().client(service, region_name=self._options.region, config=config)
+        session = boto3.session.Session()
+        here = self._options.region or session.region_name
+        client = session.client(service, region_name=place(service, here), config=config)
         client.meta.events.register(f"before-send.{service}", self._before_send(service))
         return client
 
@@ -143,6 +148,13 @@ class FleetCalls:
                 self.count[event_name.rpartition(".")[2]] += 1
 
         return paced
+
+
+def place(service: str, region: str | None) -> str | None:
+    """The region in which a service is asked about this region: those of the bill are not everywhere."""
+    if service not in ("pricing", "ce"):
+        return region
+    return "cn-northwest-1" if (region or "").startswith("cn-") else "us-east-1"
 
 
 def action(service: str, operation: str) -> str:

@@ -6,8 +6,8 @@ What is kept is what `stops` needs, so that a month of a large fleet is read in 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
 from hashlib import blake2b
 from typing import Any
@@ -60,8 +60,8 @@ class Log:
     odd: int = 0
     _beats: set[bytes] = field(default_factory=set)
 
-    def add(self, event: Event) -> None:
-        """Take over one event; the same again changes nothing."""
+    def add(self, event: Event, times: bool = True) -> None:
+        """Take over one event; the same again changes nothing. Without `times` counters tell of a heartbeat's."""
         self.first = event.logged if self.first is None else min(self.first, event.logged)
         self.last = event.logged if self.last is None else max(self.last, event.logged)
         day = self.days.setdefault(int(event.logged // DAY_SECONDS), Runs())
@@ -74,8 +74,25 @@ class Log:
         elif (beat := read_beat(event.message)) is not None:
             told = f"{event.stream.lower()}\n{event.logged}\n{event.message}".encode("utf-8", "replace")
             mark = blake2b(told, digest_size=10).digest()
-            day.add_beat(event, beat, self.window.has(event.logged) and mark not in self._beats)
+            counts = self.window.has(event.logged) and mark not in self._beats
+            day.add_beat(event, beat if times else replace(beat, seconds={}), counts)
             self._beats.add(mark)
+
+    def add_counter(
+        self,
+        stream: str,
+        run: str | None,
+        first: float,
+        last: float,
+        *,
+        span: float,
+        kept: Mapping[str, float],
+        used: float | None,
+    ) -> None:
+        """Take over what the heartbeats of one run, from the `first` to the `last` of a day, come to."""
+        self.first = first if self.first is None else min(self.first, first)
+        self.last = last if self.last is None else max(self.last, last)
+        self.days.setdefault(int(first // DAY_SECONDS), Runs()).add_counter(stream, run, first, last, span, kept, used)
 
     def runs(self) -> Runs:
         """All days together; they are used up by it."""

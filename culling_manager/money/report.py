@@ -42,7 +42,7 @@ class Asked:
     anonymous: bool = False
     owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
     types: Mapping[App, str] = field(default_factory=dict)
-    native: Mapping[str, float] = field(default_factory=dict)
+    native: Mapping[tuple[str, str], float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -6,7 +6,7 @@ since 1970 in UTC; names are in lower case, for log streams write them either wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -156,6 +156,27 @@ class Runs:
             for reason, seconds in beat.seconds.items():
                 run.kept[reason] = run.kept.get(reason, 0.0) + seconds
             run.gaps += beat.gaps
+
+    def add_counter(
+        self,
+        stream: str,
+        run: str | None,
+        first: float,
+        last: float,
+        span: float,
+        kept: Mapping[str, float],
+        used: float | None,
+    ) -> None:
+        """Take over what the heartbeats of one run of one stream come to; `span` is the longest of theirs."""
+        app = app_of(stream)
+        if app is None:
+            return
+        name = run or f"?{datetime.fromtimestamp(first, timezone.utc):%Y-%m-%d}"
+        found = self.run(app, name, first - span, last, first - span)
+        if used is not None:
+            found.beat = max((last, used), found.beat or (last, used))
+        for reason, seconds in kept.items():
+            found.kept[reason] = found.kept.get(reason, 0.0) + seconds
 
     def merge(self, other: Runs) -> None:
         """Add what another part of the log tells."""

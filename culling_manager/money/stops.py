@@ -60,11 +60,12 @@ def find_stops(
     runs: Runs,
     end: float,
     owners: Mapping[tuple[str, str], str] | None = None,
-    native: Mapping[str, float] | None = None,
+    native: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Stop]:
     """All stops that the log proves, the earliest first. `end` is up to when it is known whether an app is silent.
 
-    `owners` tells whom a space (domain, name) belongs to, `native` a domain's own idle timeout (seconds).
+    `owners` tells whom a space (domain, name) belongs to, `native` the own idle timeout
+    (seconds) of a domain for an app type.
     """
     people: dict[tuple[str, str], list[App]] = {}
     for app in runs.known:
@@ -75,7 +76,9 @@ def find_stops(
         all_of_them = [(name, run) for app in apps for name, run in runs.known[app].items()]
         returns = Returns(all_of_them)
         for app in apps:
-            found += _stops_of(app, owner, runs.known[app], returns, end, (native or {}).get(app.domain))
+            found += _stops_of(
+                app, owner, runs.known[app], returns, end, (native or {}).get((app.domain, app.app_type))
+            )
     return sorted(found, key=lambda each: (each.at, each.app))
 
 
