@@ -33,7 +33,16 @@ NAME = "sagemaker_studio_autoshutdown"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 #: What a system with glibc 2.17 can load, and so every later one: Amazon Linux 2 (2.26), Studio's images (2.35).
 PLATFORMS = [f"manylinux{suffix}_x86_64" for suffix in ("_2_17", "2014", "_2_12", "2010", "_2_5", "1")]
-TAKEN = ("lcc/*.sh", "lcc/*.py", "config/**/*", "LICENSE", "README.md", "CHANGELOG.md")
+TAKEN = (
+    "lcc/*.sh",
+    "lcc/*.py",
+    "lcc/*.md",
+    "config/**/*",
+    "tests/benchmarks/README.md",
+    "LICENSE",
+    "README.md",
+    "CHANGELOG.md",
+)
 HEADER = """\
 # The wheels of the offline bundle, one line each: version, the Pythons that need it, hash, file.
 # Written by `.ci/bundle --update-lock`; whatever is fetched with another hash is refused.

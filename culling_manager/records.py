@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
+from typing import ClassVar, Literal
 
 from .errors import RecordError
 
@@ -50,6 +51,8 @@ class KernelRecord:
     asked that it is kept until `kept_until`. For `used_by` and `used_at` see `Use`.
     """
 
+    kind: ClassVar[Literal[Kind.KERNEL]] = Kind.KERNEL
+
     identity: str
     name: str = ""
     state: str | None
@@ -78,9 +81,11 @@ class TerminalRecord:
     """One terminal as it was seen.
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
-    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. For `asked_by`,
-    `used_by` and `used_at` see `KernelRecord`.
+    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. For `kept_until`,
+    `asked_by`, `used_by` and `used_at` see `KernelRecord`.
     """
+
+    kind: ClassVar[Literal[Kind.TERMINAL]] = Kind.TERMINAL
 
     identity: str
     last_activity: datetime | None
@@ -100,10 +105,12 @@ class AppRecord:
 
     `state` is what its service says; only ``InService`` is in use or idle. `watched_since` is when this culler first
     saw it so. `last_activity` is the latest of every kernel and terminal that it has or had. `kept_by` says in words
-    which of them keeps it for as long as things are as they are, and `kept_until` when the last one that is kept until
-    an instant is due. `asked_until` is until when it is itself kept by request of `asked_by`. `protected` means that
-    its name is among those never to be deleted. For `used_by` and `used_at` see `Use`.
+    which of them keeps it for as long as things are as they are, and `residents_until` when the last one that is kept
+    until an instant is due. `protected` means that its name is among those never to be deleted. For `kept_until`,
+    `asked_by`, `used_by` and `used_at` see `KernelRecord`.
     """
+
+    kind: ClassVar[Literal[Kind.APP]] = Kind.APP
 
     identity: str
     name: str
@@ -113,8 +120,8 @@ class AppRecord:
     watched_since: datetime | None = None
     last_activity: datetime | None = None
     kept_by: str | None = None
+    residents_until: datetime | None = None
     kept_until: datetime | None = None
-    asked_until: datetime | None = None
     asked_by: str = ""
     protected: bool = False
     instance_type: str | None = None

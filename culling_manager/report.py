@@ -64,7 +64,7 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
             return f"Kept for {_until(decision, now)}: a run of {ran} has ended."
         case Reason.KEPT_ALIVE:
             by = f", asked for by {printable(record.asked_by)}" if record.asked_by else ""
-            return f"Kept by request until {iso(asked_until(record))}{by}."
+            return f"Kept by request until {iso(record.kept_until)}{by}."
         case Reason.IN_USE:
             return f"Kept by {getattr(record, 'kept_by', None)}."
         case _:
@@ -84,11 +84,6 @@ def _keeper(record: Record, reason: Reason, idle: str) -> str:
         Reason.USED: f"{record.used_by}".rstrip("."),
     }
     return words[reason]
-
-
-def asked_until(record: Record) -> datetime | None:
-    """Until when it is kept by request; None when it is not."""
-    return record.asked_until if isinstance(record, AppRecord) else record.kept_until
 
 
 def _until(decision: Decision, now: datetime) -> str:
@@ -156,7 +151,7 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
         "last_activity": iso(record.last_activity),
         "used_by": record.used_by,
         "used_at": iso(record.used_at),
-        "kept_until": iso(asked_until(record)),
+        "kept_until": iso(record.kept_until),
         "idle_seconds": decision.idle_seconds,
         "decision": decision.action.value,
         "reason": decision.reason.value,

@@ -13,13 +13,12 @@ from traitlets import Any as AnyTrait
 from traitlets import Dict, List
 
 from culling_manager.apps import AppManager
-from culling_manager.decisions import Decision, decide_kernel, decide_terminal, kernel_timeout
+from culling_manager.concurrency import THREAD_NAME
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.engine.ports import KEPT, Roots
 from culling_manager.errors import ReadError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
-from culling_manager.threads import THREAD_NAME
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 
@@ -175,12 +174,6 @@ class FakeKernels:
     def unreadable(self, identity: str, error: str) -> KernelRecord:
         return KernelRecord(identity=identity, state=None, last_activity=None, error=error)
 
-    def decide(self, record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision:
-        return decide_kernel(record, policy, now)
-
-    def timeout(self, record: KernelRecord | None, policy: CullingPolicy) -> float:
-        return policy.idle_timeout if record is None else kernel_timeout(record, policy)
-
     def stale_after(self, policy: CullingPolicy) -> float | None:
         return self.stale
 
@@ -251,12 +244,6 @@ class FakeTerminals(HomedKernels):
     def read(self, identity: str, now: datetime) -> Any:
         record: Any = self.records[identity]
         return record if self.culler is None else self.culler.place(record)
-
-    def decide(self, record: Any, policy: CullingPolicy, now: datetime) -> Decision:
-        return decide_terminal(record, policy, now)
-
-    def timeout(self, record: Any, policy: CullingPolicy) -> float:
-        return policy.terminal_timeout
 
 
 class FakeApps(AppManager):

@@ -39,6 +39,7 @@ ROOT = Path(__file__).parents[1]
 NAME = "sagemaker_studio_autoshutdown"
 SOURCES = (".ci", "culling_manager", "config", "lcc")
 FILES = ("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "hatch.toml", ".gitignore")
+FILES += ("tests/benchmarks/README.md",)
 #: Other versions than those of the bundle, within our ranges: (b) of the promise.
 OTHERS = {"jupyter_server": "2.14.2", "tornado": "6.4.1", "boto3": "1.34.100"}
 #: What that boto3 needs of its own kind.
@@ -102,7 +103,8 @@ def copied(tmp_path_factory) -> Callable[[], Path]:
         for name in SOURCES:
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in FILES:
-            shutil.copy(ROOT / name, tree)
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
         return tree
 
     return copy
@@ -242,7 +244,7 @@ def test_scripts_configuration_and_policies_are_those_of_the_tree(built):
     """All of `lcc/` and `config/`, byte by byte, executable where they were, and nothing else."""
     expected = {path.relative_to(ROOT) for folder in ("lcc", "config") for path in (ROOT / folder).rglob("*")}
     expected = {path for path in expected if (ROOT / path).is_file() and "__pycache__" not in path.parts}
-    expected |= {Path(name) for name in ("LICENSE", "README.md", "CHANGELOG.md")}
+    expected |= {Path(name) for name in ("LICENSE", "README.md", "CHANGELOG.md", "tests/benchmarks/README.md")}
 
     found = {path.relative_to(built.top) for path in built.top.rglob("*") if path.is_file()}
     assert {path for path in found if path.parts[0] != "wheels"} == expected | {Path("SHA256SUMS")}
@@ -299,8 +301,8 @@ def test_one_changed_byte_is_detected(built, tmp_path, victim):
 
 
 def guide(word: str) -> str:
-    """The one block of commands in the README that has a word."""
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """The one block of commands in the page about the roll-out that has a word."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "lcc/README.md").read_text(), re.DOTALL)
     [found] = [block for block in blocks if word in block]
     return found
 

@@ -6,9 +6,12 @@ import io
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from datetime import datetime, timezone
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -17,9 +20,10 @@ from hypothesis import strategies as st
 from jupyter_server.serverapp import list_running_servers
 from rich.console import Console
 
-from culling_manager.cli import commands as cli_commands
-from culling_manager.cli.main import main
-from culling_manager.cli.rows import screen
+from culling_manager import fleet
+from culling_manager.cli import main, shared
+from culling_manager.cli import status as cli_status
+from culling_manager.cli.screen import screen
 from culling_manager.cli.table import drawn
 from culling_manager.client.servers import Code, parse_url, running_servers
 from culling_manager.client.words import clock, kept, until_iso
@@ -36,7 +40,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("JUPYTER_TOKEN", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(cli_commands, "now", lambda: NOON)
+    monkeypatch.setattr(shared, "now", lambda: NOON)
     monkeypatch.setenv("TZ", "Europe/Madrid")
     time.tzset()
     yield tmp_path
@@ -119,7 +123,7 @@ def test_watching_looks_again_until_ctrl_c(double, monkeypatch, capsys):
         if len(looks) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_commands, "pause", pause)
+    monkeypatch.setattr(cli_status, "pause", pause)
 
     assert main(["status", "--watch", "5"]) == 0
     assert looks == [5.0, 5.0]
@@ -128,7 +132,7 @@ def test_watching_looks_again_until_ctrl_c(double, monkeypatch, capsys):
 
 def test_watching_ends_by_itself_so_that_it_keeps_no_terminal_for_ever(double, monkeypatch, capsys):
     """What it prints is output of the terminal that it runs in."""
-    monkeypatch.setattr(cli_commands, "WATCH_SECONDS", 0.5)
+    monkeypatch.setattr(cli_status, "WATCH_SECONDS", 0.5)
 
     assert main(["status", "--watch", "0.1"]) == 0
     assert "ended after an hour" in said(capsys)
@@ -140,7 +144,7 @@ def test_ctrl_c_in_the_first_look_ends_watching(double, monkeypatch):
     def look(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_commands, "look", look)
+    monkeypatch.setattr(cli_status, "look", look)
 
     assert main(["status", "--watch"]) == 0
 
@@ -665,3 +669,36 @@ def test_what_is_left_of_four_hours_a_moment_later_is_four_hours():
     entry = {"kind": "all", "id": None, "until": "2026-06-01T16:29:59.200000Z"}
 
     assert kept(entry, NOON) == "everything is kept until 18:30, for 4 h"
+
+
+# -- the doors ---------------------------------------------------------------------------------------
+
+
+def run_python(*line: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter."""
+    return subprocess.run([sys.executable, *line], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(("package", "program"), [("cli", "jupyter culling"), ("fleet", "culling-fleet-check")])
+def test_each_command_has_a_door_for_scripts_and_one_for_python(package, program):
+    """Entry points of one's own say ``package:main``; ``python -m`` serves where no script is on the PATH."""
+    code = f"import sys; from culling_manager.{package} import main; sys.exit(main(['--help']))"
+
+    imported, ran = run_python("-c", code), run_python("-m", f"culling_manager.{package}", "--help")
+
+    assert (imported.returncode, imported.stderr, ran.returncode, ran.stderr) == (0, "", 0, "")
+    assert imported.stdout.startswith(f"usage: {program} ")
+    assert ran.stdout == imported.stdout
+
+
+@pytest.mark.parametrize("script", ["jupyter-culling", "culling-fleet-check"])
+def test_the_console_scripts_name_what_is_there(script):
+    """As the installed metadata has them."""
+    (found,) = entry_points(group="console_scripts", name=script)
+
+    assert callable(found.load())
+
+
+def test_what_the_fleet_check_offers_python_is_there():
+    """Every public name of the package, fetched from its room."""
+    assert [name for name in fleet.__all__ if not hasattr(fleet, name)] == []

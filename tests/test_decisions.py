@@ -16,6 +16,7 @@ from culling_manager.decisions import (
     Action,
     Decision,
     Reason,
+    decide,
     decide_app,
     decide_kernel,
     decide_terminal,
@@ -355,11 +356,6 @@ policies = st.builds(
 )
 
 
-def decide(record, policy, now) -> Decision:
-    """The decision for a record of either kind."""
-    return (decide_kernel if isinstance(record, KernelRecord) else decide_terminal)(record, policy, now)
-
-
 @given(kernels | terminals, policies, moments, seconds)
 def test_a_kept_record_stays_kept_until_due_at_and_is_culled_after_it(record, policy, now, later):
     """`due_at` is the truth: the same record is kept up to and including it, and culled just after; None is never."""
@@ -420,7 +416,7 @@ def test_the_rules_stand_in_the_order_of_the_contract():
         "external",
         "kernels_off",
         "dead",
-        "kernel_kept_alive",
+        "kept_alive",
         "unknown_state",
         "busy",
         "connected",
@@ -437,7 +433,7 @@ def test_the_rules_stand_in_the_order_of_the_contract():
         "keep_terminals",
         "not_billed",
         "with_app",
-        "terminal_kept_alive",
+        "kept_alive",
         "no_timestamp",
         "at_work",
         "terminal_idle",
@@ -488,15 +484,15 @@ APP_TABLE = {
         {"protected": True, "state": "Failed"}, {}, 9e9, K, Reason.NOT_IN_SERVICE, None,
     ),
     "something on it keeps it": ({"kept_by": "kernel k"}, {}, 9e9, K, Reason.IN_USE, None),
-    "kept until its last kernel is due": ({"kept_until": at(2 * HOUR)}, {}, HOUR + 1, K, Reason.ACTIVE, 2 * HOUR),
-    "and after that deleted": ({"kept_until": at(2 * HOUR)}, {}, 2 * HOUR + 1, C, Reason.IDLE, 2 * HOUR),
-    "at that very instant kept": ({"kept_until": at(2 * HOUR)}, {}, 2 * HOUR, K, Reason.ACTIVE, 2 * HOUR),
-    "a kernel due earlier changes nothing": ({"kept_until": at(60)}, {}, HOUR, K, Reason.ACTIVE, HOUR),
-    "kept alive by request": ({"asked_until": at(7200)}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, 7200),
-    "kept alive includes its last instant": ({"asked_until": at(7200)}, {}, 7200, K, Reason.KEPT_ALIVE, 7200),
-    "kept alive is over after it": ({"asked_until": at(7200)}, {}, 7201, C, Reason.IDLE, HOUR),
+    "kept until its last kernel is due": ({"residents_until": at(2 * HOUR)}, {}, HOUR + 1, K, Reason.ACTIVE, 2 * HOUR),
+    "and after that deleted": ({"residents_until": at(2 * HOUR)}, {}, 2 * HOUR + 1, C, Reason.IDLE, 2 * HOUR),
+    "at that very instant kept": ({"residents_until": at(2 * HOUR)}, {}, 2 * HOUR, K, Reason.ACTIVE, 2 * HOUR),
+    "a kernel due earlier changes nothing": ({"residents_until": at(60)}, {}, HOUR, K, Reason.ACTIVE, HOUR),
+    "kept alive by request": ({"kept_until": at(7200)}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, 7200),
+    "kept alive includes its last instant": ({"kept_until": at(7200)}, {}, 7200, K, Reason.KEPT_ALIVE, 7200),
+    "kept alive is over after it": ({"kept_until": at(7200)}, {}, 7201, C, Reason.IDLE, HOUR),
     "kept alive and in use has no deadline": (
-        {"asked_until": at(7200), "kept_by": "kernel k"}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, None,
+        {"kept_until": at(7200), "kept_by": "kernel k"}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, None,
     ),
     "what it is used for keeps it": ({"used_by": "x", "used_at": at(60)}, {}, 9e8, K, Reason.USED, None),
     "and once that ends it counts": ({"used_at": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
@@ -524,8 +520,8 @@ app_records = st.builds(
     watched_since=moments,
     last_activity=moments,
     kept_by=st.sampled_from([None, None, "kernel k"]),
+    residents_until=moments,
     kept_until=moments,
-    asked_until=moments,
     used_by=st.sampled_from([None, None, "it uses CPU"]),
     used_at=moments,
     protected=st.booleans(),
@@ -545,10 +541,10 @@ def test_whatever_an_app_is_it_is_deleted_only_when_all_says_so(record, timeout,
         used = [each for each in known if each is not None]
         assert record.state == "InService"
         assert (record.error, record.kept_by, record.used_by, record.protected) == (None, None, None, False)
-        assert record.asked_until is None or now > record.asked_until
+        assert record.kept_until is None or now > record.kept_until
         assert timeout > 0
         assert all((now - each).total_seconds() >= timeout for each in used)
-        assert record.kept_until is None or now > record.kept_until
+        assert record.residents_until is None or now > record.residents_until
     elif decision.due_at is not None:
         later = decide_app(
             record, CullingPolicy(idle_timeout=timeout), max(now, decision.due_at) + timedelta(seconds=1)

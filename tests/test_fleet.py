@@ -15,11 +15,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from culling_manager import fleet
 from culling_manager.errors import CallError, ReadError, SettingError
-from culling_manager.fleet import check as fleet
+from culling_manager.fleet import FleetCalls, FleetOptions, Source, State, Target, check_fleet
 from culling_manager.fleet import table as fleet_table
 from culling_manager.fleet.calls import Pacer
-from culling_manager.fleet.check import FleetCalls, FleetOptions, Source, State, Target, check_fleet
 from culling_manager.fleet.http import Secret, Visit, origin
 from culling_manager.fleet.judge import from_answer, from_log, heartbeat, reading
 from culling_manager.fleet.presigned import MOST_REFUSALS
@@ -960,7 +960,8 @@ def test_without_rich_the_command_prints_plain_lines(aws, capsys, monkeypatch):
 def test_the_rooms_of_the_fleet_import_nothing_but_the_standard_library():
     """They run where neither Jupyter nor rich is; boto3 is imported at the first call."""
     names = "{'boto3', 'rich', 'traitlets', 'tornado'}"
-    code = f"import sys, culling_manager.fleet.check; print([name for name in sys.modules if name in {names}])"
+    rooms = "culling_manager.fleet.check, culling_manager.fleet.command"
+    code = f"import sys, {rooms}; print([name for name in sys.modules if name in {names}])"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

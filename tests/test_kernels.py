@@ -22,7 +22,7 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from culling_manager import CullingKernelManager
-from culling_manager.decisions import Reason
+from culling_manager.decisions import Reason, decide_kernel
 from culling_manager.engine.ports import KEPT
 from culling_manager.errors import CullingError
 from culling_manager.managers.kernel_source import KernelSource
@@ -323,7 +323,7 @@ def test_what_a_glance_leaves_out_is_kept_by_the_rules(state, idle_for, connecti
         record = source.read("k", now)
     except CullingError as error:
         record = source.unreadable("k", str(error))
-    decision = source.decide(record, policy, now)
+    decision = decide_kernel(record, policy, now)
     if seen is KEPT:
         assert not decision.cull
         assert decision.due_at is None

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from jupyter_events import EventLogger
 from rich.console import Console
 
+from culling_manager.cli import main
+from culling_manager.cli import outlooks as outlooks_table
 from culling_manager.cli import simulate as cli_simulate
-from culling_manager.cli.main import main
 from culling_manager.client.servers import Code
 from culling_manager.decisions import Reason
 from culling_manager.events import CULLING, SETTINGS, register
@@ -423,7 +424,7 @@ def test_policies_that_find_no_room_get_a_table_below(recorded, width, tables):
     history = read_history(str(recorded))
     outlooks = [simulate(history.events, policy(each), at(600)) for each in cli_simulate.USUAL]
 
-    cli_simulate.print_outlooks(outlooks, cli_simulate.things(outlooks), console)
+    outlooks_table.print_outlooks(outlooks, outlooks_table.things(outlooks), console)
 
     text = console.export_text()
     assert text.count("of all, used again") == tables

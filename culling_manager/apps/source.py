@@ -16,7 +16,6 @@ from ..decisions import (
     IN_SERVICE,
     Decision,
     Reason,
-    decide_app,
     keeps_app,
     keeps_app_until,
 )
@@ -142,21 +141,13 @@ class AppSource:
             watched_since=memory.watched_since,
             last_activity=memory.last_activity,
             kept_by=None if not keepers else ", ".join(keepers[:3]) + (" and others" if keepers[3:] else ""),
-            kept_until=max((each for each in until if each is not None), default=None),
+            residents_until=max((each for each in until if each is not None), default=None),
             protected=self.apps.is_protected(record.name),
         )
 
     def unreadable(self, identity: str, error: str) -> AppRecord:
         """The record of an app whose reading failed."""
         return AppRecord(identity=identity, name=identity, state=None, error=error)
-
-    def decide(self, record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision:
-        """The pure decision."""
-        return decide_app(record, policy, now)
-
-    def timeout(self, record: AppRecord | None, policy: CullingPolicy) -> float:
-        """Seconds until an app is due."""
-        return policy.idle_timeout
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """Half a timeout; sooner at the start, and after a deletion was accepted, less and less often."""

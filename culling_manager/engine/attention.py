@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..decisions import KEEPS_UNTIL, Decision, Reason
+from ..decisions import KEEPS_UNTIL, Decision, Reason, timeout
 from ..records import Happening, Outcome, Record, Use
 from ..report import sentence
 from .ports import Source
@@ -79,7 +79,7 @@ class Attention:
 
     def timeout(self, item: Item) -> float:
         """Seconds of idleness after which an item is due."""
-        return self.source.timeout(item.record, self.culler.policy)
+        return timeout(item.record, self.culler.policy)
 
     def attend(self, item: Item, now: datetime) -> None:
         """Warn, take a warning back, ask the signals, each when it is time for it; and see when it is next."""

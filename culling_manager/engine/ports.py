@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from ..decisions import Decision
 from ..policy import CullingPolicy
 from ..records import Kind, Record
 
@@ -61,12 +60,6 @@ class Source(Protocol):
 
     def unreadable(self, identity: str, error: str) -> Record:
         """The record of something whose reading failed."""
-
-    def decide(self, record: Any, policy: CullingPolicy, now: datetime) -> Decision:
-        """The pure decision for a record of this kind."""
-
-    def timeout(self, record: Any, policy: CullingPolicy) -> float:
-        """Seconds of idleness after which this record (None: one without a timeout of its own) is due; 0 is never."""
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """Seconds after which facts may have changed unseen, so that `refresh` is wanted; None for never."""

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..decisions import Decision, Reason, hold_after
+from ..decisions import Decision, Reason, decide, hold_after, timeout, timeout_of
 from ..errors import StopError, printable
-from ..records import AppRecord, Kind, Outcome, Record, Result
+from ..records import Kind, Outcome, Record, Result
 from .attention import AT_ONCE, NEVER, Attention, Item
 from .ports import KEPT, Source
 
@@ -260,7 +260,7 @@ class Watch:
     def _shortest_timeout(self) -> float | None:
         """Seconds: what has no timeout of its own and was in use later than these ago cannot be due."""
         policy = self.culler.policy
-        timeouts = [self.source.timeout(None, policy), policy.busy_timeout]
+        timeouts = [timeout_of(self.source.kind, policy), policy.busy_timeout]
         return min((seconds for seconds in timeouts if seconds > 0), default=None)
 
     def _judge(self, identity: str, fingerprint: Hashable, now: datetime) -> Item | None:
@@ -316,9 +316,7 @@ class Watch:
         """With what was asked for, and what activity signals have found."""
         kind, item = self.source.kind, self.items.get(record.identity)
         request = self.culler.keep.longest(kind, record.identity)
-        if request is not None and isinstance(record, AppRecord):
-            record = replace(record, asked_until=request.until, asked_by=request.asked_by)
-        elif request is not None and not isinstance(record, AppRecord):
+        if request is not None:
             until = max(request.until, record.kept_until or request.until)
             record = replace(record, kept_until=until, asked_by=request.asked_by)
         if item is not None and item.use.asked_at is not None:
@@ -354,10 +352,10 @@ class Watch:
 
     def _decide(self, record: Record, now: datetime) -> Decision:
         policy = self.culler.policy
-        decision = self.source.decide(record, policy, now)
+        decision = decide(record, policy, now)
         if self.culler.jumped_at is None:
             return decision
-        return hold_after(decision, self.culler.jumped_at, self.source.timeout(record, policy), now)
+        return hold_after(decision, self.culler.jumped_at, timeout(record, policy), now)
 
     def _doubt(self, item: Item, now: datetime) -> None:
         """Tell why it is kept without being known, and read it again before long."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..money.runs import App
 from .calls import FleetCalls
-from .records import FleetOptions
+from .options import FleetOptions
 from .targets import PAGE
 
 #: Where DescribeDomain has the native idle timeout, by app type.

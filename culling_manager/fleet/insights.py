@@ -20,7 +20,7 @@ from ..money.lines import APP_MARKER, moment, seconds
 from ..money.runs import Event
 from ..report import HEARTBEAT_MARKER
 from .calls import FleetCalls
-from .records import FleetOptions
+from .options import FleetOptions
 
 #: As many rows has an answer at most.
 MOST_ROWS = 10_000

@@ -10,7 +10,8 @@ from typing import Any, TypeGuard
 from ..policy import LONGEST_SECONDS, plain
 from ..records import Kind
 from ..report import HEARTBEAT_MARKER, duration
-from .records import BASE_PATHS, Finding, FleetOptions, Reading, State, Target, scrubbed
+from .options import FleetOptions
+from .records import BASE_PATHS, Finding, Reading, State, Target, scrubbed
 
 #: Errors that mean that an app cannot be looked at or deleted.
 BILLED = re.compile(

@@ -10,7 +10,8 @@ from typing import Any
 from ..report import HEARTBEAT_MARKER
 from .calls import FleetCalls, TimeOverError
 from .judge import heartbeat
-from .records import FleetOptions, Reading, Target
+from .options import FleetOptions
+from .records import Reading, Target
 from .targets import Tell
 
 #: CloudWatch's pattern for lines with exactly these words.

@@ -11,7 +11,8 @@ from ..errors import CallError, DeniedError, ReadError
 from .calls import FleetCalls
 from .http import Answer, Secret, Visit, origin
 from .judge import from_answer, reading, unreachable, without_app
-from .records import BASE_PATHS, IN_SERVICE, Finding, FleetOptions, Reading, State, Target
+from .options import FleetOptions
+from .records import BASE_PATHS, IN_SERVICE, Finding, Reading, State, Target
 
 URL_SPACE = "sagemaker-studio-autoshutdown"
 #: Least that the service accepts; nobody uses URL or session after the check (seconds).

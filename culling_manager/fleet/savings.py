@@ -34,8 +34,8 @@ from .account import Account, read_account
 from .billed import billed_hours
 from .calls import FleetCalls
 from .insights import read_log
+from .options import FleetOptions
 from .pricing import fetch_prices
-from .records import FleetOptions
 
 EXIT_FINE, EXIT_FAILED = 0, 3
 #: How long (days) a report without --from is about.

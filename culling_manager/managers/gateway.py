@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,6 +28,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.web import HTTPError
 from tornado.websocket import websocket_connect
 
+from ..concurrency import SingleFlight, TooSlow
 from ..decisions import QUIET_STATES
 from ..engine.ports import Roots
 from ..errors import ReadError, RecordError
@@ -41,35 +43,12 @@ POLL_SECONDS = 60.0
 REMOTE_GRACE_SECONDS = 0.25
 #: How long the gateway has to answer (seconds) before it counts as away.
 ANSWER_SECONDS = 20.0
+#: Who asks the gateway this soon (seconds) after another shares the answer.
+FRESH_SECONDS = 1.0
 #: How many models are fetched at the same time.
 FETCHES = 10
 #: How long a remote kernel that was never heard has to answer (seconds).
 ASK_SECONDS = 5.0
-
-
-class Patience:
-    """Waits for one answer at a time, and no longer than `ANSWER_SECONDS`; upstream's client retries for minutes."""
-
-    def __init__(self) -> None:
-        self._asking: asyncio.Future[Any] | None = None
-
-    async def wait_for(self, asking: Coroutine[Any, Any, Any]) -> Any:
-        """Give the answer. A late request is left to end by itself, and until it has, nothing more is asked.
-
-        Raises
-        ------
-        ReadError
-            When the answer does not come in time.
-        """
-        if self._asking is not None and not self._asking.done():
-            asking.close()
-            raise ReadError("it has not answered the last request yet")
-        self._asking = task = asyncio.ensure_future(asking)
-        done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS)
-        if not done:
-            task.add_done_callback(lambda late: late.cancelled() or late.exception())
-            raise ReadError(f"no answer within {ANSWER_SECONDS:g} s")
-        return task.result()
 
 
 class GatewayKernelSource(KernelSource):
@@ -88,7 +67,7 @@ class GatewayKernelSource(KernelSource):
         self.unread: dict[str, str] = {}
         self.unread_specs: dict[str, str] = {}
         self.may_list = True
-        self._models, self._strangers = Patience(), Patience()
+        self._asking = SingleFlight()
 
     def own_timeout(self, kernel: Any) -> float | None:
         """The ``cull_idle_timeout`` of the gateway's kernelspec.
@@ -159,7 +138,7 @@ class GatewayKernelSource(KernelSource):
         if not kernels:
             return
         try:
-            models = await self._models.wait_for(self._list_models())
+            models = await self._asked("models", self._list_models)
             errors = await self._take_models(kernels, models)
             if len(errors) == len(kernels):
                 raise next(iter(errors.values()))
@@ -168,6 +147,16 @@ class GatewayKernelSource(KernelSource):
         except Exception as error:
             raise ReadError(f"the gateway at {_public_url()} cannot be read: {_public(error)}") from error
         await self._learn_specs(_spec_name(kernel) for kernel in kernels.values())
+
+    async def _asked(self, what: str, asking: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
+        """Give the answer, if it comes in time; upstream's client retries for minutes.
+
+        A late request is left to end by itself, and until it has, nothing more is asked.
+        """
+        try:
+            return await self._asking.run(what, asking, seconds=ANSWER_SECONDS, fresh=FRESH_SECONDS)
+        except TooSlow:
+            raise ReadError(f"no answer within {ANSWER_SECONDS:g} s") from None
 
     async def _take_models(self, kernels: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Exception]:
         """Bring our kernels up to these models; one that is missing is fetched, some at a time. Gives what failed."""
@@ -260,7 +249,7 @@ class GatewayKernelSource(KernelSource):
             When the gateway cannot be read, or does not let its kernels be listed.
         """
         try:
-            models = await self._strangers.wait_for(self._list_models(insist=True))
+            models = await self._asked("strangers", partial(self._list_models, insist=True))
         except Exception as error:
             raise ReadError(
                 f"the gateway at {_public_url()} does not list its kernels, so nobody can tell what else is in use: "

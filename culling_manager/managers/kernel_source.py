@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
 
-from ..decisions import QUIET_STATES, Decision, decide_kernel, kernel_timeout
+from ..decisions import QUIET_STATES
 from ..engine.ports import KEPT, Roots
 from ..errors import ReadError, StopError
 from ..policy import CullingPolicy
@@ -164,14 +164,6 @@ class KernelSource:
     def unreadable(self, identity: str, error: str) -> KernelRecord:
         """The record of a kernel whose reading failed."""
         return KernelRecord(identity=identity, state=None, last_activity=None, error=error)
-
-    def decide(self, record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision:
-        """The pure decision."""
-        return decide_kernel(record, policy, now)
-
-    def timeout(self, record: KernelRecord | None, policy: CullingPolicy) -> float:
-        """Seconds until this kernel is due."""
-        return policy.idle_timeout if record is None else kernel_timeout(record, policy)
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """A kernel that no restarter guards may die unseen, so its process is looked at every heartbeat."""

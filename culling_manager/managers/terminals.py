@@ -16,7 +16,6 @@ from tornado.web import HTTPError
 from traitlets import Bool, Bunch, TraitError, observe
 from traitlets.config import Config, Configurable
 
-from ..decisions import Decision, decide_terminal
 from ..engine.culler import IdleCuller
 from ..engine.ports import Roots
 from ..errors import SettingError, StopError
@@ -84,14 +83,6 @@ class TerminalSource:
     def unreadable(self, identity: str, error: str) -> TerminalRecord:
         """The record of a terminal whose reading failed."""
         return TerminalRecord(identity=identity, last_activity=None, error=error)
-
-    def decide(self, record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision:
-        """The pure decision."""
-        return decide_terminal(record, policy, now)
-
-    def timeout(self, record: TerminalRecord | None, policy: CullingPolicy) -> float:
-        """Seconds until a terminal is due."""
-        return policy.terminal_timeout
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """A terminal's facts come by themselves."""

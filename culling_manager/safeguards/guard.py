@@ -11,11 +11,11 @@ from traitlets import Any as AnyValue
 from traitlets import Enum, TraitError
 from traitlets.config import LoggingConfigurable
 
+from ..concurrency import Limits
 from ..decisions import Decision
 from ..engine.culler import IdleCuller
 from ..engine.ports import Roots
 from ..errors import HookError, SettingError
-from ..limits import Limits
 from ..policy import LONGEST_SECONDS
 from ..records import AppRecord, KernelRecord, Kind, Record, Use
 from ..signals.base import Subject

@@ -9,12 +9,11 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from ..concurrency import Limits, TooSlow, in_thread
 from ..decisions import Decision
 from ..errors import HookError, RecordError, SettingError
-from ..limits import Limits, TooSlow
 from ..policy import LONGEST_SECONDS
 from ..records import Record, utc
-from ..threads import in_thread
 
 ACCEPTED = "a callable that takes a record and a decision, or its import name such as 'package.module.function'"
 Hook = Callable[[Record, Decision], Any]

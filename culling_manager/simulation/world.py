@@ -312,9 +312,9 @@ class _World:
             created_at=app.started_at,
             watched_since=app.started_at,
             last_activity=app.last_activity,
-            asked_until=app.kept_until,
+            kept_until=app.kept_until,
             kept_by=keeper,
-            kept_until=until,
+            residents_until=until,
         )
 
     def _apps_of(self, thing: _Thing) -> list[_Thing]:
