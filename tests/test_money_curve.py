@@ -43,6 +43,7 @@ def test_a_log_gives_the_same_answers(minutes):
     row = next(row for row in found["curve"]["ml.g5.xlarge"] if row["timeout_minutes"] == minutes)
     assert (*(list(row.values())[1:6]), round(row["cost"], 2)) == pytest.approx(KNOWN[minutes], abs=0.0051)
     assert found["advice"]["ml.g5.xlarge"].startswith("ml.g5.xlarge: 1 h 25 min, ")
+    assert round(found["timeouts"]["ml.g5.xlarge"], 1) == 85.1
 
 
 def test_a_gap_of_exactly_the_timeout_is_no_stop():

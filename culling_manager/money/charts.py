@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .words import REASONS
+
 Spec = dict[str, Any]
 
 #: Colours that differ in lightness too: sure, possible, wasted, and those that are only lines.
 SURE, POSSIBLE, WASTED, LINE = "#1f6f5c", "#9ccfbe", "#c2703d", "#35507a"
+#: Few enough marks for a phone.
+TICKS: Spec = {"tickCount": 5, "labelOverlap": True}
 #: How many bars are drawn; the table has all.
 MOST_BARS = 15
 
@@ -78,13 +82,14 @@ def false_stops(by_day: Mapping[str, Any]) -> Spec:
 
 def wasted(by_reason: Mapping[str, float]) -> Spec:
     """For which reasons apps were kept that nobody used."""
-    rows = [{"reason": reason, "hours": hours} for reason, hours in list(by_reason.items())[:MOST_BARS]]
+    told = list(by_reason.items())[:MOST_BARS]
+    rows = [{"reason": REASONS.get(reason, reason), "hours": hours} for reason, hours in told]
     return {
         "data": {"values": rows},
         "mark": {"type": "bar", "color": WASTED, "tooltip": True},
         "encoding": {
-            "y": {"field": "reason", "type": "nominal", "sort": "-x", "title": None, "axis": {"labelLimit": 160}},
-            "x": {"field": "hours", "type": "quantitative", "title": "hours"},
+            "y": {"field": "reason", "type": "nominal", "sort": "-x", "title": None, "axis": {"labelLimit": 210}},
+            "x": {"field": "hours", "type": "quantitative", "title": "hours", "axis": TICKS},
         },
         "height": {"step": 26},
     }
@@ -107,7 +112,14 @@ def by_type(groups: Mapping[str, Any]) -> Spec:
         "layer": [
             {
                 "mark": {"type": "bar", "color": POSSIBLE, "tooltip": True},
-                "encoding": {"x": {"field": "at most", "type": "quantitative", "title": "hours, at least to at most"}},
+                "encoding": {
+                    "x": {
+                        "field": "at most",
+                        "type": "quantitative",
+                        "title": "hours, at least to at most",
+                        "axis": TICKS,
+                    }
+                },
             },
             {
                 "mark": {"type": "bar", "color": SURE, "tooltip": True},

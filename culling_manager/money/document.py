@@ -38,13 +38,15 @@ def document(runs: Runs, asked: Asked) -> dict[str, Any]:
         "wasted": counted.wasted(),
         "idle_now": counted.idle_now(),
         "curve": counted.curves(),
+        "timeouts": {},
         "advice": {},
         "soon_minutes": round(asked.soon / 60, 4),
         "restart_cost": asked.restart_cost,
         "prices": None if prices is None else _heading(prices),
         "notes": [*METHOD, *([LIST_PRICE, prices.words()] if prices else []), *asked.notes],
     }
-    found["advice"] = {kind: advice(found, kind, counted.price_of(kind)) for kind in found["curve"]}
+    for kind in found["curve"]:
+        found["timeouts"][kind], found["advice"][kind] = advice(found, kind, counted.price_of(kind))
     return found
 
 
@@ -75,15 +77,15 @@ def _heading(prices: Prices) -> dict[str, Any]:
     return {name: each for name, each in prices.as_json().items() if name != "rates"}
 
 
-def advice(found: Mapping[str, Any], kind: str, price: float | None) -> str:
-    """One sentence: which timeout for this instance type, and why."""
+def advice(found: Mapping[str, Any], kind: str, price: float | None) -> tuple[float, str]:
+    """Which timeout (minutes) for this instance type, and one sentence why."""
     rows, cost, prices = found["curve"][kind], found["restart_cost"], found["prices"]
     wait = break_even(price, cost)
     if wait is not None and prices:
         currency = prices["currency"]
         priced = [row for row in rows if row["cost"] is not None]
         best = min(priced, key=lambda row: (row["cost"], -row["timeout_minutes"]))
-        return (
+        return round(wait / 60, 4), (
             f"{kind}: {duration(wait)}, for after that long idling has cost what a restart costs ({cost:g} {currency} "
             f"at {price:g} {currency} per hour), and so never more than twice of what hindsight would have made of it; "
             f"of those compared, {duration(best['timeout_minutes'] * 60)} would have been cheapest here."
@@ -91,7 +93,7 @@ def advice(found: Mapping[str, Any], kind: str, price: float | None) -> str:
     row = next((row for row in rows if row["false_stops"] == 0), rows[-1])
     back = "nobody came" if row["false_stops"] == 0 else f"the fewest ({row['false_stops']}) came"
     hours = rows[0]["given_back_hours"] + rows[0]["idle_hours"]
-    return (
+    return row["timeout_minutes"], (
         f"{kind}: {duration(row['timeout_minutes'] * 60)} is the shortest of those compared after which {back} back "
         f"within {found['soon_minutes']:g} min; it gives back {row['given_back_hours']:.1f} of {hours:.1f} idle hours. "
         "A price and --restart-cost make it an answer in money."

@@ -15,8 +15,9 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from ..report import duration
 from . import charts
-from .words import CURVE, GROUPS, curve_row, headline, money, number, plural, span
+from .words import CURVE, GROUPS, REASONS, curve_row, headline, money, number, plural, span
 
 #: What the page may do: run what is in it, and load nothing.
 POLICY = (
@@ -109,6 +110,11 @@ class _Body:
             f'<div class="figure {kind}"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for kind, b, s in figures
         ]
         yield f'<div class="figures">{"".join(cells)}</div>'
+        if found["timeouts"]:
+            rows = [[kind, duration(minutes * 60)] for kind, minutes in found["timeouts"].items()]
+            yield "<h2>Which timeout to set</h2>"
+            yield _table(["instance type", "idle timeout"], rows)
+            yield _p("Why, and what others would have done, stands for each of them below.", "soft")
 
     def _soon(self) -> str:
         return f"somebody was back within {self._found['soon_minutes']:g} min"
@@ -122,7 +128,7 @@ class _Body:
             whole = self._currency if (found["given_back"]["cost"] or {}).get("priced_share") == 1 else None
             yield self._chart("given-back", "given back each day", charts.given_back(days, whole))
             rows = [[day, str(each["stops"]), *self._amounts(each)] for day, each in days.items()]
-            yield _table(["day (UTC)", "stops", *self._amount_heads()], rows)
+            yield _folded(["day (UTC)", "stops", *self._amount_heads()], rows)
         if found["by_type"]:
             yield "<h3>By instance type</h3>"
             yield self._chart("by-type", "hours given back by instance type", charts.by_type(found["by_type"]))
@@ -154,7 +160,8 @@ class _Body:
             return
         yield _p("Time for which an app was billed and nobody used it, by the reason why it was kept.")
         yield self._chart("wasted", "hours billed and not in use, by reason", charts.wasted(wasted))
-        yield _table(["kept for being", "hours"], [[reason, number(hours)] for reason, hours in wasted.items()])
+        rows = [[REASONS.get(reason, reason), number(hours)] for reason, hours in wasted.items()]
+        yield _table(["why it was kept", "hours"], rows)
 
     def _false_stops(self) -> Iterable[str]:
         found = self._found
@@ -164,10 +171,10 @@ class _Body:
         if found["false_stops"] and len(days) > 1:
             yield self._chart("false-stops", "false stops each day", charts.false_stops(days))
             rows = [[day, str(each["stops"]), str(each["false_stops"])] for day, each in days.items() if each["stops"]]
-            yield _table(["day (UTC)", "stops", "false"], rows)
+            yield _folded(["day (UTC)", "stops", "false"], rows)
 
     def _curves(self) -> Iterable[str]:
-        yield "<h2>Which timeout?</h2>"
+        yield "<h2>What other timeouts would have done</h2>"
         if not self._found["curve"]:
             yield _p("There is no idle gap in this log from which that could be told.", "soft")
             return
@@ -200,6 +207,11 @@ class _Body:
 
 def _p(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+
+
+def _folded(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A long table, which opens when it is wanted or printed."""
+    return f"<details class='rows'><summary>Table</summary>{_table(heads, rows)}</details>"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

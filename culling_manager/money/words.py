@@ -13,6 +13,19 @@ from ..errors import printable
 GROUPS = {"type": "instance type", "reason": "reason", "day": "day (UTC)", "owner": "owner"}
 #: How a spreadsheet's formula begins.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: What is meant by reasons that say too little by themselves.
+REASONS = {
+    "active": "idle, waiting for its timeout",
+    "kept alive": "kept by request",
+    "connected": "a page is open",
+    "just disconnected": "a page was closed just now",
+    "keep_terminals": "a terminal is kept",
+    "off": "culling is off",
+    "external": "not started by this server",
+    "unknown": "its state cannot be told",
+    "grace period": "grace after a long run",
+    "protected": "its name is protected",
+}
 CURVE = ("timeout", "given back h", "idle h", "stops", "returns", "false stops", "cost")
 
 
@@ -71,8 +84,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         if groups:
             told += ["", *table([title, "stops", "false", "hours", "cost"], _rows(groups))]
     if found["wasted"]:
-        rows = [[reason, number(hours)] for reason, hours in found["wasted"].items()]
-        told += ["", *table(["billed and not in use: kept for being", "hours"], rows)]
+        rows = [[REASONS.get(reason, reason), number(hours)] for reason, hours in found["wasted"].items()]
+        told += ["", *table(["billed and not in use", "hours"], rows)]
     for kind, points in found["curve"].items():
         told += ["", *table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in points])]
         told += [found["advice"][kind]]

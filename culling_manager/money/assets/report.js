@@ -1,4 +1,7 @@
 "use strict";
+window.addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("details")) each.open = true;
+});
 (async () => {
   // The charts' library lies in the page, packed; without it the tables say all the same.
   const packed = document.getElementById("library").textContent.trim();
