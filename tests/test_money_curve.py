@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from money_log import at, beat, line, report
 
 from culling_manager.money.curve import Gap, break_even, cheapest, curve, point
 from culling_manager.money.prices import Prices
+from tests.money_log import at, beat, line, report
 
 GAPS = [*(Gap(each * 60) for each in (10, 20, 40, 90, 100, 180, 900)), Gap(600 * 60, ended=False)]
 KNOWN = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from money_log import at
 
 from culling_manager.errors import ReadError
 from culling_manager.money.ledger import LONGEST, Ledger, in_short, savings
 from culling_manager.money.lines import AppLine, app_line, read_app
+from tests.money_log import at
 
 
 def entry(event: str, hour: float, run: str = "r1", **more) -> AppLine:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from money_log import at, line, report
 
 from culling_manager.errors import ReadError, SettingError
 from culling_manager.money.prices import Prices, prices_of, read_prices
+from tests.money_log import at, line, report
 
 FILE = {
     "currency": "USD",

@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from money_log import DAY, STREAM, at, beat, hours, line, report
+
+from tests.money_log import DAY, STREAM, at, beat, hours, line, report
 
 #: Stopped at six, back at nine the next morning.
 NIGHT = [line("started", at(9)), line("deleting", at(18)), line("accepted", at(18)), line("started", at(33), run="r2")]

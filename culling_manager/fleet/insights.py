@@ -16,7 +16,7 @@ from typing import Any
 from ..decisions import Reason
 from ..errors import CallError
 from ..money.days import DAY_SECONDS, Log, Window, midnight
-from ..money.lines import APP_MARKER, moment, seconds
+from ..money.lines import APP_MARKER, moment
 from ..money.runs import Event
 from ..report import HEARTBEAT_MARKER
 from .calls import FleetCalls
@@ -33,6 +33,8 @@ POLL_SECONDS = (0.2, 5.0)
 #: No query takes longer than this (seconds); Insights itself gives up after an hour.
 LONGEST_SECONDS = 3600.0
 WORKERS = 4
+#: No number is larger than the last millisecond of the calendar.
+LATEST = 253_402_300_800_000.0
 
 #: Why an app may be kept, each under a name that a query can have.
 REASONS = {f"kept{place}": reason.value for place, reason in enumerate(Reason)}
@@ -42,7 +44,7 @@ EVENTS = (
     "| filter at >= {begin} and at < {end}\n"
     f'| filter @message like "{APP_MARKER}" or @message like /{HEARTBEAT_MARKER}.*"gaps": \\[[0-9]/\n'
     "| sort @timestamp asc\n"
-    f"| limit {MOST_ROWS}"
+    "| limit {limit}"
 )
 COUNTERS = "\n".join(
     [
@@ -56,7 +58,7 @@ COUNTERS = "\n".join(
         "| stats min(at) as first, max(at) as last, max(span) as longest, latest(used) as lastUse, "
         + ", ".join(f"sum({name}) as {name}s" for name in REASONS)
         + " by @logStream, run",
-        f"| limit {MOST_ROWS}",
+        "| limit {limit}",
     ]
 )
 
@@ -149,7 +151,7 @@ class _Query:
             logGroupName=self._group,
             startTime=begin // 1000,
             endTime=-(-end // 1000),
-            queryString=query.format(begin=begin, end=end),
+            queryString=query.format(begin=begin, end=end, limit=MOST_ROWS),
             limit=MOST_ROWS,
         )
         answer = self._answer(str(started.get("queryId", "")), resource)
@@ -206,6 +208,7 @@ def add_counter(log: Log, row: Mapping[str, str]) -> None:
 
 def _number(text: str | None) -> float | None:
     try:
-        return None if not text else seconds(float(text) / 1000) and float(text)
+        found = float(text or "nan")
     except ValueError:
         return None
+    return found if 0 <= found < LATEST else None

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 from ..errors import ReadError, SettingError
-from ..money.days import Log, Window, from_text, together
+from ..money.days import DAY_SECONDS, Log, Window, from_text, midnight, together
 from ..money.lines import moment
 from ..money.logs import files_of, read_events
 from ..money.runs import Runs
@@ -108,8 +108,9 @@ def _from_days(paths: list[str], window: Window) -> Source:
     missing = [each.isoformat() for each in window.dates() if each.isoformat() not in found]
     if missing:
         raise ReadError(f"{len(missing)} of the days of the report are missing, the first is {missing[0]}")
-    days = (from_text(_bytes(path), str(path)) for _, path in sorted(found.items()) if path.stem != "account")
-    runs = together(days)
+    within = {each.isoformat() for each in window.dates() if window.end - midnight(each) >= DAY_SECONDS}
+    days = ((name, from_text(_bytes(path), str(path))) for name, path in sorted(found.items()) if name != "account")
+    runs = together(day if name in within else day.without_times() for name, day in days)
     account = Account.from_json(json.loads(_bytes(found["account"]))) if "account" in found else Account()
     last = max((run.end for _, _, run in runs), default=window.end)
     return Source(runs=runs, until=max(window.end, last), account=account)

@@ -15,6 +15,8 @@ from .lines import AppLine, Beat
 
 #: The type of an app that speaks for the billed apps of its user; every other speaks of itself alone.
 SPEAKER = "jupyterserver"
+#: An event that AWS received later than this (seconds) was sent late, or has the time of a slow clock.
+LATE_SECONDS = 300.0
 #: The instance type of a run whose lines contradict each other: it has no price.
 DISPUTED = "?"
 
@@ -104,6 +106,10 @@ class Event(NamedTuple):
     message: str
     received: float | None = None
 
+    def late(self) -> tuple[float, ...]:
+        """When AWS received it, if that was so late that the clock of the stream may be slow."""
+        return () if self.received is None or self.received - self.logged <= LATE_SECONDS else (self.received,)
+
 
 class Runs:
     """All runs by app and run id."""
@@ -130,10 +136,11 @@ class Runs:
         if app is None:
             return
         at, idle = line.at.timestamp(), line.idle_seconds or 0.0
-        times = [event.logged, at] + ([] if event.received is None else [event.received])
-        run = self.run(app, line.run, event.logged - idle, event.logged, min(times) - idle)
+        early = min([event.logged, at, *filter(None, [event.received])])
+        late = max(event.logged, at, *event.late())
+        run = self.run(app, line.run, event.logged - idle, event.logged, early - idle)
         run.on(line.instance_type)
-        said = Said(event.logged, max(times), min(times) - idle, line.reason or "unknown")
+        said = Said(event.logged, late, early - idle, line.reason or "unknown")
         if line.event == "refused":
             run.refused = max(run.refused, event.logged)
         elif line.event == "accepted" and not line.dry_run:
@@ -177,6 +184,12 @@ class Runs:
             found.beat = max((last, used), found.beat or (last, used))
         for reason, seconds in kept.items():
             found.kept[reason] = found.kept.get(reason, 0.0) + seconds
+
+    def without_times(self) -> Runs:
+        """The same for a day that is not in the window: it tells who was there, and counts no time."""
+        for _, _, run in self:
+            run.kept, run.gaps = {}, []
+        return self
 
     def merge(self, other: Runs) -> None:
         """Add what another part of the log tells."""
