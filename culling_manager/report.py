@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from .decisions import Decision, Reason
@@ -20,6 +21,11 @@ HEARTBEAT_MARKER = "culling_manager heartbeat:"
 def iso(value: datetime | None) -> str | None:
     """Write a time as ``2026-01-02T03:04:05.678901Z``; None stays None."""
     return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """The time of an ISO 8601 text in UTC; one without an offset is local time. Raises ValueError."""
+    return datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text.strip())).astimezone(timezone.utc)
 
 
 def duration(seconds: float) -> str:
@@ -163,7 +169,7 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
 def trouble_entry(trouble: Trouble) -> dict[str, Any]:
     """One thing that went wrong in the state document."""
     found = asdict(trouble)
-    return found | {"first_at": iso(trouble.first_at), "last_at": iso(trouble.last_at)}
+    return found | {"code": trouble.code.value, "first_at": iso(trouble.first_at), "last_at": iso(trouble.last_at)}
 
 
 def outcome_entry(outcome: Outcome) -> dict[str, Any]:

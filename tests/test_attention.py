@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from culling_manager.decisions import Reason
-from culling_manager.engine.attention import ASK_AGAIN_SECONDS
 from culling_manager.engine.culler import IdleCuller
-from culling_manager.engine.watch import GRACE_SECONDS
+from culling_manager.engine.notices import ASK_AGAIN_SECONDS
+from culling_manager.engine.shutdown import GRACE_SECONDS
 from culling_manager.errors import HookError, StopError
 from culling_manager.records import Happening, Kind, Result, Use
 from tests.conftest import scenario
@@ -315,7 +315,7 @@ async def test_one_that_goes_while_it_is_asked_about_disturbs_nothing():
 
     assert world.kernels.stopped == ["b"]
     assert world.culler.troubles.last_text() is None
-    assert set(world.culler.watches[Kind.KERNEL].attention.attended) == set()
+    assert set(world.culler.watches[Kind.KERNEL].notices.attended) == set()
 
 
 # -- keep-alive --------------------------------------------------------------------------------------------

@@ -623,6 +623,50 @@ def test_every_exit_code_is_in_the_help(capsys):
     assert all(f"  {code:d}  " in text for code in Code)
 
 
+def test_a_process_of_somebody_else_is_not_the_server_of_a_stale_file(place, double, monkeypatch):
+    """Its number was given away again, and what listens at its port may be somebody else's too."""
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refuse)
+
+    assert running_servers() == []
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "huge", "device"])
+def test_a_runtime_file_that_is_none_is_neither_waited_for_nor_read(place, double, kind):
+    """A pipe that nobody writes into, and a file without an end, would hold up every command."""
+    path = place / "jpserver-0.json"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        info = json.loads(double.write_runtime_file(place).read_text())
+        path.write_text(json.dumps(info | {"url": "http://127.0.0.1:1/", "more": "x" * 100_000}))
+
+    assert [each.url for each in running_servers()] == [double.url]
+
+
+def test_nothing_in_a_runtime_file_or_an_answer_commands_the_terminal(place, capsys):
+    """An escape sequence in a URL or a refusal is shown as what it is, harmless."""
+    with running() as found:
+        found.write_runtime_file(place, url="http+unix://\x07owned\x1bc%1b/", port=0)
+        main(["status"])
+        main(["set", "--server", "nonsense\x1b[2J"])
+    with running(instead={("GET", "settings"): (302, "", {"Location": "http://x/\x1b[2J"})}) as found:
+        main(["set", "--url", found.url])
+
+    text = said(capsys)
+    assert "owned" in text
+    assert "It redirects to x/" in text
+    assert "\x1b" not in text.replace("\x1b[0m", "")
+    assert "\x07" not in text
+
+
 # -- words -------------------------------------------------------------------------------------------
 
 

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from culling_manager import __version__
+from culling_manager.engine.backoff import backoff
 from culling_manager.engine.culler import IdleCuller
-from culling_manager.engine.watch import GRACE_SECONDS, backoff
+from culling_manager.engine.shutdown import GRACE_SECONDS
 from culling_manager.errors import SettingError, StopError
 from culling_manager.records import Kind, Result
 from culling_manager.report import HEARTBEAT_MARKER
@@ -778,10 +779,10 @@ async def test_the_log_names_what_is_culled_and_why(caplog):
 
 
 @scenario
-async def test_a_shutdown_that_takes_too_long_is_reported_and_waited_for(monkeypatch):
+async def test_a_shutdown_that_takes_too_long_is_reported_and_waited_for():
     """Cancelling it would leave a kernel that can never be shut down; and nobody is promised that it is kept."""
-    monkeypatch.setattr("culling_manager.engine.watch.STOP_LIMIT_SECONDS", 0.05)
     world = World()
+    world.culler.situation.stop_seconds = 0.05
     world.kernels.put("a")
     world.kernels.hanging["a"] = asyncio.Event()
     world.start()
@@ -803,10 +804,10 @@ async def test_a_shutdown_that_takes_too_long_is_reported_and_waited_for(monkeyp
 
 
 @scenario
-async def test_one_that_can_be_cancelled_is_asked_for_again(monkeypatch):
+async def test_one_that_can_be_cancelled_is_asked_for_again():
     """A call that hangs once must not keep an instance for ever."""
-    monkeypatch.setattr("culling_manager.engine.watch.STOP_LIMIT_SECONDS", 0.05)
     world = World()
+    world.culler.situation.stop_seconds = 0.05
     world.kernels.stop_can_be_cancelled = True
     world.kernels.put("a")
     world.kernels.hanging["a"] = asyncio.Event()

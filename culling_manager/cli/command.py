@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from .._version import __version__
 from ..client.servers import Code, Failure, parse_url
+from ..client.words import printable
 from ..errors import CullingError, SettingError
 from . import keeping, settings, simulate, status
 
@@ -126,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except Failure as failure:
-        code, words = failure.code, str(failure)
+        code, words = failure.exit_code, str(failure)
     except SettingError as error:
         code, words = Code.USAGE, str(error)
     except CullingError as error:
@@ -142,5 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads on, as with `| head`; Python would complain of it at its end
         return 0
-    sys.stderr.write(f"{PROGRAM}: {words}\n")
+    # a line at a time, for some of the words are lists; what is in them may come from a server, a file or a URL
+    told = "\n".join(printable(line) for line in words.split("\n"))
+    sys.stderr.write(f"{PROGRAM}: {told}\n")
     return int(code)

@@ -34,7 +34,7 @@ class Look:
     @property
     def code(self) -> Code:
         """The exit code."""
-        return Code.OK if self.failure is None else self.failure.code
+        return Code.OK if self.failure is None else self.failure.exit_code
 
     def as_json(self) -> dict[str, Any]:
         """For programs; the token is not in it."""

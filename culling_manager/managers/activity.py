@@ -20,6 +20,8 @@ import zmq
 from jupyter_client.session import DELIM, Session
 from zmq.eventloop.zmqstream import ZMQStream
 
+from ..rules.run import Run
+
 #: Requests that are no use of a kernel: a page sends them by itself. Those of jupyter_server 2.15's
 #: `untracked_message_types`, for versions before it.
 NO_USE = frozenset(
@@ -49,11 +51,8 @@ class KernelActivity:
 
     started_at: datetime | None = None
     noted_at: datetime | None = None
-    busy_since: datetime | None = None
     disconnected_at: datetime | None = None
-    ran_until: datetime | None = None
-    run_seconds: float = 0.0
-    long_run: float = 0.0
+    run: Run = field(default_factory=Run)
     settled: bool = True
     gone: bool = False
     restarting: int = 0
@@ -78,23 +77,12 @@ class KernelActivity:
         """Follow the state after a message; one 'busy' shows that we hear the kernel, so its 'idle' is believable."""
         if state == "busy":
             self.settled = True
-            if self.busy_since is None:
-                self.busy_since = datetime.now(timezone.utc)
-        elif self.busy_since is not None:
-            self.ended_run(datetime.now(timezone.utc))
-
-    def ended_run(self, now: datetime) -> None:
-        """It is not busy any more: remember how long it was; a short run does not make a long one forgotten."""
-        if self.busy_since is not None:
-            ran = (now - self.busy_since).total_seconds()
-            if ran >= self.long_run or self.run_seconds < self.long_run:
-                self.ran_until, self.run_seconds = now, ran
-        self.busy_since = None
+        self.run.follow(state == "busy", datetime.now(timezone.utc))
 
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
         self.settled = False
-        self.busy_since = self.ran_until = None
+        self.run.forget()
         self.outstanding.clear()
         self.version += 1
 

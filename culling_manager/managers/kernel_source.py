@@ -15,6 +15,7 @@ from ..engine.ports import KEPT, Roots
 from ..errors import ReadError, StopError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
+from ..rules.run import Run
 from ..traits import heartbeat
 from .activity import KernelActivity, at_work
 
@@ -42,7 +43,7 @@ class KernelSource:
         manager = self.manager
         self._long_run = manager.long_run * 60
         for activity in self.activities.values():
-            activity.long_run = self._long_run
+            activity.run.long_run = self._long_run
         return {
             "idle_timeout": manager.idle_timeout * 60,
             "min_idle_timeout": manager.min_idle_timeout * 60,
@@ -67,7 +68,7 @@ class KernelSource:
         """What we know of a kernel besides upstream's attributes."""
         found = self.activities.get(kernel_id)
         if found is None:
-            found = self.activities[kernel_id] = KernelActivity(long_run=self._long_run)
+            found = self.activities[kernel_id] = KernelActivity(run=Run(self._long_run))
         return found
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
@@ -132,10 +133,7 @@ class KernelSource:
         kernel = self.manager._kernels[identity]
         activity = self.activity(identity)
         state = getattr(kernel, "execution_state", None)
-        if state != "busy":
-            activity.ended_run(now)
-        elif activity.busy_since is None:
-            activity.busy_since = now
+        activity.run.follow(state == "busy", now)
         last = utc(getattr(kernel, "last_activity", None), "last_activity")
         noted = now if activity.restarting else activity.noted_at
         return KernelRecord(
@@ -146,13 +144,13 @@ class KernelSource:
             connections=self.manager._kernel_connections.get(identity) or 0,
             disconnected_at=activity.disconnected_at,
             started_at=activity.started_at,
-            busy_since=activity.busy_since,
+            busy_since=activity.run.busy_since,
             idle_timeout=self.own_timeout(kernel),
             alive=not activity.gone,
             owned=getattr(kernel, "owns_kernel", True) is not False,
             settled=activity.settled and not activity.outstanding,
-            ran_until=activity.ran_until,
-            run_seconds=activity.run_seconds,
+            ran_until=activity.run.ran_until,
+            run_seconds=activity.run.run_seconds,
         )
 
     def own_timeout(self, kernel: Any) -> float | None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import responses
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado.web import HTTPError, authenticated
 
-from ..errors import CullingError, SettingError
+from ..errors import BodyError, CullingError, ErrorCode, SettingError
 
 #: The name under which all our handlers are authorized.
 AUTH_RESOURCE = "culling_manager"
@@ -27,6 +28,13 @@ OPENAPI = Path(__file__).parents[1] / "schemas" / "openapi.json"
 #: The longest request body that is read (bytes).
 LONGEST_BODY = 65_536
 
+#: What Jupyter's own refusals are called.
+CODES = {
+    401: ErrorCode.FORBIDDEN,
+    403: ErrorCode.FORBIDDEN,
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.NO_SUCH_METHOD,
+}
 _NUMBER = re.compile(r"\s*[0-9]{1,20}(\.[0-9]{1,20})?\s*")
 
 
@@ -64,6 +72,8 @@ class CullingHandler(APIHandler):
     """What our handlers share: one auth resource, JSON bodies, clear refusals."""
 
     auth_resource = AUTH_RESOURCE
+    #: Whether the request comes from a page of this server, or from none.
+    _ours = True
     #: A body of a POST that is accepted.
     example = '{"idle_time": 120, "keep_terminals": false}'
 
@@ -76,39 +86,51 @@ class CullingHandler(APIHandler):
     def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
         """Check the origin as Jupyter does; one that is no URL is not ours."""
         try:
-            return bool(super().check_origin(origin_to_satisfy_tornado))
+            self._ours = bool(super().check_origin(origin_to_satisfy_tornado))
         except ValueError:
-            return False
+            self._ours = False
+        return self._ours
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with Jupyter's JSON; to a verb that there is not, also with those that there are."""
+        """Answer in Jupyter's shape, with a code; to a verb that there is not, also with those that there are."""
         if status_code == 405:
             self.set_header("Allow", ", ".join([*verbs(type(self)), "OPTIONS"]))
-        super().write_error(status_code, **kwargs)
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        said = isinstance(error, HTTPError)
+        words = (error.log_message if said else None) or responses.get(status_code, "Unknown HTTP Error")
+        self.log.warning("Culling: wrote error %d: %s", status_code, words, exc_info=not said)
+        code = CODES.get(status_code, ErrorCode.INTERNAL if status_code >= 500 else ErrorCode.BAD_REQUEST)
+        self.set_header("Content-Type", "application/json")
+        self.refuse(
+            status_code,
+            code if self._ours else ErrorCode.OTHER_SITE,
+            words,
+            reason=error.reason if said else None,
+        )
 
-    def refuse(self, status: int, message: str, **more: Any) -> None:
-        """Answer with an error that says what is wrong."""
+    def refuse(self, status: int, code: ErrorCode, message: str, **more: Any) -> None:
+        """Answer with an error that says what is wrong, to programs by its code."""
         self.set_status(status)
-        self.finish(json.dumps({"message": message, **more}))
+        self.finish(json.dumps({"code": code.value, "message": message, **more}))
 
     def body(self) -> dict[str, Any]:
         """Give the request's JSON object.
 
         Raises
         ------
-        SettingError
+        BodyError
             Naming what the body is instead.
         """
         raw = self.request.body
         if len(raw) > LONGEST_BODY:
-            raise SettingError("body", f"{len(raw)} bytes", f"at most {LONGEST_BODY} bytes")
+            raise BodyError("body", f"{len(raw)} bytes", f"at most {LONGEST_BODY} bytes")
         accepted = f"a JSON object such as {self.example}"
         try:
             found = json.loads(raw)
         except (ValueError, RecursionError):
-            raise SettingError("body", raw[:60].decode("utf-8", "replace"), accepted) from None
+            raise BodyError("body", raw[:60].decode("utf-8", "replace"), accepted) from None
         if not isinstance(found, dict):
-            raise SettingError("body", found, accepted)
+            raise BodyError("body", found, accepted)
         return found
 
     @contextmanager
@@ -117,11 +139,13 @@ class CullingHandler(APIHandler):
         try:
             yield
         except SettingError as error:
-            self.refuse(400, str(error), field=error.name, accepted=error.accepted)
+            self.refuse(400, error.code, str(error), field=error.name, accepted=error.accepted)
         except CullingError as error:
-            self.refuse(409, str(error))
+            self.refuse(409, error.code, str(error))
         except KeyError as error:
-            self.refuse(404, f"there is no such thing, or nothing was asked for it: {error.args[0]!r}")
+            self.refuse(
+                404, ErrorCode.NOT_FOUND, f"there is no such thing, or nothing was asked for it: {error.args[0]!r}"
+            )
 
     @property
     def asked_by(self) -> str:

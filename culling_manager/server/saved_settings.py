@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import ReadError, SettingError
+from ..errors import ReadError, SaveError, SettingError
 from ..policy import minutes
 
 FILE_NAME = "culling_manager_settings.json"
@@ -51,7 +51,7 @@ class SavedSettings:
 
         Raises
         ------
-        ReadError
+        SaveError
             When the file cannot be written.
         """
         try:
@@ -65,20 +65,20 @@ class SavedSettings:
                 Path(name).unlink(missing_ok=True)
                 raise
         except OSError as error:
-            raise ReadError(f"the settings could not be saved in {self.path}: {error}") from error
+            raise SaveError(f"the settings could not be saved in {self.path}: {error}") from error
 
     def forget(self) -> None:
         """Delete the file, if there is one.
 
         Raises
         ------
-        ReadError
+        SaveError
             When it cannot be deleted.
         """
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
-            raise ReadError(f"the saved settings in {self.path} could not be deleted: {error}") from error
+            raise SaveError(f"the saved settings in {self.path} could not be deleted: {error}") from error
 
 
 def _is_ours(found: object) -> bool:

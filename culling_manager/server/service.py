@@ -12,7 +12,7 @@ from .. import events
 from .._version import __version__
 from ..engine.culler import IdleCuller
 from ..engine.requests import end_of
-from ..errors import CullingError, ReadError, SettingError, printable
+from ..errors import NotOursError, ReadError, SettingError, printable
 from ..policy import plain
 from ..records import KeepAlive, Kind
 from ..report import keep_alive_entry, state_document
@@ -56,9 +56,9 @@ class ServerDesk:
         return [words for words in (self._kernels_not_ours(), self._terminals_not_ours()) if words is not None]
 
     def _ours(self) -> IdleCuller:
-        """The culler. Raises CullingError when none of the server's managers is ours."""
+        """The culler. Raises NotOursError when none of the server's managers is ours."""
         if not self._culler.watches:
-            raise CullingError(" ".join(self.notices()))
+            raise NotOursError(" ".join(self.notices()))
         return self._culler
 
     # -- settings ----------------------------------------------------------------------------------

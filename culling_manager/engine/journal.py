@@ -1,0 +1,126 @@
+"""What is told: troubles, outcomes, the lines of the log, and what those who listen hear."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from .._version import __version__
+from ..decisions import Decision, Reason
+from ..errors import Troubles, printable
+from ..policy import CullingPolicy
+from ..records import Happening, Kind, Outcome, Record, Result
+from ..report import culling_line, heartbeat_line, policy_line, sentence
+from .clock import Clock
+from .item import Item
+from .tally import Tally
+
+Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
+
+
+class Journal:
+    """Tells each thing once, and remembers it for `status`."""
+
+    def __init__(self, log: Log, clock: Clock) -> None:
+        self.log = log
+        self.troubles = Troubles()
+        self.outcomes: deque[Outcome] = deque(maxlen=50)
+        self.tally = Tally()
+        self.listeners: list[Callable[[Happening], None]] = [self.tally.told]
+        self._clock = clock
+
+    # -- what goes wrong -----------------------------------------------------------------------
+
+    def trouble(self, subject: str, words: str, told: bool = False) -> bool:
+        """Remember what went wrong; into the log once per change. Gives whether it is one."""
+        news = self.troubles.note(subject, words, self._clock.now())
+        if news and not told:
+            self.log.warning("Culling: %s", printable(words))
+        return news
+
+    def bug(self, subject: str, words: str, error: Exception) -> None:
+        """Something of ours, or of those who are called at a heartbeat, failed; nothing stops for that."""
+        self.log.exception("Culling: %s", words)
+        self.trouble(subject, f"{words}: {error!r}", told=True)
+
+    def gone(self, kind: Kind, identity: str) -> None:
+        """It is gone, and with it what was wrong with it."""
+        subject = f"{kind.value} {identity}"
+        for each in (subject, f"signals of {subject}", f"pre_cull_hook for {subject}"):
+            self.troubles.over(each)
+
+    def jumped(self, seconds: float) -> None:
+        """The clock jumped."""
+        self.log.warning(
+            "The clock jumped by %+.1f s against monotonic time: every deadline is moved so that "
+            "at least five minutes (or the timeout, if that is shorter) are left.",
+            seconds,
+        )
+
+    def stood_still(self, seconds: float) -> None:
+        """A wake-up came late."""
+        self.log.warning(
+            "The event loop stood still for %.1f s: messages that wait are read before anything is culled.", seconds
+        )
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def tell(self, happening: Happening) -> None:
+        """Tell those who listen; one that fails is logged and stops nothing."""
+        for listener in self.listeners:
+            try:
+                listener(happening)
+            except Exception:
+                self.log.exception("Culling: telling that %s was %s failed", happening.kind.value, happening.action)
+
+    def tell_item(self, action: str, item: Item, now: datetime, words: str = "") -> None:
+        """Tell those who listen what becomes of an item; `words` in place of why it was decided so."""
+        record, decision = item.record, item.decision
+        self.tell(
+            Happening(
+                action=action,
+                kind=record.kind,
+                record=record,
+                reason=decision.reason.value,
+                at=now,
+                idle_seconds=decision.idle_seconds,
+                due_at=decision.due_at,
+                detail=words or sentence(record, decision, now),
+            )
+        )
+
+    def judged_otherwise(self, item: Item, decision: Decision) -> None:
+        """The line when something is judged otherwise than before."""
+        subject = f"{item.record.kind.value} {item.record.identity}"
+        self.log.debug("%s: %s", printable(subject), decision.reason.value)
+        if item.decision.reason is Reason.UNKNOWN and self.troubles.over(subject):
+            self.log.info("Culling: %s can be judged again: %s", printable(subject), decision.reason.value)
+
+    def culling(self, record: Record, decision: Decision, attempts: int) -> None:
+        """The line before something is shut down; told once, and not again at each try after a failed one."""
+        self.log.log(logging.DEBUG if attempts else logging.WARNING, "%s", printable(culling_line(record, decision)))
+
+    def outcome(self, outcome: Outcome) -> None:
+        """The line after it, where there is something to add, and the memory for `status`."""
+        self.outcomes.append(outcome)
+        subject = printable(f"{outcome.kind.value} {outcome.identity}")
+        if outcome.result is Result.DRY_RUN:
+            idle = int(outcome.idle_seconds or 0)
+            self.log.warning("Dry run: would cull %s: %s, %d seconds of inactivity.", subject, outcome.reason, idle)
+        elif outcome.result is not Result.FAILED:
+            self.log.debug("%s: %s %s", subject, outcome.result.value, outcome.message)
+
+    # -- that it runs --------------------------------------------------------------------------
+
+    def starts(self, policy: CullingPolicy, kinds: Iterable[Kind]) -> None:
+        """The line when culling starts."""
+        self.log.info("Culling: %s", policy_line(policy, kinds))
+
+    def heartbeat(self, policy: CullingPolicy, count: int, app_manager: str, kinds: Iterable[Kind]) -> None:
+        """The line that shows to a fleet check that the culler runs, and with which settings."""
+        level = max(logging.INFO, self.log.getEffectiveLevel())  # so that it is written whatever the log's level is
+        words = self.troubles.last_text()
+        self.log.log(level, "%s", heartbeat_line(__version__, policy, count, app_manager, kinds, words))
