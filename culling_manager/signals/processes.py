@@ -17,9 +17,9 @@ from functools import partial
 
 from traitlets import Integer, List, Unicode
 
+from ..concurrency import in_thread
 from ..errors import ReadError
 from ..records import Kind
-from ..threads import in_thread
 from .base import Bounded, Shared, Signal, Subject
 from .network import connections, talks_outside
 from .snapshot import Table
