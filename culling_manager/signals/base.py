@@ -41,7 +41,7 @@ class Subject:
 class Signal(LoggingConfigurable):
     """One check: a sentence that says why something is in use, or None.
 
-    Its methods run on the server's event loop, so whatever blocks belongs into a thread (`threads.in_thread`).
+    Its methods run on the server's event loop, so whatever blocks belongs into a thread (`concurrency.in_thread`).
     A signal is asked only about what is otherwise due. Whatever it raises counts as use and is reported.
     """
 
