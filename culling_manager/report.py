@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .decisions import Decision, Reason
-from .errors import Trouble, printable
+from .errors import ErrorCode, Trouble, printable
 from .policy import CullingPolicy
 from .records import AppRecord, KeepAlive, KernelRecord, Kind, Outcome, Record
 
@@ -113,11 +113,21 @@ def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
 
 
 def heartbeat_line(
-    version: str, policy: CullingPolicy, count: int, app_manager: str, watching: Iterable[Kind], errors: str | None
+    version: str,
+    policy: CullingPolicy,
+    count: int,
+    app_manager: str,
+    watching: Iterable[Kind],
+    errors: str | None,
+    codes: Iterable[ErrorCode] = (),
 ) -> str:
-    """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds."""
+    """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds.
+
+    `errors` are words for people, cut; a check reads `codes`, which has one for each thing that is wrong now.
+    """
     found = {
         "watching": [kind.value for kind in watching],
+        "codes": [code.value for code in codes],
         "errors": errors if errors is None else errors[:300],
         "version": version,
         "idle_time": policy.idle_timeout,

@@ -32,20 +32,21 @@ MAY_IMPORT = {
     "traits": {"errors", "policy"},
     "events": {"law"},
     "engine": {"_version", "law"},
-    "signals": {"_lazy", "concurrency", "engine.clock", "law", "limits", "threads"},
-    "apps": {"_lazy", "concurrency", "engine", "events", "law", "signals", "threads"},
+    "money": {"law"},
+    "signals": {"_lazy", "concurrency", "engine.clock", "law"},
+    "apps": {"_lazy", "_version", "concurrency", "engine", "law", "money", "signals"},
     "safeguards": {"concurrency", "engine", "law", "signals", "traits"},
     "join": {"apps", "engine", "events", "safeguards"},
     "managers": {"concurrency", "engine", "join", "law", "signals", "traits"},
-    "server": {"_version", "engine", "events", "law", "managers"},
+    "server": {"_version", "engine", "events", "law", "managers", "money"},
     "client": {"engine.clock", "law"},
-    "simulation": {"law"},
-    "cli": {"_version", "client", "engine.clock", "law", "simulation"},
-    "fleet": {"_lazy", "apps", "engine.clock", "law"},
+    "simulation": {"law", "money"},
+    "cli": {"_version", "client", "engine.clock", "law", "money", "simulation"},
+    "fleet": {"_lazy", "apps", "engine.clock", "law", "money"},
     "fleet_lambda": {"fleet"},
 }
 #: Wings and rooms that import nothing from outside but the standard library.
-PURE = {*LAW, "_lazy", "_version", "concurrency", "engine", "simulation"}
+PURE = {*LAW, "_lazy", "_version", "concurrency", "engine", "money", "simulation"}
 
 
 def room(path: Path) -> str:

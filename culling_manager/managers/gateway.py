@@ -32,7 +32,7 @@ from ..concurrency import SingleFlight, TooSlow
 from ..decisions import QUIET_STATES
 from ..engine.clock import utcnow
 from ..engine.ports import Roots
-from ..errors import ReadError, RecordError
+from ..errors import ErrorCode, ReadError, RecordError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from .kernel_source import KernelSource, own_timeout_in
@@ -254,7 +254,8 @@ class GatewayKernelSource(KernelSource):
         except Exception as error:
             raise ReadError(
                 f"the gateway at {_public_url()} does not list its kernels, so nobody can tell what else is in use: "
-                f"{_public(error)}"
+                f"{_public(error)}",
+                code=ErrorCode.STRANGERS_UNREAD,
             ) from error
         ours = {kernel_id: kernel for kernel_id, kernel in self.manager._kernels.items() if kernel_id in models}
         await self._take_models(ours, models)

@@ -13,7 +13,7 @@ from tornado.web import HTTPError
 from ..decisions import QUIET_STATES
 from ..engine.clock import utcnow
 from ..engine.ports import KEPT, Roots
-from ..errors import ReadError, StopError
+from ..errors import ErrorCode, ReadError, StopError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from ..rules.run import Run
@@ -178,7 +178,9 @@ class KernelSource:
             try:
                 gone = not await ensure_async(kernel.is_alive())
             except Exception as error:
-                self.manager._culler.trouble(f"kernel {kernel_id}", f"kernel {kernel_id}: is it alive? {error!r}")
+                self.manager._culler.trouble(
+                    f"kernel {kernel_id}", f"kernel {kernel_id}: is it alive? {error!r}", ErrorCode.UNREAD
+                )
                 continue
             if gone != activity.gone and not activity.restarting:
                 activity.gone = gone
