@@ -34,7 +34,8 @@ from ..engine.ports import Roots
 from ..errors import ReadError, RecordError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
-from .kernel_source import KernelSource, own_timeout_in
+from ..rules.own_timeout import OwnTimeout, own_seconds, own_timeout_in
+from .kernel_source import KernelSource
 from .kernels import CullingKernelManager
 
 #: How often (seconds) the gateway is asked about something that only it can see: a disconnect, a change of runs.
@@ -69,13 +70,13 @@ class GatewayKernelSource(KernelSource):
         self.may_list = True
         self._asking = SingleFlight()
 
-    def own_timeout(self, kernel: Any) -> float | None:
+    def own_timeout(self, kernel: Any) -> OwnTimeout:
         """The ``cull_idle_timeout`` of the gateway's kernelspec.
 
         Raises
         ------
         ReadError
-            When it is no number, or not known yet: nothing is decided about a kernel before its spec is known.
+            When it is not known yet: nothing is decided about a kernel before its spec is known.
         """
         name = _spec_name(kernel)
         if name not in self.spec_metadata:
@@ -108,8 +109,8 @@ class GatewayKernelSource(KernelSource):
         """A kernel that became idle unseen is due one timeout later at the earliest; see also `POLL_SECONDS`."""
         if policy.idle_timeout <= 0 or not self.manager._kernels:
             return None
-        own = (self.own_timeouts.get(kernel_id) for kernel_id in self.manager._kernels)
-        timeouts = [policy.idle_timeout, *(seconds for seconds in own if seconds is not None and seconds > 0)]
+        own = {own_seconds(each.seconds, policy) for each in self.own_timeouts.values()}
+        timeouts = [policy.idle_timeout, *(seconds for seconds in own if seconds > 0)]
         if self._watched_closely(policy):
             timeouts.append(POLL_SECONDS)
         return min(timeouts)
@@ -263,13 +264,11 @@ class GatewayKernelSource(KernelSource):
         return [self._with_own_timeout(record_of(model, now)) for model in others]
 
     def _with_own_timeout(self, record: KernelRecord) -> KernelRecord:
-        """With its kernelspec's own timeout; one that makes no sense, or is not known, keeps it."""
+        """With its kernelspec's own timeout; one that is not known keeps it."""
         if record.name in self.unread_specs:
             return replace(record, error=f"its kernelspec cannot be fetched: {self.unread_specs[record.name]}")
-        try:
-            return replace(record, idle_timeout=own_timeout_in(self.spec_metadata.get(record.name, {})))
-        except ReadError as error:
-            return replace(record, error=str(error))
+        own = own_timeout_in(self.spec_metadata.get(record.name, {}))
+        return replace(record, idle_timeout=own.seconds, odd_timeout=own.odd)
 
     async def learn_spec(self, name: str) -> None:
         """Fetch a kernelspec's metadata; what was judged without it is judged anew."""
