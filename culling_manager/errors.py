@@ -68,6 +68,15 @@ STAYS_BILLED = frozenset(
 )
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value as Python writes it, cut to `most` characters: words about it are short whatever it is."""
+    try:
+        found = repr(value)
+    except (ValueError, RecursionError):  # an endless number, lists in lists without end
+        return f"a value of type {type(value).__name__} that cannot be written"
+    return found if len(found) <= most else f"{found[: most - 3]}..."
+
+
 class CullingError(Exception):
     """Anything that this package itself reports as wrong; `code` is its class's, or the one that it is given."""
 
@@ -88,10 +97,7 @@ class SettingError(CullingError, ValueError):
     code = ErrorCode.BAD_FIELD
 
     def __init__(self, name: str, value: object, accepted: str) -> None:
-        shown = repr(value)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
-        super().__init__(f"{name} = {shown} is not accepted: it must be {accepted}")
+        super().__init__(f"{name} = {shown(value)} is not accepted: it must be {accepted}")
         self.name, self.value, self.accepted = name, value, accepted
 
 
