@@ -1204,3 +1204,27 @@ async def test_a_kernel_that_cannot_be_stopped_does_not_keep_its_app_for_ever(mo
     assert before == []
     assert world.apps.deleted == ["a"]
     world.kernels.hanging["k"].set()
+
+
+@scenario
+async def test_a_deletion_is_told_before_and_after_and_one_that_fails_as_refused():
+    """With the record, the reason, and in the end the words; tried again it is told again."""
+    world, told = World(), []
+    world.apps.put("a", created_at=LONG_AGO)
+    world.apps.delete_error = CallError("AWS is ill")
+    world.culler.listeners.append(told.append)
+    world.start()
+    await world.clock.run_for(TIMEOUT + 5)
+    refused = [each for each in told if each.action in ("deleting", "accepted", "refused")]
+    told.clear()
+
+    world.apps.delete_error = None
+    await world.clock.run_for(60)
+
+    assert [each.action for each in refused] == ["deleting", "refused"]
+    assert [each.action for each in told if each.action in ("deleting", "accepted", "refused")] == [
+        *("deleting", "accepted")
+    ]
+    assert {(each.kind, each.record.name, each.reason) for each in refused} == {(Kind.APP, "a", "idle")}
+    assert refused[1].detail == "AWS is ill"
+    assert refused[0].idle_seconds == pytest.approx(TIMEOUT, abs=1)

@@ -41,9 +41,9 @@ class Journal:
             self.log.warning("Culling: %s", printable(words))
         return news
 
-    def bug(self, subject: str, words: str, error: Exception) -> None:
-        """Something of ours, or of those who are called at a heartbeat, failed; nothing stops for that."""
-        self.log.exception("Culling: %s", words)
+    def bug(self, subject: str, words: str, error: Exception, next_words: str = "nothing stops for that") -> None:
+        """Something of ours, or of those who are called at a heartbeat, failed; and what comes next."""
+        self.log.exception("Culling: %s; %s", words, next_words)
         self.trouble(subject, f"{words}: {error!r}", told=True)
 
     def gone(self, kind: Kind, identity: str) -> None:
