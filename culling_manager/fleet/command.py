@@ -1,5 +1,8 @@
 """The fleet check: for every Jupyter Server app of every domain, whether it is culled as it should be.
 
+The source logs believes what is written: a role that may write into the whole log group, as SageMaker's own execution
+roles may, can write a heartbeat into another user's stream. The source presigned asks each server itself.
+
 exit codes: 0 every running app is culled as it should be; 1 some are not; 2 usage; 3 the check itself failed, in whole
 or for a domain (AWS refused, or users log in by SSO and the source is presigned).
 """
