@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "traits": {"errors", "policy"},
     "events": {"law"},
     "engine": {"_version", "law"},
-    "signals": {"_lazy", "concurrency", "law", "limits", "threads"},
+    "signals": {"_lazy", "concurrency", "law"},
     "apps": {"_lazy", "concurrency", "engine", "events", "law", "signals", "threads"},
     "safeguards": {"concurrency", "engine", "law", "signals", "traits"},
     "join": {"apps", "engine", "events", "safeguards"},

@@ -21,6 +21,7 @@ from jupyter_client.session import DELIM, Session
 from zmq.eventloop.zmqstream import ZMQStream
 
 from ..rules.run import Run
+from .local import local_pid
 
 #: Requests that are no use of a kernel: a page sends them by itself. Those of jupyter_server 2.15's
 #: `untracked_message_types`, for versions before it.
@@ -256,7 +257,7 @@ def _cpu_seconds(kernel: Any) -> float:
     """CPU time of the kernel's process and its children so far (seconds); 0 when it cannot be told."""
     import psutil
 
-    pid = getattr(getattr(kernel, "provisioner", None), "pid", None)
+    pid = local_pid(kernel)
     if not pid:
         return 0.0
     total = 0.0

@@ -18,6 +18,7 @@ from ..records import KernelRecord, Kind, utc
 from ..rules.run import Run
 from ..traits import heartbeat
 from .activity import KernelActivity, at_work
+from .local import local_pid
 
 if TYPE_CHECKING:
     from .kernels import CullingKernelManager
@@ -202,9 +203,8 @@ class KernelSource:
 
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""
-        kernel = self.manager._kernels.get(identity)
-        pid = getattr(getattr(kernel, "provisioner", None), "pid", None)
-        return Roots((pid,)) if isinstance(pid, int) and pid > 0 else Roots()
+        pid = local_pid(self.manager._kernels.get(identity))
+        return Roots((pid,)) if pid else Roots()
 
     async def stop(self, record: KernelRecord) -> None:
         """Shut the kernel down as upstream does."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from traitlets import Integer
 
+from ..concurrency import in_thread
 from ..records import Kind
-from ..threads import in_thread
 from .base import Bounded, Shared, Signal, Subject
 from .snapshot import Table
 from .table import read_table
