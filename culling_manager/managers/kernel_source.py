@@ -20,6 +20,7 @@ from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
 from ..rules.run import Run
 from .activity import KernelActivity
 from .hosts import KernelHost
+from .local import local_pid
 from .probe import at_work
 
 
@@ -192,9 +193,8 @@ class KernelSource:
 
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""
-        kernel = self.manager._kernels.get(identity)
-        pid = getattr(getattr(kernel, "provisioner", None), "pid", None)
-        return Roots((pid,)) if isinstance(pid, int) and pid > 0 else Roots()
+        pid = local_pid(self.manager._kernels.get(identity))
+        return Roots((pid,)) if pid else Roots()
 
     async def stop(self, record: KernelRecord) -> None:
         """Shut the kernel down as upstream does."""
