@@ -113,9 +113,19 @@ def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
 
 
 def heartbeat_line(
-    version: str, policy: CullingPolicy, count: int, app_manager: str, watching: Iterable[Kind], errors: str | None
+    version: str,
+    policy: CullingPolicy,
+    count: int,
+    app_manager: str,
+    watching: Iterable[Kind],
+    errors: str | None,
+    times: Mapping[str, Any] | None = None,
 ) -> str:
-    """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds."""
+    """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds.
+
+    `times` has ``run``, ``span``, ``seconds`` (by the reason why the app was kept, adding up to the span), ``gaps``
+    (idle ones that ended) and ``last_use``.
+    """
     found = {
         "watching": [kind.value for kind in watching],
         "errors": errors if errors is None else errors[:300],
@@ -125,6 +135,7 @@ def heartbeat_line(
         "count": count,
         "app_manager": app_manager,
         "dry_run": policy.dry_run,
+        **(times or {}),
     }
     return f"{HEARTBEAT_MARKER} {json.dumps(found)}"
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jupyter_core.paths import jupyter_config_dir
+
 from ..decisions import (
     IN_SERVICE,
     Decision,
@@ -20,10 +22,14 @@ from ..decisions import (
     keeps_app_until,
 )
 from ..engine.ports import Roots
-from ..errors import GoneError, ReadError
+from ..errors import CallError, GoneError, ReadError
 from ..events import emit_app
+from ..money.ledger import Ledger
 from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord, utc
+from .accounts import Accounts
+from .none import NoApps
+from .process import JupyterServerProcess
 from .residents import Resident, Residents, homes_of, subject_of
 
 if TYPE_CHECKING:
@@ -83,10 +89,23 @@ class AppSource:
     lingering: set[str] = field(default_factory=set)
     refreshed_at: datetime | None = None
     residents: Residents = field(init=False)
+    accounts: Accounts = field(init=False)
     _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.residents = Residents(self.culler, self.left)
+        self._open_accounts()
+
+    def _open_accounts(self) -> None:
+        """Accounts of the apps of this app manager."""
+        server = self.apps.server
+        self.accounts = Accounts(
+            culler=self.culler,
+            residents=lambda identity: self._residents_of(identity, self.culler.now()),
+            ledger=Ledger(jupyter_config_dir()) if server is not None and not isinstance(self.apps, NoApps) else None,
+            own=not self.apps.lists,
+            process=isinstance(self.apps, JupyterServerProcess),
+        )
 
     def _residents_of(self, identity: str, now: datetime) -> list[tuple[Resident, Decision]]:
         return self.residents.on(identity, self.apps, self.listed, now)
@@ -177,6 +196,7 @@ class AppSource:
             if getattr(self.apps, "again", None) is not None:
                 raise ReadError(f"{self.apps.reason}; until it can be read no app is deleted")  # type: ignore[attr-defined]
             self.culler.log.info("Culling: apps are managed by %s", type(self.apps).__name__)
+            self._open_accounts()
             for kind in (Kind.KERNEL, Kind.TERMINAL):
                 if kind in self.culler.watches:
                     self.culler.watches[kind].forget_decisions()  # where terminals run is known only now
@@ -186,6 +206,7 @@ class AppSource:
             # after the list, which may take its time: what is at work must be today's
             await self.residents.meet_strangers(type(self.apps).__name__)
         self._take(records, asked_at)
+        await self.accounts.flush()
 
     async def _in_time(self, asking: Awaitable[Answer]) -> Answer:
         """Wait for an app manager, which should have time limits of its own, but not for ever."""
@@ -226,13 +247,19 @@ class AppSource:
     async def stop(self, record: AppRecord) -> None:
         """Have it deleted. KeyError when it is gone, or going, already."""
         emit_app(self.apps.server, "deleting", record, self.culler.now())
+        await self.accounts.deleting(record)
         try:
             await self.apps.delete_app(record)
         except GoneError as error:
             self._was_asked(record.identity)
             self.culler.log.info("Culling: app %s: %s", record.name, error)
+            await self.accounts.deleted(record, accepted=False)  # perhaps by somebody else
             raise KeyError(record.identity) from error
+        except CallError:
+            await self.accounts.deleted(record, accepted=False)
+            raise
         self._was_asked(record.identity)
+        await self.accounts.deleted(record, accepted=True)
         emit_app(self.apps.server, "accepted", record, self.culler.now())
 
     def _was_asked(self, identity: str) -> None:
@@ -288,6 +315,10 @@ class AppSource:
         """Which app manager there is, and why there is none."""
         return {"class": type(self.apps).__name__, "detail": str(getattr(self.apps, "reason", ""))}
 
+    def times(self) -> Mapping[str, Any]:
+        """Why apps were kept since the last heartbeat, for how long, and which run this is."""
+        return self.accounts.tell_times()
+
     # -- what a list tells -----------------------------------------------------------------------------
 
     def _take(self, records: Iterable[AppRecord], asked_at: datetime) -> None:
@@ -303,6 +334,7 @@ class AppSource:
             created, known = utc(record.created_at, "created_at"), self.memories.get(identity)
             if known is None or (created is not None and known.listed is not None and created > known.listed):
                 self.memories[identity] = Memory(now, created)
+                self.accounts.started(record)
                 self.culler.tally.returned(identity, now)
                 if known is not None:
                     self.asked.pop(identity, None)  # what was deleted is another of the same name
