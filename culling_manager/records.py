@@ -179,7 +179,7 @@ class Result(Enum):
 class Happening:
     """Something to tell those who listen: what (`action`), to which record, by which decision, and more words.
 
-    `action` is one of: warned, withdrawn, kept, culled, deleting, accepted, failed, dry run.
+    `action` is one of: warned, withdrawn, kept, culled, failed, dry run; of an app also deleting, accepted, refused.
     """
 
     action: str

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .decisions import Decision, Reason
-from .errors import Trouble, printable
+from .errors import ErrorCode, Trouble, printable
 from .policy import CullingPolicy
 from .records import AppRecord, KeepAlive, KernelRecord, Kind, Outcome, Record
 
@@ -119,15 +119,18 @@ def heartbeat_line(
     app_manager: str,
     watching: Iterable[Kind],
     errors: str | None,
+    codes: Iterable[ErrorCode] = (),
     times: Mapping[str, Any] | None = None,
 ) -> str:
     """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds.
 
-    `times` has ``run``, ``span``, ``seconds`` (by the reason why the app was kept, adding up to the span), ``gaps``
-    (idle ones that ended) and ``last_use``.
+    `errors` are words for people, cut; a check reads `codes`, which has one for each thing that is wrong now. `times`
+    has ``run``, ``span``, ``seconds`` (by the reason why the app was kept, adding up to the span), ``gaps`` (idle ones
+    that ended) and ``last_use``.
     """
     found = {
         "watching": [kind.value for kind in watching],
+        "codes": [code.value for code in codes],
         "errors": errors if errors is None else errors[:300],
         "version": version,
         "idle_time": policy.idle_timeout,

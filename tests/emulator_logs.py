@@ -24,6 +24,7 @@ from typing import Any
 
 import botocore.session
 
+from culling_manager.errors import ErrorCode
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind
 from culling_manager.report import heartbeat_line
@@ -135,11 +136,12 @@ class CloudWatchLogs:
         app_manager: str = "SpaceApp",
         watching: tuple[Kind, ...] = (Kind.KERNEL, Kind.TERMINAL),
         errors: str | None = None,
+        codes: tuple[ErrorCode, ...] = (),
         **policy: Any,
     ) -> None:
         """A heartbeat as our server writes it, behind Jupyter's prefix; `policy` as CullingPolicy has it (seconds)."""
         at = at or datetime.now(timezone.utc)
-        line = heartbeat_line(version, CullingPolicy(**policy), count, app_manager, watching, errors)
+        line = heartbeat_line(version, CullingPolicy(**policy), count, app_manager, watching, errors, codes)
         self.put(stream, f"[I {at:%Y-%m-%d %H:%M:%S}.978 ServerApp] {line}", at)
 
     def fail(self, operation: str | None, fault: Fault, times: int | None = None, seconds: float | None = None) -> None:

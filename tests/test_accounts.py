@@ -26,7 +26,7 @@ class Books(World):
         caplog.set_level(logging.INFO)
         self.caplog = caplog
         super().__init__(apps=FakeApps(), **own_settings)
-        self.source.accounts.ledger = Ledger(tmp_path)
+        self.source.accounts.savings = Ledger(tmp_path)
         self.culler.listeners.append(self.source.accounts.rehearsed)
         self.culler.beats.append(self.source.accounts.beat)
 
@@ -61,7 +61,7 @@ async def test_a_life_of_an_app_is_told_from_start_to_end(books):
     last = world.lines[-1]
     assert (last.reason, last.instance_type, last.idle_time, last.dry_run) == ("idle", "ml.g5.xlarge", TIMEOUT, False)
     assert TIMEOUT <= last.idle_seconds <= TIMEOUT + 1
-    assert world.source.accounts.ledger.lines() == world.lines
+    assert world.source.accounts.savings.lines() == world.lines
 
 
 @scenario
@@ -72,7 +72,7 @@ async def test_the_ledger_is_written_before_the_deletion_is_asked_for(books):
     seen = []
 
     async def delete(app):
-        seen.extend(each.event for each in world.source.accounts.ledger.lines())
+        seen.extend(each.event for each in world.source.accounts.savings.lines())
 
     world.apps.delete_app = delete
     world.start()
@@ -112,7 +112,7 @@ async def test_a_dry_run_is_told_as_one_and_not_in_the_ledger(books):
     await world.clock.run_for(TIMEOUT + EXACT)
 
     assert [(each.event, each.dry_run) for each in world.lines] == [("started", False), ("deleting", True)]
-    assert [each.event for each in world.source.accounts.ledger.lines()] == ["started"]
+    assert [each.event for each in world.source.accounts.savings.lines()] == ["started"]
 
 
 @scenario
@@ -120,7 +120,7 @@ async def test_a_ledger_that_cannot_be_written_stops_nothing(books, tmp_path):
     """The app is deleted all the same, and it is said what is missing."""
     (tmp_path / "file").write_text("")
     world = books()
-    world.source.accounts.ledger = Ledger(tmp_path / "file")
+    world.source.accounts.savings = Ledger(tmp_path / "file")
     world.apps.put("a")
     world.start()
 

@@ -582,6 +582,27 @@ def test_a_missing_extension_is_told_from_a_wrong_url(capsys, words):
     assert "No Jupyter Server has this base URL" in text
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (409, {"code": "not_our_managers", "message": "Select them."}, Code.NOT_SELECTED),
+        (409, {"code": "too_late", "message": "The terminal manager is being shut down just now."}, Code.REFUSED),
+        (404, {"code": "not_found", "message": "Nothing is kept."}, Code.REFUSED),
+        (400, {"code": "bad_field", "message": "x = 1 is not accepted"}, Code.REFUSED),
+        (500, {"code": "internal", "message": "Internal Server Error"}, Code.UNEXPECTED),
+        (409, {"code": "a_later_code", "message": "Not now."}, Code.REFUSED),
+        (409, {"message": "Kernels are not culled: the kernel manager is X."}, Code.NOT_SELECTED),
+        (409, {"message": "It is being deleted."}, Code.REFUSED),
+    ],
+)
+def test_what_a_refusal_means_is_told_by_its_code(double, capsys, status, body, code):
+    """And by its words only where an older server gives no code, or a later one a code that is not known here."""
+    double.instead["GET", "settings"] = (status, body, {})
+
+    assert main(["set"]) == code
+    assert body["message"] in said(capsys)
+
+
 def test_silence_and_nonsense_are_told_apart(capsys):
     """Nothing listens; somebody listens and says nothing; somebody speaks something else."""
     with socket.socket() as quiet:

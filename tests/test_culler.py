@@ -115,7 +115,7 @@ async def test_a_line_in_the_log_shows_once_an_hour_that_the_culler_runs(caplog)
     assert len(lines) == 3
     assert found == {
         "version": __version__, "idle_time": TIMEOUT, "keep_terminals": False, "count": found["count"],
-        "app_manager": "NoApps", "dry_run": False, "watching": ["kernel"], "errors": None,
+        "app_manager": "NoApps", "dry_run": False, "watching": ["kernel"], "errors": None, "codes": [],
     }  # fmt: skip
     assert found["count"] > 700
 

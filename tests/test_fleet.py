@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from culling_manager import fleet
-from culling_manager.errors import CallError, ReadError, SettingError
+from culling_manager.errors import STAYS_BILLED, CallError, ErrorCode, ReadError, SettingError
 from culling_manager.fleet import FleetCalls, FleetOptions, Source, State, Target, check_fleet
 from culling_manager.fleet import table as fleet_table
 from culling_manager.fleet.calls import Pacer
@@ -25,6 +25,9 @@ from culling_manager.fleet.judge import from_answer, from_log, heartbeat, readin
 from culling_manager.fleet.presigned import MOST_REFUSALS
 from culling_manager.fleet.records import Finding, Reading, scrubbed
 from culling_manager.fleet.report import summarise
+from culling_manager.policy import CullingPolicy
+from culling_manager.records import Kind
+from culling_manager.report import heartbeat_line
 from tests.emulator import DOMAIN, Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment, pattern_terms
 from tests.studio import Behaviour, Studio
@@ -1030,6 +1033,18 @@ def test_studios_emulator_sends_strangers_to_its_sign_in_page(aws):
         assert b"Sign in" in found.read()
 
 
+def test_a_heartbeat_says_what_is_wrong_by_codes_too():
+    """The sentence is cut, and one of several; the codes are all, and a check needs no word of it."""
+    codes = [ErrorCode.HOOK_FAILED, ErrorCode.PERMISSION_MISSING]
+    line = heartbeat_line("1", CullingPolicy(idle_timeout=7200), 9, "SpaceApp", [Kind.KERNEL], "é" * 5000, codes)
+
+    said = heartbeat(line, NOW)
+
+    assert said.codes == ("hook_failed", "permission_missing")
+    assert Reading.from_json(json.loads(json.dumps(said.as_json()))) == said
+    assert from_log(APP, said, FleetOptions(), NOW).state is State.WRONG_SETTINGS
+
+
 @pytest.mark.parametrize(
     ("found", "state", "words"),
     [
@@ -1049,6 +1064,14 @@ def test_studios_emulator_sends_strangers_to_its_sign_in_page(aws):
          State.WRONG_SETTINGS, "stays billed"),
         ({"errors": "the gateway at http://x does not list its kernels, so nobody can tell what else is in use: y"},
          State.WRONG_SETTINGS, "stays billed"),
+        *(
+            ({"errors": "x", "codes": ["signal_failed", code]}, State.WRONG_SETTINGS, f"stays billed ({code}): x")
+            for code in sorted(each.value for each in STAYS_BILLED)
+        ),
+        ({"errors": "x", "codes": ["signal_failed", "a_later_code"]}, State.RUNNING, "reports: x"),
+        ({"errors": "app a could not be deleted: words of a user's", "codes": ["hook_failed"]}, State.RUNNING,
+         "reports: app a"),
+        ({"errors": "sagemaker: x", "codes": "nonsense"}, State.WRONG_SETTINGS, "stays billed"),
         ({"app_manager": "NoApps"}, State.WRONG_SETTINGS, "manages no app"),
         ({"app_manager": "SpaceApp"}, State.RUNNING, "Its culler runs."),
     ],

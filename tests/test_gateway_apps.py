@@ -90,7 +90,7 @@ def test_a_kernel_that_upstream_finds_gone_was_in_use_until_then(gateway, run):
         await manager.list_kernels()
 
         assert kernel_id not in manager
-        assert source.memories["a"].last_activity >= before
+        assert source.ledger.memories["a"].last_activity >= before
 
     run(check())
 

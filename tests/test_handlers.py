@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tornado.httpclient import HTTPClientError
 
 from culling_manager.engine.culler import IdleCuller
-from culling_manager.records import Kind, Use
+from culling_manager.records import Use
 from culling_manager.server.handlers import LONGEST_BODY, routes, verbs
 from culling_manager.server.saved_settings import FILE_NAME
 from tests.conftest import until
@@ -682,6 +683,21 @@ def test_saved_settings_hold_after_a_restart(tmp_path):
 # -- status ------------------------------------------------------------------------------------------
 
 
+@dataclass
+class SlowGuard:
+    """A guard whose only signal takes its time until the test lets it answer."""
+
+    lead_seconds: float = 1.0
+    answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ask(self, record, roots) -> Use:
+        await self.answer.wait()
+        return Use(used_by="make works")
+
+    async def before_culling(self, record, decision) -> None:
+        return None
+
+
 class TestAttention:
     """What status says of warnings and of use that Jupyter does not see."""
 
@@ -692,9 +708,9 @@ class TestAttention:
 
     async def test_status_tells_who_is_warned_used_and_kept(self, jp_fetch, jp_serverapp):
         """Three seconds of timeout: warned after half of them. Then a signal finds it in use."""
-        kernel = await start(jp_fetch)
+        await start(jp_fetch)
         culler = IdleCuller.of(jp_serverapp)
-        culler.guard, watch = None, culler.watches[Kind.KERNEL]  # so that no signal of this machine's is asked
+        culler.guard = guard = SlowGuard()  # so that no signal of this machine's is asked
 
         async def entry():
             (found,) = (await ask(jp_fetch, "status"))[1]["kernels"]
@@ -704,12 +720,14 @@ class TestAttention:
             found = await entry()
             return found["warned"] and found
 
+        async def in_use():
+            found = await entry()
+            return found["used_by"] and found
+
         first = await entry()
         near = await until(warned)
-        now = datetime.now(timezone.utc)
-        watch.items[kernel].use = Use(used_by="make works", used_at=now, asked_at=now)
-        watch.forget_decisions()
-        used = await entry()
+        guard.answer.set()
+        used = await until(in_use)
 
         assert [first[name] for name in ("warned", "used_by", "used_at", "kept_until")] == [False, None, None, None]
         assert near["reason"] == "active"

@@ -6,21 +6,19 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._version import __version__
 from ..concurrency import in_thread
-from ..decisions import Decision, Reason, keeps_app
+from ..decisions import Decision, Reason, decide_app, keeps_app
 from ..errors import ReadError, printable
 from ..money.ledger import Ledger
 from ..money.lines import FREE, IN_USE, MOST_GAPS, AppLine, app_line
 from ..money.times import Times
 from ..records import AppRecord, Happening, Kind
-from .residents import Resident
+from .census import Resident
+from .ports import Engine
 from .run import container_run, digest, process_run
-
-if TYPE_CHECKING:
-    from ..engine.culler import IdleCuller
 
 #: How often (seconds) it is looked why apps are kept, at most; a look takes no more than one part in so many.
 LOOK_SECONDS = 60.0
@@ -37,9 +35,9 @@ class Accounts:
     reported, and stops nothing.
     """
 
-    culler: IdleCuller
+    engine: Engine
     residents: Callable[[str], Iterable[tuple[Resident, Decision]]]
-    ledger: Ledger | None = None
+    savings: Ledger | None = None
     own: bool = True
     process: bool = False
     times: dict[str, Times] = field(default_factory=dict)
@@ -50,7 +48,7 @@ class Accounts:
     _told_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self._told_at = self.culler.clock.monotonic()
+        self._told_at = self.engine.clock.monotonic()
 
     # -- lines -------------------------------------------------------------------------------------
 
@@ -67,58 +65,48 @@ class Accounts:
         else:
             created = record.created_at or container_run()
             self._runs[identity] = digest(identity, created, self._ended.get(identity, 0))
-        self.times[identity] = Times(self.culler.clock.monotonic())
-        self._tell("started", record)
+        self.times[identity] = Times(self.engine.clock.monotonic())
+        self.tell("started", record)
 
     async def flush(self) -> None:
         """Have on the disk what was told since; a deletion waits for that."""
         lines, self._pending = self._pending, []
-        ledger = self.ledger
+        ledger = self.savings
         if ledger is None or not lines:
             return
         try:
             await in_thread(lambda: _write(ledger, lines))
-            self.culler.troubles.over(LEDGER)
+            self.engine.troubles.over(LEDGER)
         except ReadError as error:
-            self.culler.trouble(LEDGER, str(error))
-
-    async def deleting(self, record: AppRecord) -> None:
-        """It is about to be deleted."""
-        self._tell("deleting", record)
-        await self.flush()
-
-    async def deleted(self, record: AppRecord, accepted: bool) -> None:
-        """Its deletion was accepted, or was not."""
-        if accepted:
-            self._ended[record.identity] = self._ended.get(record.identity, 0) + 1
-        self._tell("accepted" if accepted else "refused", record)
-        await self.flush()
+            self.engine.trouble(LEDGER, str(error))
 
     def rehearsed(self, happening: Happening) -> None:
         """A dry run would have deleted it (a listener)."""
         if happening.action == "dry run" and isinstance(happening.record, AppRecord):
-            self._tell("deleting", happening.record, dry_run=True)
+            now = self.engine.now()
+            decision = decide_app(happening.record, self.engine.policy, now)
+            self.tell("deleting", happening.record, decision, dry_run=True)
 
-    def _tell(self, event: str, record: AppRecord, dry_run: bool = False) -> None:
-        culler = self.culler
-        watch = culler.watches.get(Kind.APP)
-        culled = None if event == "started" or watch is None else watch.being_culled(record.identity)
-        decision = None if culled is None else culled[1]
+    def tell(self, event: str, record: AppRecord, decision: Decision | None = None, dry_run: bool = False) -> None:
+        """A line about an app: into the log at once, and into the ledger with the next `flush`."""
+        engine = self.engine
+        if event == "accepted":
+            self._ended[record.identity] = self._ended.get(record.identity, 0) + 1
         line = AppLine(
             event=event,
-            at=culler.clock.now(),
+            at=engine.clock.now(),
             app_type=record.app_type or "unknown",
             app=record.name or "unknown",
             run=self._runs.get(record.identity) or self.run,
             instance_type=record.instance_type,
             reason=None if decision is None else decision.reason.value,
             idle_seconds=None if decision is None else decision.idle_seconds,
-            idle_time=culler.policy.idle_timeout,
+            idle_time=engine.policy.idle_timeout,
             dry_run=dry_run,
             version=__version__,
         )
-        level = max(logging.INFO, culler.log.getEffectiveLevel())  # so that it is written whatever the log's level is
-        culler.log.log(level, "%s", printable(app_line(line)))
+        level = max(logging.INFO, engine.log.getEffectiveLevel())  # so that it is written whatever the log's level is
+        engine.log.log(level, "%s", printable(app_line(line)))
         if not dry_run:
             self._pending.append(line)
 
@@ -126,14 +114,14 @@ class Accounts:
 
     def beat(self) -> None:
         """Once per heartbeat: look why apps are kept, if it is time for that."""
-        if self.culler.clock.monotonic() >= self._look_at:
+        if self.engine.clock.monotonic() >= self._look_at:
             self.look()
 
     def look(self) -> None:
         """Look why each app is kept, and when it was used last."""
-        clock = self.culler.clock
-        began, now = clock.monotonic(), self.culler.now()
-        watch = self.culler.watches.get(Kind.APP)
+        clock = self.engine.clock
+        began, now = clock.monotonic(), self.engine.now()
+        watch = self.engine.watches.get(Kind.APP)
         found = [] if watch is None else watch.current(now)
         for record, decision in found:
             times = self.times.get(record.identity)
@@ -157,7 +145,7 @@ class Accounts:
     def tell_times(self) -> dict[str, Any]:
         """What the heartbeat tells of time since the last one; with several apps the times of all of them together."""
         self.look()
-        since, self._told_at = self._told_at, self.culler.clock.monotonic()
+        since, self._told_at = self._told_at, self.engine.clock.monotonic()
         parts = [times.take() for times in self.times.values()]
         if not parts:
             span = round(self._told_at - since, 1)

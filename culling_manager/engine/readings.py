@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ..decisions import Decision, Reason, decide, hold_after, timeout
+from ..errors import ErrorCode
 from ..records import Record
 from .backoff import RETRY_CAP_SECONDS, RETRY_SECONDS, backoff
 from .clock import NEVER
 from .item import Item
+from .journal import unread
 from .ports import Source
 from .situation import Situation
 
@@ -76,7 +78,7 @@ class Freshness:
             journal.tally.failed[kind, "read"] += 1
             self.stale_at = now + timedelta(seconds=backoff(self._failures))
             self.failure = f"{error or repr(error)}; nothing is culled on old facts"
-            journal.trouble(subject, self.failure)
+            journal.trouble(subject, self.failure, unread(kind, error))
             return False
         self.failure, self._failures = None, 0
         if journal.troubles.over(subject):
@@ -244,5 +246,5 @@ class Readings:
                 f"{subject} is kept, for its state is not known: state "
                 f"{getattr(record, 'state', None)!r}, last activity {record.last_activity}"
             )
-            if self.situation.journal.trouble(subject, words) and record.error is not None:
+            if self.situation.journal.trouble(subject, words, ErrorCode.UNREAD) and record.error is not None:
                 self.situation.journal.tally.failed[self.source.kind, "read"] += 1

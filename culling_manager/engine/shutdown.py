@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ..decisions import Decision, Reason
-from ..errors import StopError
+from ..errors import ErrorCode, StopError
 from ..records import Kind, Outcome, Record, Result
 from .backoff import backoff
 from .clock import AT_ONCE
 from .item import Item
+from .journal import not_stopped
 from .notices import Notices
 from .ports import Source
 from .readings import Readings
@@ -42,14 +43,16 @@ class Shutdown:
 
     async def carry_out(self, item: Item) -> Outcome:
         """Carry out one decision; whatever happens, it ends in an `Outcome`."""
+        code = ErrorCode.FAILED
         try:
             async with self.slots:
                 result, words = await self._try(item)
         except Exception as error:
             result, words = Result.FAILED, str(error) or repr(error)
+            code = not_stopped(self.source.kind, error)
         finally:
             item.ended()
-        return self._settle(item, result, words)
+        return self._settle(item, result, words, code)
 
     async def _try(self, item: Item) -> tuple[Result, str]:
         situation = self.situation
@@ -157,11 +160,11 @@ class Shutdown:
         if not stop.done():
             subject = f"{source.kind.value} {record.identity}"
             words = f"{subject} has not stopped within {limit:.0f} s: it is waited for"
-            self.situation.journal.trouble(subject, words)
+            self.situation.journal.trouble(subject, words, ErrorCode.NOT_STOPPED)
             await asyncio.wait([stop])
         stop.result()
 
-    def _settle(self, item: Item, result: Result, words: str) -> Outcome:
+    def _settle(self, item: Item, result: Result, words: str, code: ErrorCode) -> Outcome:
         """Remember what came of it, and when to try again."""
         kind, identity, journal = self.source.kind, item.record.identity, self.situation.journal
         now = self.situation.now()
@@ -180,7 +183,7 @@ class Shutdown:
         if result is Result.FAILED:
             item.failed(now + timedelta(seconds=backoff(item.attempts + 1)))
             done = "deleted" if kind is Kind.APP else "culled"
-            journal.trouble(f"{kind.value} {identity}", f"{kind.value} {identity} could not be {done}: {words}")
+            journal.trouble(f"{kind.value} {identity}", f"{kind.value} {identity} could not be {done}: {words}", code)
         elif result in (Result.CULLED, Result.GONE):
             journal.gone(kind, identity)
             item.fingerprint = item.due_at = None

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..apps import aws
 from ..apps.aws import action as action
+from ..engine.clock import monotonic
 from ..errors import CallError
 from .options import FleetOptions
 from .records import scrubbed
@@ -38,7 +39,7 @@ class Pacer:
     def wait(self, deadline: float | None = None) -> bool:
         """Wait for one's turn; False, at once, when that would not come before the `deadline` (monotonic seconds)."""
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             turn = max(now, self._next)
             if deadline is not None and turn >= deadline:
                 return False
@@ -60,7 +61,7 @@ _NO_URLS = _NoAuthorizedUrls()
 class FleetCalls:
     """Calls to SageMaker and to CloudWatch Logs. Clients are made when first needed; `count` has every attempt.
 
-    After the `deadline` (of `time.monotonic`, in seconds; None: never) no attempt is begun; a retry is one, too.
+    After the `deadline` (of `monotonic`, in seconds; None: never) no attempt is begun; a retry is one, too.
     """
 
     def __init__(self, options: FleetOptions, deadline: float | None = None) -> None:

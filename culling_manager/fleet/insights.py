@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..decisions import Reason
+from ..engine.clock import monotonic
 from ..errors import CallError
 from ..money.days import DAY_SECONDS, Log, Window, midnight
 from ..money.lines import APP_MARKER, moment
@@ -164,8 +165,8 @@ class _Query:
     def _answer(self, query: str, resource: str) -> dict[str, Any]:
         """Wait for the answer, which is whole or an error."""
         wait, longest = POLL_SECONDS
-        patience = time.monotonic() + LONGEST_SECONDS
-        while time.monotonic() < patience:
+        patience = monotonic() + LONGEST_SECONDS
+        while monotonic() < patience:
             answer = self._calls.call("logs", "get_query_results", resource, queryId=query)
             status = answer.get("status")
             if status == "Complete":

@@ -7,19 +7,21 @@ import re
 from datetime import datetime
 from typing import Any, TypeGuard
 
+from ..errors import STAYS_BILLED
 from ..policy import LONGEST_SECONDS, plain
 from ..records import Kind
 from ..report import HEARTBEAT_MARKER, duration
 from .options import FleetOptions
 from .records import BASE_PATHS, Finding, Reading, State, Target, scrubbed
 
-#: Errors that mean that an app cannot be looked at or deleted.
+#: What says that an app cannot be looked at or deleted, in heartbeats of versions that wrote no codes.
 BILLED = re.compile(
     r"^app .* could not be deleted|^app .* is still in service|permission sagemaker:|^sagemaker:|no app is deleted"
     r"|nobody can tell what else is in use|^[A-Z]\w+ did not answer within"
 )
 #: The longest heartbeat that is read (characters).
 LONGEST_LINE = 4096
+MOST_CODES = 50
 
 
 def without_app(target: Target) -> Finding:
@@ -82,11 +84,20 @@ def wrong_settings(said: Reading, options: FleetOptions) -> list[str]:
         found.append(f"keep_terminals is {'on' if said.keep_terminals else 'off'}, not {'on' if keep else 'off'}")
     if said.dry_run:
         found.append("it is a dry run that stops nothing")
-    if said.errors and BILLED.search(said.errors):
-        found.append(f"its app stays billed: {said.errors}")
+    if stays_billed(said):
+        codes = [each for each in said.codes or () if each in STAYS_BILLED]
+        why = f" ({', '.join(codes)})" if codes else ""
+        found.append(f"its app stays billed{why}: {said.errors}")
     elif said.app_manager == "NoApps":
         found.append("it manages no app, so its app stays billed (see app_manager_class, and its metadata file)")
     return found
+
+
+def stays_billed(said: Reading) -> bool:
+    """Whether something keeps its app from being deleted: by the codes, or by the words where no codes are written."""
+    if said.codes is None:
+        return bool(said.errors and BILLED.search(said.errors))
+    return not STAYS_BILLED.isdisjoint(said.codes)
 
 
 def _settled(target: Target, said: Reading, options: FleetOptions) -> Finding:
@@ -141,6 +152,7 @@ def reading(found: Any, at: datetime | None = None) -> Reading | None:
         dry_run=found.get("dry_run") is True,
         kernels=_culls_kernels(found),
         errors=scrubbed(found["errors"], 200) if isinstance(found.get("errors"), str) else None,
+        codes=_codes(found.get("codes")),
         at=at,
     )
 
@@ -151,6 +163,13 @@ def _culls_kernels(found: dict[str, Any]) -> bool:
     if isinstance(watching, list):
         return Kind.KERNEL.value in watching
     return not (isinstance(errors, str) and errors.startswith("Kernels are not culled"))
+
+
+def _codes(value: Any) -> tuple[str, ...] | None:
+    """The codes of what was wrong, those of later versions too; None where none are written."""
+    if not isinstance(value, list):
+        return None
+    return tuple(scrubbed(each, 40) for each in value[:MOST_CODES] if isinstance(each, str))
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

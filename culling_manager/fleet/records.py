@@ -94,7 +94,8 @@ class Target:
 class Reading:
     """What a culler said of itself, in its answer or in a heartbeat line; `at` is when, as far as that is known.
 
-    `kernels` is False when only terminals are culled, because another kernel manager is selected.
+    `kernels` is False when only terminals are culled, because another kernel manager is selected. `codes` has one of
+    `ErrorCode` for each thing that is wrong; None for versions that wrote none.
     """
 
     idle_seconds: float
@@ -105,17 +106,20 @@ class Reading:
     dry_run: bool = False
     kernels: bool = True
     errors: str | None = None
+    codes: tuple[str, ...] | None = None
     at: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Every field; the time in ISO 8601."""
-        return asdict(self) | {"at": iso(self.at)}
+        codes = None if self.codes is None else list(self.codes)
+        return asdict(self) | {"codes": codes, "at": iso(self.at)}
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Reading:
         """What `as_json` wrote; fields of other versions are ignored."""
         known = {each.name: found[each.name] for each in fields(cls) if each.name in found}
-        return cls(**known | {"at": moment(found.get("at"))})
+        codes = found.get("codes")
+        return cls(**known | {"codes": None if codes is None else tuple(codes), "at": moment(found.get("at"))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

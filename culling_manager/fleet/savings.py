@@ -14,10 +14,11 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..engine.clock import utcnow
 from ..errors import CallError, ReadError, SettingError
 from ..money.curve import SOON, USUAL
 from ..money.document import document
@@ -93,7 +94,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Read, count, tell, and give the exit code."""
     parser, asked = arguments(argv)
-    now = datetime.now(timezone.utc)
+    now = utcnow()
     try:
         found = report(asked, now)
         tell(asked, found)

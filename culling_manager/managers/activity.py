@@ -13,13 +13,14 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import zmq
 from jupyter_client.session import DELIM, Session
 from zmq.eventloop.zmqstream import ZMQStream
 
+from ..engine.clock import utcnow
 from ..rules.run import Run
 
 #: Requests that are no use of a kernel: a page sends them by itself. Those of jupyter_server 2.15's
@@ -77,7 +78,7 @@ class KernelActivity:
         """Follow the state after a message; one 'busy' shows that we hear the kernel, so its 'idle' is believable."""
         if state == "busy":
             self.settled = True
-        self.run.follow(state == "busy", datetime.now(timezone.utc))
+        self.run.follow(state == "busy", utcnow())
 
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
@@ -101,7 +102,7 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
 
     def record(frames: list[bytes]) -> None:
         if kernel.execution_state == "busy" and not may_be_status(frames):
-            manager.last_kernel_activity = kernel.last_activity = datetime.now(timezone.utc)
+            manager.last_kernel_activity = kernel.last_activity = utcnow()
             return
         if activity.probes and any(probe in b"".join(frames[:6]) for probe in activity.probes):
             return
@@ -174,7 +175,7 @@ def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[st
         kind, request = _type_and_id(frames)
         if tracked(kind):
             activity.outstanding.add(request)
-            activity.note(datetime.now(timezone.utc))
+            activity.note(utcnow())
 
     def connect_shell(*args: Any, **kwargs: Any) -> Any:
         stream = connect(*args, **kwargs)

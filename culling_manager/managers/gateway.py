@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -30,8 +30,9 @@ from tornado.websocket import websocket_connect
 
 from ..concurrency import SingleFlight, TooSlow
 from ..decisions import QUIET_STATES
+from ..engine.clock import utcnow
 from ..engine.ports import Roots
-from ..errors import ReadError, RecordError
+from ..errors import ErrorCode, ReadError, RecordError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from .kernel_source import KernelSource, own_timeout_in
@@ -120,7 +121,7 @@ class GatewayKernelSource(KernelSource):
             return True
         if policy.cull_connected:
             return False
-        now, connections = datetime.now(timezone.utc), self.manager._kernel_connections
+        now, connections = utcnow(), self.manager._kernel_connections
         held = [kernel for kernel_id, kernel in self.manager._kernels.items() if connections.get(kernel_id)]
         return any((now - kernel.last_activity).total_seconds() > policy.idle_timeout for kernel in held)
 
@@ -253,12 +254,13 @@ class GatewayKernelSource(KernelSource):
         except Exception as error:
             raise ReadError(
                 f"the gateway at {_public_url()} does not list its kernels, so nobody can tell what else is in use: "
-                f"{_public(error)}"
+                f"{_public(error)}",
+                code=ErrorCode.STRANGERS_UNREAD,
             ) from error
         ours = {kernel_id: kernel for kernel_id, kernel in self.manager._kernels.items() if kernel_id in models}
         await self._take_models(ours, models)
         await self._learn_specs(str(model.get("name", "")) for model in models.values())
-        now = datetime.now(timezone.utc)
+        now = utcnow()
         others = [model for kernel_id, model in models.items() if kernel_id not in self.manager._kernels]
         return [self._with_own_timeout(record_of(model, now)) for model in others]
 
@@ -320,7 +322,7 @@ class GatewayKernelSource(KernelSource):
             never_heard = model is not None and model["execution_state"] in QUIET_STATES - {"idle"}
             if never_heard and await remote_at_work(record.identity):
                 self.manager.log.info("Culling: kernel %s is kept: only its control channel answers", record.identity)
-                self.activity(record.identity).note(datetime.now(timezone.utc))
+                self.activity(record.identity).note(utcnow())
         except Exception as error:
             raise ReadError(f"the gateway cannot tell whether it is still idle: {_public(error)}") from error
 
@@ -395,7 +397,7 @@ def _kernel_info_request(channel: str) -> dict[str, Any]:
         "msg_type": "kernel_info_request",
         "session": uuid.uuid4().hex,
         "username": "culling",
-        "date": datetime.now(timezone.utc).isoformat(),
+        "date": utcnow().isoformat(),
         "version": "5.3",
     }
     return {"header": header, "parent_header": {}, "metadata": {}, "content": {}, "buffers": [], "channel": channel}
@@ -432,7 +434,7 @@ class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelMana
     def count_request(self, kernel_id: str, message: str) -> None:
         """Count a request to a remote kernel before its model can show it."""
         if self._tracked()(_message_type(message)):
-            self._source.activity(kernel_id).note(datetime.now(timezone.utc))
+            self._source.activity(kernel_id).note(utcnow())
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel on the gateway; its deadline counts from now. One that is there already is left alone."""
@@ -455,7 +457,7 @@ class GatewayCullingKernelManager(CullingKernelManager, GatewayMappingKernelMana
         yield
         for kernel_id in connected:
             if kernel_id in self._kernels and not self._kernel_connections.get(kernel_id):
-                self._source.activity(kernel_id).disconnected(datetime.now(timezone.utc))
+                self._source.activity(kernel_id).disconnected(utcnow())
 
     async def list_kernels(self, **kwargs: Any) -> Any:
         """List kernels as upstream does, which drops those that are gone from the gateway: they were used until now."""

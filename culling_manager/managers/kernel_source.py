@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
 
 from ..decisions import QUIET_STATES
+from ..engine.clock import utcnow
 from ..engine.ports import KEPT, Roots
-from ..errors import ReadError, StopError
+from ..errors import ErrorCode, ReadError, StopError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from ..rules.run import Run
@@ -113,7 +114,7 @@ class KernelSource:
     def catch_up(self, identity: str) -> None:
         """Count requests that were accepted and are still on their way to the kernel."""
         if identity in self.activities:
-            self.activities[identity].catch_waiting(datetime.now(timezone.utc))
+            self.activities[identity].catch_waiting(utcnow())
 
     def fingerprint(self, identity: str) -> Hashable:
         """The fingerprint of one kernel. KeyError when it is gone."""
@@ -177,7 +178,9 @@ class KernelSource:
             try:
                 gone = not await ensure_async(kernel.is_alive())
             except Exception as error:
-                self.manager._culler.trouble(f"kernel {kernel_id}", f"kernel {kernel_id}: is it alive? {error!r}")
+                self.manager._culler.trouble(
+                    f"kernel {kernel_id}", f"kernel {kernel_id}: is it alive? {error!r}", ErrorCode.UNREAD
+                )
                 continue
             if gone != activity.gone and not activity.restarting:
                 activity.gone = gone
@@ -198,7 +201,7 @@ class KernelSource:
         why = await at_work(kernel, activity)
         if why is not None:
             self.manager.log.info("Culling: kernel %s is kept: %s", record.identity, why)
-            activity.note(datetime.now(timezone.utc))
+            activity.note(utcnow())
 
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from tornado.ioloop import IOLoop
 from traitlets import Bool, Bunch, TraitError, observe
 
+from ..engine.clock import utcnow
 from ..engine.culler import IdleCuller
 from ..errors import SettingError
 from ..join import join_apps, join_guard
@@ -179,7 +179,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
         super().start_watching_activity(kernel_id)  # type: ignore[no-untyped-call]
         kernel = self._kernels[kernel_id]
         activity = self._source.activity(kernel_id)
-        activity.started_at = datetime.now(timezone.utc)
+        activity.started_at = utcnow()
         activity.gone = False
         activity.started_anew()
         if not follow_iopub(self, kernel, activity):
@@ -205,7 +205,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
         activity.started_anew()
         if kernel.execution_state == "busy":
             kernel.execution_state = "restarting"
-            activity.note(datetime.now(timezone.utc))
+            activity.note(utcnow())
         self._culler.wake_soon(Kind.KERNEL)
 
     def _tracked(self) -> Callable[[str], bool]:
@@ -241,13 +241,13 @@ class CullingKernelManager(AsyncMappingKernelManager):
         self._check_kernel_id(kernel_id)  # type: ignore[no-untyped-call]
         activity = self._source.activity(kernel_id)
         activity.restarting += 1
-        activity.note(datetime.now(timezone.utc))
+        activity.note(utcnow())
         try:
             return await ensure_async(super().restart_kernel(kernel_id, now=now, **kwargs))  # type: ignore[no-untyped-call]
         finally:
             activity.restarting -= 1
             activity.started_anew()
-            activity.note(datetime.now(timezone.utc))
+            activity.note(utcnow())
 
     def remove_kernel(self, kernel_id: str) -> Any:
         """Take a kernel off the list, and what we remembered of it."""
@@ -260,6 +260,6 @@ class CullingKernelManager(AsyncMappingKernelManager):
         """A connection was closed: the kernel may be due that it kept."""
         super().notify_disconnect(kernel_id)  # type: ignore[no-untyped-call]
         if kernel_id in self._kernels and not self._kernel_connections.get(kernel_id):
-            self._source.activity(kernel_id).disconnected(datetime.now(timezone.utc))
+            self._source.activity(kernel_id).disconnected(utcnow())
         if not self.cull_connected:
             self._culler.wake_soon(Kind.KERNEL)

@@ -6,7 +6,7 @@ import os
 import uuid
 import weakref
 from collections.abc import Hashable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from jupyter_server_terminals.terminalmanager import TerminalManager
@@ -16,6 +16,7 @@ from tornado.web import HTTPError
 from traitlets import Bool, Bunch, TraitError, observe
 from traitlets.config import Config, Configurable
 
+from ..engine.clock import utcnow
 from ..engine.culler import IdleCuller
 from ..engine.ports import Roots
 from ..errors import SettingError, StopError
@@ -221,7 +222,7 @@ class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore
     def start_reading(self, ptywclients: PtyWithClients) -> None:
         """Start reading a new terminal; its creation is its first activity, also when a websocket created it."""
         if not hasattr(ptywclients, "last_activity"):
-            ptywclients.last_activity = datetime.now(timezone.utc)  # type: ignore[attr-defined]
+            ptywclients.last_activity = utcnow()  # type: ignore[attr-defined]
         super().start_reading(ptywclients)
         self._culler.wake_soon(Kind.TERMINAL)
 

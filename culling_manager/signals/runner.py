@@ -14,8 +14,8 @@ from typing import Any
 from traitlets import List, TraitError, Unicode, validate
 from traitlets.config import LoggingConfigurable
 
+from ..concurrency import Limits, TooSlow
 from ..errors import SettingError
-from ..limits import Limits, TooSlow
 from ..records import utc
 from .base import Bounded, Signal, Subject
 
