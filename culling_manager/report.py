@@ -121,10 +121,13 @@ def heartbeat_line(
     watching: Iterable[Kind],
     errors: str | None,
     codes: Iterable[ErrorCode] = (),
+    times: Mapping[str, Any] | None = None,
 ) -> str:
     """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds.
 
-    `errors` are words for people, cut; a check reads `codes`, which has one for each thing that is wrong now.
+    `errors` are words for people, cut; a check reads `codes`, which has one for each thing that is wrong now. `times`
+    has ``run``, ``span``, ``seconds`` (by the reason why the app was kept, adding up to the span), ``gaps`` (idle ones
+    that ended) and ``last_use``.
     """
     found = {
         "watching": [kind.value for kind in watching],
@@ -136,6 +139,7 @@ def heartbeat_line(
         "count": count,
         "app_manager": app_manager,
         "dry_run": policy.dry_run,
+        **(times or {}),
     }
     return f"{HEARTBEAT_MARKER} {json.dumps(found)}"
 

@@ -24,7 +24,7 @@ from .._version import __version__
 from ..client.servers import Code, Failure, parse_url
 from ..client.words import printable
 from ..errors import CullingError, SettingError
-from . import keeping, settings, simulate, status
+from . import keeping, savings, settings, simulate, status
 
 PROGRAM = "jupyter culling"
 Command = Callable[[argparse.Namespace], Code]
@@ -98,6 +98,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     added = command("resume", keeping.resume, "Take a keep-alive back; without options the one for everything.")
     one_thing(added).add_argument("--all", action="store_true", help="every keep-alive that there is")
     _set(command("set", settings.settings, "Show or change the settings of a running server."))
+    savings.add_arguments(command("savings", savings.savings, savings.SUMMARY, shared=False))
     simulate.add_arguments(command("simulate", simulate.simulate, simulate.SUMMARY, shared=False))
     return parser.parse_args(argv)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -123,11 +123,13 @@ class Journal:
         """The line when culling starts."""
         self.log.info("Culling: %s", policy_line(policy, kinds))
 
-    def heartbeat(self, policy: CullingPolicy, count: int, app_manager: str, kinds: Iterable[Kind]) -> None:
-        """The line that shows to a fleet check that the culler runs, and with which settings."""
+    def heartbeat(
+        self, policy: CullingPolicy, count: int, app_manager: str, kinds: Iterable[Kind], times: Mapping[str, Any]
+    ) -> None:
+        """The line that shows to a fleet check that the culler runs, with which settings, and how time was spent."""
         level = max(logging.INFO, self.log.getEffectiveLevel())  # so that it is written whatever the log's level is
         words, codes = self.troubles.last_text(), self.troubles.codes()
-        self.log.log(level, "%s", heartbeat_line(__version__, policy, count, app_manager, kinds, words, codes))
+        self.log.log(level, "%s", heartbeat_line(__version__, policy, count, app_manager, kinds, words, codes, times))
 
 
 def unread(kind: Kind, error: Exception) -> ErrorCode:
