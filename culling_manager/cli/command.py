@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from .._version import __version__
 from ..client.servers import Code, Failure, parse_url
-from ..client.words import printable
+from ..client.words import printable, speak_plainly
 from ..errors import CullingError, SettingError
 from . import keeping, settings, simulate, status
 
@@ -123,6 +123,7 @@ def _set(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command, and give the exit code."""
+    speak_plainly()
     options = arguments(argv)
     try:
         return int(options.run(options))
