@@ -96,7 +96,7 @@ class Client:
                 self._send("GET", page)
 
     def _log_in(self) -> bool:
-        """Log in with the password from the environment, where there is one and no token; whether that gave a cookie."""
+        """Log in with the environment's password, where there is one and no token; whether that gave a cookie."""
         password = os.environ.get("JUPYTER_PASSWORD", "")
         if self.server.token or not password:
             return False
