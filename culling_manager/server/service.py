@@ -16,6 +16,7 @@ from ..errors import NotOursError, ReadError, SettingError, printable
 from ..policy import plain
 from ..records import KeepAlive, Kind
 from ..report import keep_alive_entry, state_document
+from .given_back import GivenBack
 from .saved_settings import SavedSettings
 
 HOW_TO_SELECT = {
@@ -33,6 +34,7 @@ class ServerDesk:
     def __init__(self, server: Any, saved: SavedSettings) -> None:
         self._server = server
         self._saved = saved
+        self.given_back = GivenBack(saved.path.parent)
 
     @property
     def _culler(self) -> IdleCuller:
@@ -261,6 +263,7 @@ class ServerDesk:
             troubles=culler.troubles.recent(now),
             outcomes=culler.outcomes,
             notices=self.notices(),
+            given_back=self.given_back.at(now),
         )
 
 
