@@ -243,6 +243,7 @@ def state_document(
     troubles: Iterable[Trouble] = (),
     outcomes: Iterable[Outcome] = (),
     notices: Iterable[str] = (),
+    given_back: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The one document that command line, web page and tests read. `policy` is in seconds."""
     troubles = list(troubles)
@@ -263,4 +264,5 @@ def state_document(
         "app_manager": app_manager,
         "apps": _entries(Kind.APP, apps, now, warned, errors),
         "recent": [outcome_entry(outcome) for outcome in outcomes],
+        "given_back": given_back,
     }
