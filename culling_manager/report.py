@@ -46,7 +46,8 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
     idle = "" if decision.idle_seconds is None else duration(decision.idle_seconds)
     match decision.reason:
         case Reason.UNKNOWN:
-            return record.error or "Kept, for its state cannot be told."
+            odd = getattr(record, "odd_timeout", None)
+            return record.error or (f"Kept: {odd}." if odd else "Kept, for its state cannot be told.")
         case Reason.DEAD:
             return "Its process is gone."
         case Reason.BUSY_TOO_LONG:

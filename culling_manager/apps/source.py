@@ -7,7 +7,7 @@ in between is due a whole timeout after its last activity, so it is seen in time
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -62,13 +62,8 @@ class AppSource:
 
     def _open_accounts(self) -> None:
         """Accounts and deletions of the apps of this app manager."""
-        keeps = self.apps.server is not None and not isinstance(self.apps, NoApps)
-        self.accounts = Accounts(
-            engine=self.engine,
-            residents=lambda identity: self._census(self.engine.now()).residents(identity),
-            savings=Savings(jupyter_config_dir()) if keeps else None,
-            own=not self.apps.lists,
-            process=isinstance(self.apps, JupyterServerProcess),
+        self.accounts = _accounts(
+            self.apps, self.engine, lambda identity: self._census(self.engine.now()).residents(identity)
         )
         self.deletions = Deletions(self.engine, self.ledger, self.accounts)
 
@@ -248,6 +243,18 @@ class AppSource:
     def times(self) -> Mapping[str, Any]:
         """Why apps were kept since the last heartbeat, for how long, and which run this is."""
         return self.accounts.tell_times()
+
+
+def _accounts(apps: AppManager, engine: Engine, residents: Callable[[str], Any]) -> Accounts:
+    """The accounts of an app manager's apps; a ledger is kept where a server has any."""
+    keeps = apps.server is not None and not isinstance(apps, NoApps)
+    return Accounts(
+        engine=engine,
+        residents=residents,
+        savings=Savings(jupyter_config_dir()) if keeps else None,
+        own=not apps.lists,
+        process=isinstance(apps, JupyterServerProcess),
+    )
 
 
 async def _in_time(apps: AppManager, asking: Awaitable[Answer]) -> Answer:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from .._version import __version__
 from ..client.servers import Code, Failure, parse_url
-from ..client.words import printable
+from ..client.words import printable, speak_plainly
 from ..errors import CullingError, SettingError
 from . import keeping, savings, settings, simulate, status
 
@@ -61,7 +61,9 @@ def where() -> argparse.ArgumentParser:
         "--server", metavar="PORT|URL", help="one of those that run here (default: all, or the only one)"
     )
     group.add_argument("--url", type=url, help="any server, such as http://localhost:8888/jupyter/default")
-    group.add_argument("--token", help="others on this machine can see it here; they cannot see JUPYTER_TOKEN")
+    group.add_argument(
+        "--token", help="others on this machine can see it here; they cannot see JUPYTER_TOKEN or JUPYTER_PASSWORD"
+    )
     group.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="for an answer (default: 10)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -124,6 +126,7 @@ def _set(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command, and give the exit code."""
+    speak_plainly()
     options = arguments(argv)
     try:
         return int(options.run(options))

@@ -46,10 +46,14 @@ class Journal:
         self.log.exception("Culling: %s; %s", words, next_words)
         self.trouble(subject, f"{words}: {error!r}", told=True)
 
+    def odd_timeout(self, identity: str, words: str) -> None:
+        """A kernelspec's own timeout makes no sense, and the policy's counts in its place."""
+        self.trouble(f"timeout of kernel {identity}", f"kernel {identity}: {words}; idle_timeout counts in its place")
+
     def gone(self, kind: Kind, identity: str) -> None:
         """It is gone, and with it what was wrong with it."""
         subject = f"{kind.value} {identity}"
-        for each in (subject, f"signals of {subject}", f"pre_cull_hook for {subject}"):
+        for each in (subject, f"timeout of {subject}", f"signals of {subject}", f"pre_cull_hook for {subject}"):
             self.troubles.over(each)
 
     def jumped(self, seconds: float) -> None:

@@ -55,7 +55,7 @@ class Rounds:
         now, mono = self._situation.now(), self._situation.clock.monotonic()
         if mono >= self._tell_at and not self._is_going():
             self._tell_at = mono + TELL_SECONDS
-            self._tell_heartbeat()
+            self._safely(self._tell_heartbeat)
         return any(now > watch.next_look and watch.looking is None for watch in self.watches.values())
 
     def look_soon(self, kind: Kind | None = None) -> None:
@@ -78,15 +78,19 @@ class Rounds:
 
     def _wake(self) -> None:
         for beat in [*self.beats, *(watch.visit for watch in self.watches.values())]:
-            try:
-                beat()
-            except Exception as error:
-                self._situation.journal.bug("heartbeat", "something failed at a heartbeat", error)
+            self._safely(beat)
         if self.heartbeat():
             now = self._situation.clock.now()
             for watch in self.watches.values():
                 if now > watch.next_look and watch.looking is None:
                     watch.begin_look()
+
+    def _safely(self, call: Callable[[], None]) -> None:
+        """What fails at a heartbeat is reported, and stops nothing."""
+        try:
+            call()
+        except Exception as error:
+            self._situation.journal.bug("heartbeat", "something failed at a heartbeat", error)
 
     def _until_next(self) -> float:
         """Seconds until the next deadline has passed or a visit is due, at most the interval; half of it at first."""
