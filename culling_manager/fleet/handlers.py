@@ -116,7 +116,7 @@ def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         broken = [f"Not all could be checked: {words_of(event['map_error'])}"] if "map_error" in event else []
         if os.environ.get("SAVINGS") == "true":
             calls = FleetCalls(options, deadline(context))
-            broken += save_days(calls, options, store, datetime.now(timezone.utc))
+            broken += save_days(calls, options, store, utcnow())
         report = gathered(run, options, store, broken)
     key = f"runs/{run}/report.json"
     store.put(key, report.as_json())
