@@ -15,7 +15,8 @@ from tornado.httpclient import HTTPClientError
 
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.records import Use
-from culling_manager.server.handlers import LONGEST_BODY, routes, verbs
+from culling_manager.server.bodies import LONGEST_BODY
+from culling_manager.server.handlers import routes, verbs
 from culling_manager.server.saved_settings import FILE_NAME
 from tests.conftest import until
 from tests.test_config_files import jupyter

@@ -7,22 +7,28 @@ in between is due a whole timeout after its last activity, so it is seen in time
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
+
+from jupyter_core.paths import jupyter_config_dir
 
 from ..concurrency import SingleFlight
 from ..decisions import IN_SERVICE
 from ..engine.ports import Roots
 from ..errors import ErrorCode, GoneError, ReadError
+from ..money.ledger import Ledger as Savings
 from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord
+from .accounts import Accounts
 from .base import AppManager
 from .census import NAMED, Census
 from .deletion import Deletions
 from .ledger import FRESH_SECONDS, Ledger
+from .none import NoApps
 from .ports import Engine
+from .process import JupyterServerProcess
 from .residents import Residents, homes_of
 
 #: How soon apps are listed again (seconds) when a kernel was started on one that is not known.
@@ -45,13 +51,21 @@ class AppSource:
     stop_can_be_cancelled: bool = True
     ledger: Ledger = field(default_factory=Ledger)
     residents: Residents = field(init=False)
+    accounts: Accounts = field(init=False)
     deletions: Deletions = field(init=False)
     _known: Census | None = None
     _fetching: SingleFlight = field(default_factory=lambda: SingleFlight(ends_with_starter=True))
 
     def __post_init__(self) -> None:
         self.residents = Residents(self.engine, self.left)
-        self.deletions = Deletions(self.engine, self.ledger)
+        self._open_accounts()
+
+    def _open_accounts(self) -> None:
+        """Accounts and deletions of the apps of this app manager."""
+        self.accounts = _accounts(
+            self.apps, self.engine, lambda identity: self._census(self.engine.now()).residents(identity)
+        )
+        self.deletions = Deletions(self.engine, self.ledger, self.accounts)
 
     # -- what the engine asks of a source ------------------------------------------------------------
 
@@ -170,7 +184,9 @@ class AppSource:
             self.engine.keep.take_back(Kind.APP, identity)
         for identity in begun:
             self.engine.tally.returned(identity, now)
+            self.accounts.started(self.ledger.listed[identity])
         self.deletions.follow(self.apps, now)
+        await self.accounts.flush()
 
     def _look_for_apps(self, apps: AppManager) -> None:
         """What could not be told at the start may be by now: which apps there are to manage."""
@@ -178,6 +194,7 @@ class AppSource:
         if apps.again is not None:
             raise ReadError(f"{apps.reason}; until it can be read no app is deleted")
         self.engine.log.info("Culling: apps are managed by %s", type(apps).__name__)
+        self._open_accounts()
         for kind, watch in self.engine.watches.items():
             if kind is not Kind.APP:
                 watch.forget_decisions()  # where terminals run is known only now
@@ -222,6 +239,22 @@ class AppSource:
     def describe(self) -> dict[str, str]:
         """Which app manager there is, and why there is none."""
         return {"class": type(self.apps).__name__, "detail": self.apps.reason}
+
+    def times(self) -> Mapping[str, Any]:
+        """Why apps were kept since the last heartbeat, for how long, and which run this is."""
+        return self.accounts.tell_times()
+
+
+def _accounts(apps: AppManager, engine: Engine, residents: Callable[[str], Any]) -> Accounts:
+    """The accounts of an app manager's apps; a ledger is kept where a server has any."""
+    keeps = apps.server is not None and not isinstance(apps, NoApps)
+    return Accounts(
+        engine=engine,
+        residents=residents,
+        savings=Savings(jupyter_config_dir()) if keeps else None,
+        own=not apps.lists,
+        process=isinstance(apps, JupyterServerProcess),
+    )
 
 
 async def _in_time(apps: AppManager, asking: Awaitable[Answer]) -> Answer:

@@ -24,7 +24,7 @@ from .._version import __version__
 from ..client.servers import Code, Failure, parse_url
 from ..client.words import printable, speak_plainly
 from ..errors import CullingError, SettingError
-from . import keeping, selection, settings, simulate, status
+from . import keeping, savings, selection, settings, simulate, status
 
 PROGRAM = "jupyter culling"
 Command = Callable[[argparse.Namespace], Code]
@@ -103,6 +103,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         ("disable", selection.disable, "Take that selection away again; from everywhere, unless one place is given."),
     ):
         selection.add_arguments(command(name, run, words, shared=False), enabling=name == "enable")
+    savings.add_arguments(command("savings", savings.savings, savings.SUMMARY, shared=False))
     simulate.add_arguments(command("simulate", simulate.simulate, simulate.SUMMARY, shared=False))
     return parser.parse_args(argv)
 
