@@ -10,7 +10,7 @@ from pathlib import Path
 IN_WHEEL = [
     "culling_manager/__init__.py",
     "culling_manager/py.typed",
-    "culling_manager/kernels.py",
+    "culling_manager/managers/kernels.py",
     "culling_manager/apps/space.py",
     "culling_manager/schemas/app.yaml",
     "culling_manager/schemas/culling.yaml",

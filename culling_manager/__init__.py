@@ -11,18 +11,18 @@ from ._lazy import door
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .gateway import GatewayCullingKernelManager
-    from .kernels import CullingKernelManager
-    from .magic import keep_alive
-    from .terminals import CullingTerminalManager
+    from .client.magic import keep_alive
+    from .managers.gateway import GatewayCullingKernelManager
+    from .managers.kernels import CullingKernelManager
+    from .managers.terminals import CullingTerminalManager
 
 _HOMES = {
-    "CullingKernelManager": "kernels",
-    "CullingTerminalManager": "terminals",
-    "GatewayCullingKernelManager": "gateway",
-    "keep_alive": "magic",
-    "load_ipython_extension": "magic",
-    "unload_ipython_extension": "magic",
+    "CullingKernelManager": "managers.kernels",
+    "CullingTerminalManager": "managers.terminals",
+    "GatewayCullingKernelManager": "managers.gateway",
+    "keep_alive": "client.magic",
+    "load_ipython_extension": "client.magic",
+    "unload_ipython_extension": "client.magic",
 }
 
 __all__ = [
@@ -39,4 +39,4 @@ __getattr__, __dir__ = door(__name__, _HOMES)
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
     """Tell Jupyter Server where our server extension lives."""
-    return [{"module": "culling_manager.extension"}]
+    return [{"module": "culling_manager.server.extension"}]

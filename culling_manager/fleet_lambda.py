@@ -19,7 +19,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .errors import CallError, SettingError
-from .fleet import (
+from .fleet.calls import action, in_words
+from .fleet.check import (
     Finding,
     FleetCalls,
     FleetOptions,
@@ -32,8 +33,7 @@ from .fleet import (
     read_heartbeats,
     summarise,
 )
-from .fleet_calls import action, in_words
-from .fleet_judge import unreachable, without_app
+from .fleet.judge import unreachable, without_app
 
 #: SNS takes 262,144 bytes per message; what is longer is cut and linked to the whole report in S3.
 LONGEST_MESSAGE = 250_000

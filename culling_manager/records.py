@@ -147,6 +147,17 @@ class Use:
         return Use(used_by=self.used_by, used_at=used, asked_at=asked, answered_at=answered)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepAlive:
+    """One request: `kind` None is everything, and then there is no `identity`."""
+
+    kind: Kind | None
+    identity: str | None
+    until: datetime
+    asked_at: datetime
+    asked_by: str = ""
+
+
 class Result(Enum):
     """What really happened when a decision to cull was carried out."""
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from .decisions import Decision, Reason
 from .errors import Trouble, printable
-from .keepalive import KeepAlive
 from .policy import CullingPolicy
-from .records import AppRecord, KernelRecord, Kind, Outcome, Record
+from .records import AppRecord, KeepAlive, KernelRecord, Kind, Outcome, Record
 
 #: What a heartbeat line in the log begins with.
 HEARTBEAT_MARKER = "culling_manager heartbeat:"

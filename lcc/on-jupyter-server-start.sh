@@ -103,7 +103,8 @@ def pins(file):
         output.writelines("%s==%s\n" % each for each in pinned.items())
 
 def classes():
-    from culling_manager import CullingKernelManager, CullingTerminalManager, extension
+    from culling_manager import CullingKernelManager, CullingTerminalManager
+    from culling_manager.server import extension
     print(metadata.version(ours))
 
 def configure(file, keep, *minutes):

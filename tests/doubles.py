@@ -13,12 +13,12 @@ from traitlets import Any as AnyTrait
 from traitlets import Dict, List
 
 from culling_manager.apps import AppManager
-from culling_manager.culler import IdleCuller
 from culling_manager.decisions import Decision, decide_kernel, decide_terminal, kernel_timeout
+from culling_manager.engine.culler import IdleCuller
+from culling_manager.engine.ports import KEPT, Roots
 from culling_manager.errors import ReadError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
-from culling_manager.source import KEPT, Roots
 from culling_manager.threads import THREAD_NAME
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)

@@ -360,7 +360,7 @@ def main() -> None:
     if asked.original:
         say(json.dumps(original()))
         return
-    fleet = ["-m", "culling_manager.fleet", "--json", "--expected-timeout", "120"]
+    fleet = ["-m", "culling_manager.fleet.check", "--json", "--expected-timeout", "120"]
     everybody, some = asked.profiles, min(asked.running, asked.profiles)
     wanted = asked.only or [*MODES, *(["full"] if asked.full else [])]
     if "logs" in wanted:

@@ -13,7 +13,7 @@ from jupyter_client.session import DELIM, Session
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
 
 from culling_manager import CullingKernelManager
-from culling_manager.activity import KernelActivity, follow_iopub, may_be_status, parent_of
+from culling_manager.managers.activity import KernelActivity, follow_iopub, may_be_status, parent_of
 from tests.conftest import until
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)

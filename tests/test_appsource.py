@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from culling_manager.appsource import AppSource
-from culling_manager.culler import IdleCuller
+from culling_manager.apps.source import AppSource
 from culling_manager.decisions import IN_SERVICE, Reason
+from culling_manager.engine.culler import IdleCuller
+from culling_manager.engine.watch import GRACE_SECONDS
 from culling_manager.errors import CallError, GoneError, HookError, ReadError, StopError
 from culling_manager.records import KernelRecord, Kind, Result
-from culling_manager.watch import GRACE_SECONDS
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, HomedKernels
 from tests.test_attention import FakeGuard
@@ -1153,8 +1153,8 @@ async def test_an_app_that_is_listed_again_can_be_kept():
 @scenario
 async def test_a_kernel_that_cannot_be_stopped_does_not_keep_its_app_for_ever(monkeypatch):
     """It is waited for, and not for longer than a limit."""
-    monkeypatch.setattr("culling_manager.watch.STOP_LIMIT_SECONDS", 0.05)
-    monkeypatch.setattr("culling_manager.residents.STOP_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("culling_manager.engine.watch.STOP_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr("culling_manager.apps.residents.STOP_WAIT_SECONDS", 0.1)
     world = World()
     world.apps.put("a", created_at=LONG_AGO)
     world.kernels.hanging["k"] = asyncio.Event()

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from culling_manager.attention import ASK_AGAIN_SECONDS
-from culling_manager.culler import IdleCuller
 from culling_manager.decisions import Reason
+from culling_manager.engine.attention import ASK_AGAIN_SECONDS
+from culling_manager.engine.culler import IdleCuller
+from culling_manager.engine.watch import GRACE_SECONDS
 from culling_manager.errors import HookError, StopError
 from culling_manager.records import Happening, Kind, Result, Use
-from culling_manager.watch import GRACE_SECONDS
 from tests.conftest import scenario
 from tests.doubles import FakeClock, FakeKernels
 

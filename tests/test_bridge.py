@@ -12,8 +12,8 @@ from datetime import timedelta
 import pytest
 from traitlets.config import Config, LoggingConfigurable
 
-from culling_manager.bridge import BRIDGE_SECONDS, Bridge
-from culling_manager.culler import IdleCuller
+from culling_manager.apps.native_shutdown import BRIDGE_SECONDS, Bridge
+from culling_manager.engine.culler import IdleCuller
 from culling_manager.records import Kind
 from culling_manager.signals.stamp_file import StampFileSignal, read_stamp, stamp_text
 from tests.conftest import scenario
@@ -229,8 +229,8 @@ def test_the_native_probe_sees_a_busy_silent_kernel_as_active_only_with_the_brid
     monkeypatch.setenv("PYTHONPATH", str(activity_monitor))
     config = tmp_path / "bridge_config.py"
     config.write_text(
-        "import culling_manager.bridge\n"
-        "culling_manager.bridge.BRIDGE_SECONDS = 1.0\n"
+        "import culling_manager.apps.native_shutdown\n"
+        "culling_manager.apps.native_shutdown.BRIDGE_SECONDS = 1.0\n"
         "from jupyter_activity_monitor_extension import idle_status_detector\n"
         "Reader = idle_status_detector.LocalFileActiveTimestampChecker\n"
         f"Reader.read_last_active_timestamp.__defaults__ = ({str(stamp)!r},)\n"

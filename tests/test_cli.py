@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from jupyter_server.serverapp import list_running_servers
 from rich.console import Console
 
-from culling_manager import cli_commands
-from culling_manager.cli import main
-from culling_manager.cli_rows import screen
-from culling_manager.cli_servers import Code, parse_url, running_servers
-from culling_manager.cli_table import drawn
-from culling_manager.cli_words import clock, kept, until_iso
+from culling_manager.cli import commands as cli_commands
+from culling_manager.cli.main import main
+from culling_manager.cli.rows import screen
+from culling_manager.cli.table import drawn
+from culling_manager.client.servers import Code, parse_url, running_servers
+from culling_manager.client.words import clock, kept, until_iso
 from culling_manager.errors import SettingError
 from tests.cli_double import ARN, BUSY, IDLE, NOW, SPACE, document, entry, running
 

@@ -1,7 +1,7 @@
 """The original extension's clients, unmodified, against real server processes as SageMaker runs them.
 
 SageMaker Studio: no token, base URL /jupyter/default, port 8888. The clients are written anew here from what they do on
-the wire; see the module docstring of `culling_manager.handlers` and the README of the extension that we succeed.
+the wire; see the module docstring of `culling_manager.server.handlers` and the README of the extension that we succeed.
 """
 
 from __future__ import annotations

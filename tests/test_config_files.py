@@ -23,7 +23,7 @@ from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 
 from culling_manager import CullingKernelManager, CullingTerminalManager, GatewayCullingKernelManager
 from culling_manager.apps import SpaceApp
-from culling_manager.guards import Safeguards
+from culling_manager.safeguards.guard import Safeguards
 from culling_manager.signals import ProcessSignal, Signals
 from tests.ports import free_port
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from culling_manager import __version__
-from culling_manager.culler import IdleCuller
+from culling_manager.engine.culler import IdleCuller
+from culling_manager.engine.watch import GRACE_SECONDS, backoff
 from culling_manager.errors import SettingError, StopError
 from culling_manager.records import Kind, Result
 from culling_manager.report import HEARTBEAT_MARKER
-from culling_manager.watch import GRACE_SECONDS, backoff
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeClock, FakeKernels
 
@@ -780,7 +780,7 @@ async def test_the_log_names_what_is_culled_and_why(caplog):
 @scenario
 async def test_a_shutdown_that_takes_too_long_is_reported_and_waited_for(monkeypatch):
     """Cancelling it would leave a kernel that can never be shut down; and nobody is promised that it is kept."""
-    monkeypatch.setattr("culling_manager.watch.STOP_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr("culling_manager.engine.watch.STOP_LIMIT_SECONDS", 0.05)
     world = World()
     world.kernels.put("a")
     world.kernels.hanging["a"] = asyncio.Event()
@@ -805,7 +805,7 @@ async def test_a_shutdown_that_takes_too_long_is_reported_and_waited_for(monkeyp
 @scenario
 async def test_one_that_can_be_cancelled_is_asked_for_again(monkeypatch):
     """A call that hangs once must not keep an instance for ever."""
-    monkeypatch.setattr("culling_manager.watch.STOP_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr("culling_manager.engine.watch.STOP_LIMIT_SECONDS", 0.05)
     world = World()
     world.kernels.stop_can_be_cancelled = True
     world.kernels.put("a")

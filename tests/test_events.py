@@ -13,8 +13,8 @@ import yaml
 from jupyter_events import EventLogger
 
 from culling_manager import events
-from culling_manager.culler import IdleCuller
 from culling_manager.decisions import Reason
+from culling_manager.engine.culler import IdleCuller
 from culling_manager.records import AppRecord, Happening, KernelRecord, Kind, TerminalRecord
 from tests.conftest import scenario, until
 from tests.doubles import NOON, FakeClock, FakeKernels

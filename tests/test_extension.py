@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from culling_manager.extension import selected_in
+from culling_manager.server.extension import selected_in
 from tests.test_clients import SPACE, free_port, wait_for
 
 TWIN = Path(__file__).parents[1] / "config" / "jupyter_server_config.d" / "culling_manager_settings.json"

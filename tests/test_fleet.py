@@ -15,15 +15,16 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from culling_manager import fleet, fleet_table
 from culling_manager.errors import CallError, ReadError, SettingError
-from culling_manager.fleet import FleetCalls, FleetOptions, Source, State, Target, check_fleet
-from culling_manager.fleet_calls import Pacer
-from culling_manager.fleet_http import Secret, Visit, origin
-from culling_manager.fleet_judge import from_answer, from_log, heartbeat, reading
-from culling_manager.fleet_presigned import MOST_REFUSALS
-from culling_manager.fleet_records import Finding, Reading, scrubbed
-from culling_manager.fleet_report import summarise
+from culling_manager.fleet import check as fleet
+from culling_manager.fleet import table as fleet_table
+from culling_manager.fleet.calls import Pacer
+from culling_manager.fleet.check import FleetCalls, FleetOptions, Source, State, Target, check_fleet
+from culling_manager.fleet.http import Secret, Visit, origin
+from culling_manager.fleet.judge import from_answer, from_log, heartbeat, reading
+from culling_manager.fleet.presigned import MOST_REFUSALS
+from culling_manager.fleet.records import Finding, Reading, scrubbed
+from culling_manager.fleet.report import summarise
 from tests.emulator import DOMAIN, Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment, pattern_terms
 from tests.studio import Behaviour, Studio
@@ -445,7 +446,7 @@ def test_no_retry_is_begun_after_the_deadline(aws, monkeypatch):
     targets = fleet.list_targets(calls, options).targets
     aws.logs.fail("FilterLogEvents", Fault.THROTTLED)
     turns = [True, False]
-    monkeypatch.setattr("culling_manager.fleet_calls.Pacer.wait", lambda *_: turns.pop(0))
+    monkeypatch.setattr("culling_manager.fleet.calls.Pacer.wait", lambda *_: turns.pop(0))
 
     beats = fleet.read_heartbeats(calls, targets, options, NOW)
 
@@ -959,7 +960,7 @@ def test_without_rich_the_command_prints_plain_lines(aws, capsys, monkeypatch):
 def test_the_rooms_of_the_fleet_import_nothing_but_the_standard_library():
     """They run where neither Jupyter nor rich is; boto3 is imported at the first call."""
     names = "{'boto3', 'rich', 'traitlets', 'tornado'}"
-    code = f"import sys, culling_manager.fleet; print([name for name in sys.modules if name in {names}])"
+    code = f"import sys, culling_manager.fleet.check; print([name for name in sys.modules if name in {names}])"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

@@ -238,7 +238,7 @@ def test_a_kernelspec_that_cannot_be_had_is_the_doubt_of_its_kernels_only(gatewa
 def test_many_models_are_fetched_side_by_side(forbidding_gateway, connect, run, monkeypatch):
     """Where listing is forbidden, a slow answer for each of many does not make the round too long."""
     connect(forbidding_gateway.url)
-    monkeypatch.setattr("culling_manager.gateway.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("culling_manager.managers.gateway.ANSWER_SECONDS", 1.0)
 
     async def check():
         async with Remote(idle_timeout=0) as manager:
@@ -264,7 +264,7 @@ def test_one_model_that_hangs_does_not_keep_the_others_from_being_judged(forbidd
     """Its kernel is in doubt; only a gateway that answers nobody counts as away."""
     hanging = {"7"}
     connect(forbidding_gateway.url)
-    monkeypatch.setattr("culling_manager.gateway.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("culling_manager.managers.gateway.ANSWER_SECONDS", 0.2)
 
     async def check():
         async with Remote(idle_timeout=0) as manager:
@@ -328,7 +328,7 @@ def test_the_gateways_kernelspecs_have_their_say_from_the_start(gateway_with_spe
 def test_a_run_that_begins_later_is_bounded_by_busy_timeout(gateway, connect, run, monkeypatch):
     """The gateway is asked regularly while that matters, so that a run's beginning is seen."""
     connect(gateway.url)
-    monkeypatch.setattr("culling_manager.gateway.POLL_SECONDS", 0.3)
+    monkeypatch.setattr("culling_manager.managers.gateway.POLL_SECONDS", 0.3)
 
     async def check():
         async with Remote(busy_timeout=0.02) as manager:
@@ -470,7 +470,7 @@ def test_a_gateway_that_is_away_culls_nothing_breaks_nothing_and_is_reported(gat
 def test_a_gateway_that_hangs_does_not_stop_the_heart(gateway, connect, run, monkeypatch):
     """Stopped by SIGSTOP: requests time out, the loop goes on, the kernel stays, and it is told before long."""
     connect(gateway.url)
-    monkeypatch.setattr("culling_manager.gateway.ANSWER_SECONDS", 1.5)
+    monkeypatch.setattr("culling_manager.managers.gateway.ANSWER_SECONDS", 1.5)
 
     async def check():
         async with Remote(cull_interval=0.1) as manager:

@@ -15,9 +15,9 @@ from jupyter_server.gateway.gateway_client import GatewayClient
 from tornado.httpclient import HTTPClientError
 from tornado.web import HTTPError
 
-import culling_manager.gateway as ours
+import culling_manager.managers.gateway as ours
 from culling_manager import GatewayCullingKernelManager
-from culling_manager.appsource import AppSource
+from culling_manager.apps.source import AppSource
 from culling_manager.decisions import Reason
 from culling_manager.records import Kind
 from tests.doubles import FakeApps

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tornado.httpclient import HTTPClientError
 
-from culling_manager.culler import IdleCuller
-from culling_manager.handlers import LONGEST_BODY, routes, verbs
+from culling_manager.engine.culler import IdleCuller
 from culling_manager.records import Kind, Use
-from culling_manager.saved import FILE_NAME
+from culling_manager.server.handlers import LONGEST_BODY, routes, verbs
+from culling_manager.server.saved_settings import FILE_NAME
 from tests.conftest import until
 from tests.test_config_files import jupyter
 from tests.test_end_to_end import BOTH, Client

@@ -11,135 +11,63 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).parents[1] / "culling_manager"
+ROOMS = sorted(HOUSE.rglob("*.py"))
 
-#: Room -> rooms it may import. The table is acyclic: each room stands below those that import it.
+LAW = {"errors", "records", "policy", "rules", "decisions", "report"}
+#: Wing, or room on the ground floor -> what of the house it may import besides itself. `law` is all of `LAW`.
 MAY_IMPORT = {
     "_version": set(),
     "_lazy": set(),
+    "__init__": {"_lazy", "_version", "client", "managers"},
     "errors": set(),
-    "clock": set(),
     "records": {"errors"},
     "policy": {"errors"},
     "decisions": {"records", "policy"},
-    "report": {"records", "decisions", "policy", "errors", "keepalive"},
-    "source": {"records", "policy", "decisions"},
-    "attention": {"records", "decisions", "report", "source"},
-    "watch": {"attention", "records", "decisions", "errors", "source"},
-    "events": {"decisions", "records", "report"},
-    "residents": {"decisions", "errors", "records"},
-    "appsource": {
-        *("apps.auto", "apps.none", "bridge", "decisions", "errors", "events", "policy", "records", "residents"),
-        "source",
-    },
-    "keepalive": {"errors", "policy", "records"},
-    "culler": {
-        *("_version", "attention", "clock", "records", "policy", "decisions", "errors", "keepalive", "report"),
-        *("source", "tally", "watch"),
-    },
-    "tally": {"records"},
-    "bridge": {"decisions", "records", "signals.stamp_file", "source", "threads"},
-    "metrics": {"culler", "records", "tally"},
-    "saved": {"errors", "policy"},
-    "desk": {"_version", "culler", "errors", "events", "keepalive", "policy", "records", "report", "saved"},
+    "report": {"decisions", "errors", "policy", "records"},
+    "concurrency": set(),
     "limits": set(),
-    "hooks": {"decisions", "errors", "limits", "policy", "records", "threads"},
-    "guards": {
-        *("culler", "decisions", "errors", "events", "hooks", "limits", "policy", "records", "settings"),
-        *("signals.base", "signals.runner", "source"),
-    },
-    "settings": {"policy", "errors"},
-    "activity": set(),
-    "kernelsource": {"activity", "records", "policy", "decisions", "errors", "settings", "source"},
-    "kernels": {
-        *("activity", "appsource", "kernelsource", "culler", "records", "errors", "guards", "settings"),
-        "signals.table",
-    },
-    "gateway": {"kernels", "kernelsource", "decisions", "errors", "policy", "records", "source"},
-    "terminals": {
-        *("culler", "records", "policy", "decisions", "errors", "guards", "settings", "source"),
-        "signals.table",
-    },
-    "handlers": {"report", "errors"},
-    "extension": {"culler", "desk", "events", "handlers", "metrics", "records", "saved", "terminals"},
-    "fleet_records": {"errors", "policy", "report"},
-    "fleet_judge": {"fleet_records", "policy", "records", "report"},
-    "fleet_calls": {"apps.words", "errors", "fleet_records"},
-    "fleet_http": {"errors", "fleet_records"},
-    "fleet_targets": {"errors", "fleet_calls", "fleet_records"},
-    "fleet_logs": {"fleet_calls", "fleet_judge", "fleet_records", "fleet_targets", "report"},
-    "fleet_presigned": {"errors", "fleet_calls", "fleet_http", "fleet_judge", "fleet_records"},
-    "fleet_report": {"fleet_records", "policy", "report"},
-    "fleet_table": {"fleet_records", "fleet_report", "fleet_targets"},
-    "fleet": {
-        *("errors", "fleet_calls", "fleet_judge", "fleet_logs", "fleet_presigned", "fleet_records", "fleet_report"),
-        *("fleet_table", "fleet_targets"),
-    },
-    "fleet_lambda": {"errors", "fleet", "fleet_calls", "fleet_judge"},
-    "cli_words": {"errors", "report"},
-    "cli_servers": {"errors"},
-    "cli_client": {"cli_servers"},
-    "cli_rows": {"cli_words", "report"},
-    "cli_table": {"cli_rows"},
-    "cli_commands": {"cli_client", "cli_rows", "cli_servers", "cli_table", "cli_words", "report"},
-    "simulate": {"decisions", "policy", "records"},
-    "cli_history": {"cli_words", "errors", "policy", "records", "simulate"},
-    "cli_simulate": {
-        *("cli_history", "cli_servers", "cli_table", "cli_words", "decisions", "errors", "policy", "records"),
-        *("report", "simulate"),
-    },
-    "cli": {"_version", "cli_commands", "cli_servers", "cli_simulate", "errors"},
-    "magic": {"cli_client", "cli_servers", "cli_words", "errors"},
-    "__init__": {"_lazy", "_version"},
-    "apps.__init__": {"_lazy"},
     "threads": set(),
-    "apps.words": set(),
-    "apps.base": {"records"},
-    "apps.none": {"apps.base", "records"},
-    "apps.process": {"apps.base", "errors", "records"},
-    "apps.metadata": {"errors"},
-    "apps.sagemaker": {"apps.base", "apps.metadata", "threads", "apps.words", "errors"},
-    "apps.space": {"apps.sagemaker", "errors", "records"},
-    "apps.notebook": {"apps.sagemaker", "errors", "records"},
-    "apps.classic": {"apps.sagemaker", "errors", "records"},
-    "signals.__init__": {"_lazy"},
-    "signals.base": {"errors", "policy", "records"},
-    "signals.runner": {"errors", "limits", "records", "signals.base"},
-    "signals.usage": set(),
-    "signals.table": {"errors", "records", "signals.usage"},
-    "signals.processes": {"threads", "errors", "records", "signals.base", "signals.table", "signals.usage"},
-    "signals.gpu": {"threads", "records", "signals.base", "signals.table", "signals.usage"},
-    "signals.stamp_file": {"threads", "records", "signals.base"},
-    "signals.documents": {"records", "signals.base"},
-    "apps.auto": {"apps.base", "apps.classic", "apps.metadata", "apps.none", "apps.notebook", "apps.space"},
+    "traits": {"errors", "policy"},
+    "events": {"law"},
+    "engine": {"_version", "law"},
+    "signals": {"_lazy", "law", "limits", "threads"},
+    "apps": {"_lazy", "engine", "events", "law", "signals", "threads"},
+    "safeguards": {"engine", "law", "limits", "signals", "threads", "traits"},
+    "join": {"apps", "engine", "events", "safeguards"},
+    "managers": {"engine", "join", "law", "signals", "traits"},
+    "server": {"_version", "engine", "events", "law", "managers"},
+    "client": {"law"},
+    "simulation": {"client", "engine", "law"},
+    "cli": {"_version", "client", "law", "simulation"},
+    "fleet": {"apps", "law"},
+    "fleet_lambda": {"fleet", "law"},
 }
-#: Rooms that import only the standard library besides rooms.
-PURE = {
-    "errors",
-    "clock",
-    "records",
-    "policy",
-    "decisions",
-    "report",
-    "source",
-    "watch",
-    "culler",
-    "signals.usage",
-    "simulate",
-}
+#: Wings and rooms that import nothing from outside but the standard library.
+PURE = {*LAW, "_lazy", "_version", "engine", "simulation"}
+
+
+def room(path: Path) -> str:
+    """The name of a room: 'report', 'engine.culler'."""
+    return ".".join(path.relative_to(HOUSE).with_suffix("").parts)
+
+
+NAMES = {room(path) for path in ROOMS}
+
+
+def wing(name: str) -> str:
+    """The wing of a room, or its own name when it stands on the ground floor."""
+    return name.split(".")[0]
 
 
 def imports(path: Path) -> tuple[set[str], set[str]]:
-    """Rooms and outside packages that a module imports when it runs (not for type checking only)."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            node.body = [ast.Pass()]
+    """Rooms and outside packages that a module imports, for type checking too."""
+    here = room(path).split(".")[:-1]
     rooms, outside = set(), set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
-            found = [node.module] if node.module else [alias.name for alias in node.names]
-            inside = f"{path.parent.name}." if node.level == 1 and path.parent != HOUSE else ""
-            rooms.update(inside + name for name in found)
+            base = here[: len(here) - node.level + 1] + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                rooms.add(_room_of(".".join([*base, alias.name])) or _room_of(".".join(base)) or "nowhere")
         elif isinstance(node, ast.ImportFrom):
             outside.add(node.module.split(".")[0])
         elif isinstance(node, ast.Import):
@@ -147,44 +75,81 @@ def imports(path: Path) -> tuple[set[str], set[str]]:
     return rooms, outside
 
 
-ROOMS = sorted([*HOUSE.glob("*.py"), *HOUSE.glob("apps/*.py"), *HOUSE.glob("signals/*.py")])
+def _room_of(name: str) -> str | None:
+    """The room of a module's name, or None when there is no such module."""
+    if name in NAMES:
+        return name
+    door = f"{name}.__init__" if name else "__init__"
+    return door if door in NAMES else None
 
 
-def room(path: Path) -> str:
-    """The name of a room: 'culler', 'apps.space'."""
-    return ".".join(path.relative_to(HOUSE).with_suffix("").parts)
+IMPORTS = {room(path): imports(path) for path in ROOMS}
 
 
-@pytest.mark.parametrize("path", ROOMS, ids=room)
-def test_a_room_imports_only_the_rooms_below_it(path):
-    """The table is the architecture; a new import is a decision to be made there."""
-    rooms, outside = imports(path)
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_room_imports_only_what_its_wing_may(name):
+    """The table is the architecture; a new arrow is a decision to be made there."""
+    rooms, outside = IMPORTS[name]
+    mine = wing(name)
+    allowed = MAY_IMPORT[mine] | (LAW if "law" in MAY_IMPORT[mine] else set())
 
-    assert rooms <= MAY_IMPORT[room(path)]
-    if room(path) in PURE:
+    assert {wing(each) for each in rooms} - {mine} <= allowed
+    if mine in PURE:
         assert outside - {"typing_extensions"} <= set(sys.stdlib_module_names)
 
 
-def test_the_table_has_no_cycle():
-    """Every room can be laid on the rooms below it."""
-    left = {room: set(below) for room, below in MAY_IMPORT.items()}
+def layers(below: dict[str, set[str]]) -> list[set[str]]:
+    """Lay each on what is below it; fails when some stand in a circle."""
+    found, left = [], dict(below)
     while left:
-        ready = {room for room, below in left.items() if not below & set(left)}
-        assert ready, f"a cycle among {sorted(left)}"
-        left = {room: below for room, below in left.items() if room not in ready}
+        ready = {name for name, others in left.items() if not (others & left.keys()) - {name}}
+        assert ready, f"a circle among {sorted(left)}"
+        found.append(ready)
+        left = {name: others for name, others in left.items() if name not in ready}
+    return found
+
+
+def test_the_wings_stand_on_each_other_without_a_circle():
+    """What the table allows can be laid in layers."""
+    layers({name: below | (LAW if "law" in below else set()) for name, below in MAY_IMPORT.items()})
+
+
+@pytest.mark.xfail(strict=True, reason="the engine and some large rooms are still to be divided")
+def test_the_rooms_stand_on_each_other_without_a_circle():
+    """What is imported can be laid in layers, whether when it runs, when it is called, or for type checking."""
+    layers({name: rooms for name, (rooms, _) in IMPORTS.items()})
+
+
+def sizes(kinds: tuple[type, ...]) -> dict[str, int]:
+    """Lines of each definition of these kinds."""
+    return {
+        f"{room(path)}.{node.name}": node.end_lineno - node.lineno + 1
+        for path in ROOMS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, kinds)
+    }
 
 
 def test_functions_stay_small():
     """No function passes 40 lines; the median is 12 or less, docstring included."""
-    lengths = {}
-    for path in ROOMS:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                lengths[f"{room(path)}.{node.name}"] = node.end_lineno - node.lineno + 1
+    lengths = sizes((ast.FunctionDef, ast.AsyncFunctionDef))
 
-    too_long = {name: length for name, length in lengths.items() if length > 42}
-    assert not too_long
+    assert {name: length for name, length in lengths.items() if length > 40} == {}
     assert statistics.median(lengths.values()) <= 12
+
+
+@pytest.mark.xfail(strict=True, reason="the engine and some large rooms are still to be divided")
+def test_classes_stay_small():
+    """No class passes 200 lines."""
+    assert {name: length for name, length in sizes((ast.ClassDef,)).items() if length > 200} == {}
+
+
+@pytest.mark.xfail(strict=True, reason="the engine and some large rooms are still to be divided")
+def test_rooms_stay_small():
+    """No room passes 260 lines."""
+    lengths = {room(path): len(path.read_text().splitlines()) for path in ROOMS}
+
+    assert {name: length for name, length in lengths.items() if length > 260} == {}
 
 
 def run_python(code: str) -> str:
@@ -220,11 +185,10 @@ def test_the_front_door_names_what_it_has_and_refuses_what_it_has_not():
         culling_manager.Nonsense  # noqa: B018
 
 
-def test_words_of_sagemakers_api_live_only_in_the_room_of_apps():
+def test_words_of_sagemakers_api_live_only_in_the_wings_that_ask_it():
     """Another cloud is another file there; nothing else of the house knows of either."""
-    elsewhere = [path for path in ROOMS if path.parent == HOUSE]
-
     words = ("KernelGatewayApp", "DeleteApp", "boto3", "SpaceName", "UserProfileName", "list_apps(Domain")
-    found = {room(path): word for path in elsewhere for word in words if word in path.read_text()}
-    found = {name: word for name, word in found.items() if not name.startswith("fleet")}  # a tool of its own
-    assert set(found) <= {"extension"}  # which names the classes whose configuration it reads
+    found = {room(path) for path in ROOMS for word in words if word in path.read_text()}
+
+    assert {wing(name) for name in found} <= {"apps", "fleet", "fleet_lambda", "server"}
+    assert {name for name in found if wing(name) == "server"} <= {"server.extension"}  # names classes that configure it

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from culling_manager.engine.requests import KeepAlive, KeepAlives, end_of, instant_of, seconds_of
 from culling_manager.errors import SettingError
-from culling_manager.keepalive import KeepAlive, KeepAlives, end_of, instant_of, seconds_of
 from culling_manager.policy import LONGEST_SECONDS
 from culling_manager.records import Kind
 from tests.doubles import NOON

@@ -23,12 +23,12 @@ from traitlets.config import Config
 
 from culling_manager import CullingKernelManager
 from culling_manager.decisions import Reason
+from culling_manager.engine.ports import KEPT
 from culling_manager.errors import CullingError
-from culling_manager.kernelsource import KernelSource
+from culling_manager.managers.kernel_source import KernelSource
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind, Result
 from culling_manager.signals.table import MARKER
-from culling_manager.source import KEPT
 from tests.conftest import until
 
 
@@ -269,7 +269,7 @@ def test_the_attributes_of_upstream_that_we_read_are_there(run):
 
             assert kernels.manager._kernel_connections[kernel_id] == 0
             assert kernel_id not in kernels.manager._pending_kernels
-            assert kernel._activity_stream._recv_callback.__module__ == "culling_manager.activity"
+            assert kernel._activity_stream._recv_callback.__module__ == "culling_manager.managers.activity"
             assert kernel._restarter is not None
             assert kernel.owns_kernel
 

@@ -10,8 +10,8 @@ import uuid
 import pytest
 from jupyter_client import KernelManager
 
-from culling_manager import magic
-from culling_manager.cli_servers import Failure
+from culling_manager.client import magic
+from culling_manager.client.servers import Failure
 from tests.cli_double import SPACE, running
 
 KERNEL_ID = str(uuid.uuid4())

@@ -12,12 +12,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from culling_manager.appsource import AppSource
-from culling_manager.culler import IdleCuller
+from culling_manager.apps.source import AppSource
 from culling_manager.decisions import Reason
-from culling_manager.metrics import CullingCollector, expose
+from culling_manager.engine.culler import IdleCuller
+from culling_manager.engine.tally import BUCKETS, Tally
 from culling_manager.records import AppRecord, Happening, KernelRecord, Kind, TerminalRecord
-from culling_manager.tally import BUCKETS, Tally
+from culling_manager.server.metrics import CullingCollector, expose
 from tests.conftest import scenario, until
 from tests.doubles import NOON, FakeApps, FakeClock, HomedKernels
 from tests.test_culler import EXACT, TIMEOUT, World

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 from culling_manager.decisions import Action, Decision, Reason
+from culling_manager.engine.requests import KeepAlive
 from culling_manager.errors import Troubles
-from culling_manager.handlers import OPENAPI, routes, verbs
-from culling_manager.keepalive import KeepAlive
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Outcome, Result, TerminalRecord
 from culling_manager.report import state_document
+from culling_manager.server.handlers import OPENAPI, routes, verbs
 from tests.doubles import NOON
 from tests.test_clients import SPACE, free_port, wait_for
 from tests.test_config_files import NOT_NEEDED, end, environment

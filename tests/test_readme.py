@@ -12,9 +12,9 @@ from traitlets.config import Config, LoggingConfigurable
 from culling_manager import CullingKernelManager, CullingTerminalManager
 from culling_manager.apps import SpaceApp
 from culling_manager.apps.auto import make
-from culling_manager.culler import IdleCuller
-from culling_manager.guards import Safeguards
-from culling_manager.metrics import CullingCollector
+from culling_manager.engine.culler import IdleCuller
+from culling_manager.safeguards.guard import Safeguards
+from culling_manager.server.metrics import CullingCollector
 from culling_manager.signals import GpuSignal, ProcessSignal, Signals, StampFileSignal
 
 ASKED = (Safeguards, Signals, ProcessSignal, GpuSignal, StampFileSignal, SpaceApp)

@@ -12,9 +12,9 @@ from traitlets.config import Config, LoggingConfigurable
 
 from culling_manager.apps import sagemaker as calls
 from culling_manager.apps.auto import make
-from culling_manager.appsource import AppSource
-from culling_manager.culler import IdleCuller
+from culling_manager.apps.source import AppSource
 from culling_manager.decisions import IN_SERVICE, Reason
+from culling_manager.engine.culler import IdleCuller
 from culling_manager.errors import CallError, GoneError
 from culling_manager.records import KernelRecord, Kind, Result
 from tests.conftest import scenario

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from culling_manager.errors import ReadError
 from culling_manager.policy import LONGEST_MINUTES
-from culling_manager.saved import FILE_NAME, LONGEST, SavedSettings
+from culling_manager.server.saved_settings import FILE_NAME, LONGEST, SavedSettings
 
 
 @pytest.fixture

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from jupyter_events import EventLogger
 from rich.console import Console
 
-from culling_manager import cli_simulate
-from culling_manager.cli import main
-from culling_manager.cli_history import from_line, read_history
-from culling_manager.cli_servers import Code
+from culling_manager.cli import simulate as cli_simulate
+from culling_manager.cli.main import main
+from culling_manager.client.servers import Code
 from culling_manager.decisions import Reason
 from culling_manager.events import CULLING, SETTINGS, register
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind
 from culling_manager.report import iso
-from culling_manager.simulate import JUST_AFTER, Event, EventType, simulate
+from culling_manager.simulation.history import from_line, read_history
+from culling_manager.simulation.world import JUST_AFTER, Event, EventType, simulate
 
 START = datetime(2026, 6, 1, 8, 0, tzinfo=timezone.utc)
 JUPYTER = "https://events.jupyter.org/jupyter_server"

@@ -22,13 +22,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from culling_manager.appsource import AppSource
-from culling_manager.attention import ASK_AGAIN_SECONDS
-from culling_manager.culler import IdleCuller
+from culling_manager.apps.source import AppSource
 from culling_manager.decisions import IN_SERVICE
+from culling_manager.engine.attention import ASK_AGAIN_SECONDS
+from culling_manager.engine.culler import IdleCuller
+from culling_manager.engine.watch import ANSWER_SECONDS
 from culling_manager.errors import StopError
 from culling_manager.records import Happening, Kind, Result, Use
-from culling_manager.watch import ANSWER_SECONDS
 from tests import test_appsource, test_attention
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, FakeTimer, HomedKernels, _idle

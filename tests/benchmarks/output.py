@@ -20,7 +20,7 @@ from time import process_time
 from typing import Any
 from unittest.mock import patch
 
-from culling_manager.activity import arrived
+from culling_manager.managers.activity import arrived
 
 from .measure import Results, Row, settled_memory, spread, turns
 from .real import execute, fleet
@@ -105,7 +105,7 @@ async def _real(manager: Any, code: str, watch: bool = True) -> tuple[float, flo
     if not watch or not ours:
         stream.on_recv(counting if watch else only_counting)
     try:
-        with patch("culling_manager.activity.arrived", counting_arrived):
+        with patch("culling_manager.managers.activity.arrived", counting_arrived):
             start = process_time()
             await execute(kernel, code)
             await _until_silent(lambda: came)
@@ -149,7 +149,7 @@ def _feed(callback: Callable[[Frames], object], frames: list[Frames], at_once: i
         yield first
         yield from islice(waiting, at_once - 1)
 
-    with patch("culling_manager.activity.arrived", fetched):
+    with patch("culling_manager.managers.activity.arrived", fetched):
         for each in waiting:
             callback(each)
 

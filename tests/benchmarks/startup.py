@@ -33,7 +33,7 @@ IMPORTING = """
 import time
 import jupyter_server.serverapp, jupyter_server.services.kernels.kernelmanager, jupyter_server_terminals.app
 start = time.process_time()
-import culling_manager.kernels, culling_manager.terminals, culling_manager.extension
+import culling_manager.managers.kernels, culling_manager.managers.terminals, culling_manager.server.extension
 print(time.process_time() - start)
 """
 

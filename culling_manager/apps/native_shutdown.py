@@ -1,0 +1,102 @@
+"""The bridge to SageMaker's native idle shutdown, which cannot see everything that we keep.
+
+Its probe in a JupyterLab space asks for the last activity of sessions and terminals, and reads a stamp file; whether a
+kernel is busy it does not ask. So a long silent cell or a background job looks idle to it. While we keep something for
+such a reason the bridge keeps the stamp fresh, and never otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..decisions import Reason
+from ..engine.ports import Roots
+from ..records import Kind
+from ..signals.stamp_file import StampFileSignal, our_stamp
+from ..threads import in_thread
+
+if TYPE_CHECKING:
+    from ..engine.culler import IdleCuller
+
+#: How often (seconds) the stamp is renewed. The native timeout is an hour at least.
+BRIDGE_SECONDS = 300.0
+#: Reasons to keep something that the native probe does not see.
+UNSEEN = frozenset(
+    {Reason.BUSY, Reason.USED, Reason.KEPT_ALIVE, Reason.GRACE}
+    | {Reason.CONNECTED, Reason.DISCONNECTED, Reason.KEEP_TERMINALS}
+)
+
+
+class Bridge:
+    """Writes the stamp file for one server on a space. `wanted` says whether it is to, at the time."""
+
+    def __init__(self, culler: IdleCuller, wanted: Any, parent: Any) -> None:
+        self._culler, self._wanted = culler, wanted
+        self._parent = parent
+        self._next = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    def beat(self) -> None:
+        """One heartbeat of the culler: see whether it is time."""
+        now = self._culler.clock.monotonic()
+        if now >= self._next and (self._task is None or self._task.done()) and self._wanted():
+            self._next = now + BRIDGE_SECONDS
+            self._task = asyncio.get_running_loop().create_task(self.renew())
+
+    async def renew(self) -> None:
+        """Write the stamp when something is kept that the native probe does not see; what fails is reported."""
+        try:
+            if await self._why() is not None:
+                stamps = self._stamp_file()
+                await stamps.read()  # so that an editor's is known also when ours stands there
+                await in_thread(partial(_write, stamps.stamp_path, our_stamp(self._culler.now())))
+            self._culler.troubles.over("native shutdown")
+        except Exception as error:
+            words = f"SageMaker's native idle shutdown may end what is in use, for its stamp cannot be written: {error}"
+            self._culler.trouble("native shutdown", words)
+
+    async def _why(self) -> str | None:
+        """What is kept that the native probe does not see, in words; None when there is nothing."""
+        culler, now = self._culler, self._culler.now()
+        for kind in (Kind.KERNEL, Kind.TERMINAL, Kind.APP):
+            for record, decision in culler.watches[kind].current(now) if kind in culler.watches else []:
+                if decision.reason in UNSEEN:
+                    return f"{kind.value} {record.identity}: {decision.reason.value}"
+        if culler.guard is None or Kind.APP not in culler.watches:
+            return None
+        for record, _ in culler.watches[Kind.APP].current(now):
+            found = await culler.guard.ask(record, Roots(here=True))
+            seen = await self._stamp_file().read()  # the probe reads it too
+            if found.used_by is not None or (found.used_at != seen and _is_news(found.used_at, now)):
+                return found.used_by or "it was used by what the probe does not see"
+        return None
+
+    def _stamp_file(self) -> StampFileSignal:
+        """The signal that knows the file's path; one of our own when it is not in use."""
+        signals = getattr(getattr(self._culler.guard, "signals", None), "signals", {})
+        found = signals.get("stamp_file")
+        return found if isinstance(found, StampFileSignal) else StampFileSignal(parent=self._parent)
+
+
+def _is_news(used_at: datetime | None, now: datetime) -> bool:
+    """Whether something was used since the last stamp."""
+    return used_at is not None and now - used_at < timedelta(seconds=BRIDGE_SECONDS)
+
+
+def _write(path: str, text: str) -> None:
+    """Replace the file at once; a link that somebody put there is replaced, not followed."""
+    descriptor, name = tempfile.mkstemp(dir=Path(path).parent, prefix=".sagemaker-last-active.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,118 @@
+"""Screens on a terminal: with rich in colours, without it as plain lines. rich is imported when it is needed."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .rows import Group, Screen, Tone
+
+TITLES = ("what", "state", "idle for", "stops", "why")
+#: Below this width there is less room for names.
+WIDE = 110
+
+Show = Callable[[Sequence[Screen]], None]
+
+
+def show(screens: Sequence[Screen], console: Any = None) -> None:
+    """Print screens, one below the other."""
+    try:
+        from rich.console import Console
+    except ImportError:
+        sys.stdout.writelines(line + "\n" for line in plain(screens))
+        return
+    console = console or Console(highlight=False)
+    console.print(drawn(screens, console.width))
+
+
+@contextmanager
+def watched() -> Iterator[Show]:
+    """Gives what shows screens in the place of those before; where stdout is no terminal, below them.
+
+    What is urgent stands on top there, for a table that is longer than the terminal is high is cut off.
+    """
+    try:
+        from rich.console import Console
+        from rich.live import Live
+    except ImportError:
+        yield show
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        yield show
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        yield lambda screens: live.update(drawn(screens, console.width, foot_first=True), refresh=True)
+
+
+def pause(seconds: float) -> None:
+    """Wait until the next look."""
+    time.sleep(seconds)
+
+
+def drawn(screens: Sequence[Screen], width: int, foot_first: bool = False) -> Any:
+    """Screens as one thing that rich can print; what is below the table is above it with `foot_first`."""
+    from rich.console import Group as Parts
+    from rich.padding import Padding
+    from rich.text import Text
+
+    parts: list[Any] = []
+    for number, screen in enumerate(screens):
+        head = [Text(words, style=tone.value) for words, tone in screen.head]
+        foot = [Text(words, style=tone.value) for words, tone in screen.foot]
+        below = 1 if foot and not foot_first else 0
+        table = [Padding(_table(screen.groups, width), (1, 0, below, 0))] if screen.groups else []
+        parts += [Text()] * bool(number) + head + (foot + table if foot_first else table + foot)
+    return Parts(*parts)
+
+
+def _table(groups: Sequence[Group], width: int) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    most = 34 if width >= WIDE else 20
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="dim")
+    table.add_column(TITLES[0], no_wrap=True, max_width=most)
+    table.add_column(TITLES[1], no_wrap=True, max_width=12, overflow="ellipsis")
+    for title in TITLES[2:4]:
+        table.add_column(title, no_wrap=True)
+    table.add_column(TITLES[4], overflow="fold", min_width=16)
+    for number, group in enumerate(groups):
+        if number:
+            table.add_row()
+        table.add_row(Text(group.title, style="dim bold"))
+        for row in group.rows:
+            cells = [Text(cell, style=row.tone.value) for cell in row.cells(most)]
+            if row.tone in (Tone.PLAIN, Tone.BUSY):
+                cells[4].style = "dim"
+            table.add_row(*cells)
+    return table
+
+
+def plain(screens: Sequence[Screen], width: int = 100) -> Iterator[str]:
+    """Screens as lines without colours."""
+    for number, screen in enumerate(screens):
+        if number:
+            yield ""
+        yield from (words for words, _ in screen.head)
+        if screen.groups:
+            rows: list[Sequence[str]] = [TITLES]
+            for group in screen.groups:
+                rows += [(group.title, "", "", "", ""), *(row.cells(width) for row in group.rows)]
+            yield from aligned(rows, width)
+        yield from (words for words, _ in screen.foot)
+
+
+def aligned(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Rows as lines in columns; the last column wraps."""
+    widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]) - 1)]
+    for cells in rows:
+        start = "".join(cell.ljust(size + 2) for cell, size in zip(cells, widths, strict=False))
+        first, *more = textwrap.wrap(cells[-1], max(20, width - len(start))) or [""]
+        yield f"{start}{first}".rstrip()
+        yield from (" " * len(start) + line for line in more)

@@ -1,0 +1,1 @@
+"""Talking to a running server: finding it, asking it, in words that people read."""

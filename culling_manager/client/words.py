@@ -1,0 +1,94 @@
+"""Words that the commands and the notebook's magic share: times of day as whoever reads them has them, and names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from ..errors import SettingError
+from ..report import duration
+
+#: How much of a kernel's id is shown; more than enough to tell a person's kernels apart.
+SHORT = 8
+
+#: The name that Jupyter Server gives to somebody who did not log in.
+_ANONYMOUS = re.compile(r"[0-9a-f]{32}")
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
+ACCEPTED_UNTIL = "a time of day such as 18:30, or a date and time such as 2026-06-01T18:30"
+
+
+def moment(text: str) -> datetime:
+    """The time of an ISO 8601 text in UTC; one without an offset is local time. Raises ValueError."""
+    return datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text.strip())).astimezone(timezone.utc)
+
+
+def until_iso(text: str, now: datetime) -> str:
+    """Turn a time of day, the next one after `now`, or a date and time, into ISO 8601 with the local offset.
+
+    Raises
+    ------
+    SettingError
+        For anything else.
+    """
+    found = _CLOCK.fullmatch(text.strip())
+    try:
+        if found is None:
+            return moment(text).astimezone().isoformat()
+        hour, minute, second = (int(each or 0) for each in found.groups())
+        here = now.astimezone().replace(tzinfo=None)
+        then = here.replace(hour=hour, minute=minute, second=second, microsecond=0)
+        return (then if then > here else then + timedelta(days=1)).astimezone().isoformat()
+    except (ValueError, OverflowError):
+        raise SettingError("until", text, ACCEPTED_UNTIL) from None
+
+
+def clock(at: datetime, now: datetime) -> str:
+    """A time as the local clock and calendar show it: '18:30', 'Tue 18:30' within six days, else with its date."""
+    here, there = now.astimezone(), at.astimezone()
+    days = abs((there.date() - here.date()).days)
+    if days == 0:
+        return f"{there:%H:%M}"
+    return f"{there:%a %H:%M}" if days <= 6 else f"{there:%Y-%m-%d %H:%M}"
+
+
+def minute(at: datetime, now: datetime) -> str:
+    """The nearest minute as the local clock shows it: for an end, of which less than a minute is nobody's concern."""
+    return clock(at + timedelta(seconds=30), now)
+
+
+def printable(text: object) -> str:
+    """A text on one line and without control characters, so that nothing from outside can command a terminal."""
+    return "".join(each if each.isprintable() else " " for each in str(text))
+
+
+def short(kind: str, identity: str) -> str:
+    """A kernel's id cut short; terminals' names and apps' ids as they are, an ARN by its last parts."""
+    if kind == "kernel":
+        return identity[:SHORT]
+    return "/".join(identity.split("/")[-2:]) if identity.startswith("arn:") else identity
+
+
+def subject(entry: Mapping[str, Any]) -> str:
+    """What a keep-alive entry keeps: 'everything', 'kernel 1a2b3c4d'."""
+    kind, identity = str(entry.get("kind")), entry.get("id")
+    return "everything" if kind == "all" else printable(f"{kind} {short(kind, str(identity))}")
+
+
+def kept(entry: Mapping[str, Any], now: datetime) -> str:
+    """A keep-alive entry in words: 'everything is kept until 18:30, for 4 h'."""
+    try:
+        until = moment(str(entry["until"]))
+    except (KeyError, ValueError):
+        return f"{subject(entry)} is kept"
+    # what is left of 4 h a moment after they were asked for is 3 h 59 min: said to the nearest minute
+    left = max(0.0, (until - now).total_seconds())
+    words = duration(left if left < 60 else round(left / 60) * 60)
+    return f"{subject(entry)} is kept until {minute(until, now)}, for {words}"
+
+
+def asker(entry: Mapping[str, Any]) -> str:
+    """Who asked for a keep-alive; '' for somebody without a name."""
+    name = printable(entry.get("asked_by") or "")
+    return "" if _ANONYMOUS.fullmatch(name) else name

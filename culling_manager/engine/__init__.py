@@ -1,0 +1,1 @@
+"""Watching, deciding and stopping in time: clock, records of sources, deadlines."""

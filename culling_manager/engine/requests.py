@@ -1,0 +1,141 @@
+"""Keep-alives: requests that something is kept until an instant. They live in memory and go with what they are for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone, tzinfo
+
+from ..errors import SettingError
+from ..policy import LONGEST_MINUTES, LONGEST_SECONDS, number, plain
+from ..records import KeepAlive, Kind, utc
+
+_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(d|h|min|m|s)", re.IGNORECASE)
+_SECONDS = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+DURATION_ACCEPTED = "a duration of a second or more such as '4h', '90m' or '1h30m', or a number of minutes"
+UNTIL_ACCEPTED = "a clock time such as '18:30', or an ISO 8601 time to come with its time zone"
+
+
+class KeepAlives:
+    """All requests that hold, one for each thing at most: a new one replaces the old."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Kind | None, str | None], KeepAlive] = {}
+
+    def put(self, request: KeepAlive) -> None:
+        """Take a request on."""
+        self._found[request.kind, request.identity] = request
+
+    def shift(self, seconds: float) -> None:
+        """The clock was set back: what was asked for lasts as long as before."""
+        by = timedelta(seconds=seconds)
+        self._found = {
+            key: replace(each, until=each.until + by, asked_at=each.asked_at + by) for key, each in self._found.items()
+        }
+
+    def take_back(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
+        """Take one back, or forget it because what it was for is gone; None when there was none."""
+        return self._found.pop((kind, identity), None)
+
+    def asked_for(self, kind: Kind) -> list[str]:
+        """Identities of what is kept by a request of its own."""
+        return [str(identity) for each, identity in self._found if each is kind]
+
+    def until(self, kind: Kind, identity: str) -> datetime | None:
+        """Until when something is kept by request; None when it is not."""
+        found = self.longest(kind, identity)
+        return None if found is None else found.until
+
+    def longest(self, kind: Kind, identity: str) -> KeepAlive | None:
+        """The request that keeps something the longest; None when there is none."""
+        if not self._found:
+            return None
+        asked = (self._found.get((None, None)), self._found.get((kind, identity)))
+        return max((each for each in asked if each is not None), key=lambda each: each.until, default=None)
+
+    def current(self, now: datetime) -> list[KeepAlive]:
+        """The requests that hold at `now`; those that have ended are dropped."""
+        self._found = {key: each for key, each in self._found.items() if each.until >= now}
+        return sorted(self._found.values(), key=lambda each: (each.until, each.identity or ""))
+
+
+def seconds_of(value: object) -> float:
+    """Read a duration: '4h', '90m', '1h30m', '2d', or a number of minutes; gives seconds.
+
+    Raises
+    ------
+    SettingError
+        When it is none, or not over 0.
+    """
+    found = None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        found = number("duration", value, low=0, high=LONGEST_MINUTES, accepted=DURATION_ACCEPTED) * 60
+    elif isinstance(value, str):
+        text = value.strip()
+        parts = _PART.findall(text)
+        if parts and not _PART.sub("", text).strip():
+            found = sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
+        elif re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):
+            found = float(text) * 60
+    if found is None or not 1 <= found <= LONGEST_SECONDS:
+        raise SettingError("duration", value, DURATION_ACCEPTED)
+    return found
+
+
+def instant_of(value: object, now: datetime, zone: tzinfo | None = None) -> datetime:
+    """Read when a keep-alive ends: the next time that a clock in `zone` shows 'HH:MM', or an ISO 8601 time.
+
+    Raises
+    ------
+    SettingError
+        When it is neither, has no time zone, or is past.
+    """
+    found = None
+    clock = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    if clock is not None:
+        found = _next(int(clock[1]), int(clock[2]), now, zone)
+    elif isinstance(value, str):
+        try:
+            found = utc(datetime.fromisoformat(value.strip().replace("Z", "+00:00")), "until")
+        except (ValueError, OverflowError):
+            found = None
+    if found is None or found <= now:
+        raise SettingError("until", value, UNTIL_ACCEPTED)
+    return found
+
+
+def _next(hour: int, minute: int, now: datetime, zone: tzinfo | None) -> datetime:
+    """The next instant at which a clock in `zone` (None: this machine's) shows a time of day.
+
+    When clocks are set back it may come twice in a night. When they are set forward and skip it, it comes as much later
+    as they are set forward.
+    """
+    today = now.astimezone(zone).replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
+    found = []
+    for shown in (today, today + timedelta(days=1)):
+        local = [shown.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
+        first, second = (each.astimezone(timezone.utc) for each in local)
+        found += [first, max(first, second)]
+    return min(each for each in found if each > now)
+
+
+def end_of(duration: object, until: object, now: datetime, longest: float) -> datetime:
+    """Give when a keep-alive ends that was asked for by `duration` or by `until`; `longest` (seconds) 0 is no bound.
+
+    Raises
+    ------
+    SettingError
+        When neither or both are given, or what is given is not accepted.
+    """
+    if duration is None and until is None:
+        raise SettingError("duration", duration, f"given, or else 'until': {DURATION_ACCEPTED}; {UNTIL_ACCEPTED}")
+    if duration is not None and until is not None:
+        raise SettingError("until", until, "absent when 'duration' is given")
+    if until is None:
+        name, value, seconds = "duration", duration, seconds_of(duration)
+    else:
+        name, value, seconds = "until", until, (instant_of(until, now) - now).total_seconds()
+    if seconds > (longest or LONGEST_SECONDS):
+        raise SettingError(name, value, f"at most max_keep_alive = {plain((longest or LONGEST_SECONDS) / 60)} minutes")
+    return now + timedelta(seconds=seconds)

@@ -1,0 +1,1 @@
+"""The check of a whole account: for whom it is not running."""

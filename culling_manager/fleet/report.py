@@ -1,0 +1,125 @@
+"""What all findings amount to: counts, an exit code, a JSON document and plain lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ..policy import plain
+from ..report import iso
+from .records import Finding, State
+
+EXIT_FINE, EXIT_SOME_NOT, EXIT_USAGE, EXIT_FAILED = 0, 1, 2, 3
+
+#: The worst first.
+ORDER = {state: place for place, state in enumerate(State)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetReport:
+    """One check: findings (the worst first), what could not be checked, what is worth a remark, and what it cost."""
+
+    source: str
+    checked_at: datetime
+    findings: tuple[Finding, ...] = ()
+    domains: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    seconds: float = 0.0
+    calls: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """How many findings there are of each state, the worst first."""
+        found = Counter(each.state for each in self.findings)
+        return {state: found[state] for state in State}
+
+    @property
+    def needing_care(self) -> tuple[Finding, ...]:
+        """For whom it does not run as it should."""
+        return tuple(each for each in self.findings if each.state.needs_care)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all is well, 1 when somebody needs care, 3 when something could not be checked at all."""
+        if self.problems:
+            return EXIT_FAILED
+        return EXIT_SOME_NOT if self.needing_care else EXIT_FINE
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole report."""
+        return {
+            "source": self.source,
+            "checked_at": iso(self.checked_at),
+            "exit_code": self.exit_code,
+            "summary": self.summary(),
+            "counts": {state.value: number for state, number in self.counts.items()},
+            "domains": list(self.domains),
+            "problems": list(self.problems),
+            "notices": list(self.notices),
+            "seconds": round(self.seconds, 3),
+            "calls": dict(self.calls),
+            "findings": [each.as_json() for each in self.findings],
+        }
+
+    def summary(self) -> str:
+        """One line: '3 of 5 running apps are fine; 1 not installed, 1 unreachable; 7 without a running app'."""
+        counts = self.counts
+        judged = len(self.findings) - counts[State.NO_APP]
+        bad = [f"{number} {state.value}" for state, number in counts.items() if number and state.needs_care]
+        words = f"{counts[State.RUNNING]} of {judged} running apps are culled as they should be"
+        if judged == 0:
+            words = "No app is running"
+        young = [f"{counts[State.STARTING]} starting"] if counts[State.STARTING] else []
+        idle = [f"{counts[State.NO_APP]} without a running app"] if counts[State.NO_APP] else []
+        return "; ".join([words, *([", ".join(bad)] if bad else []), *young, *idle]) + "."
+
+    def lines(self, findings: Iterable[Finding] | None = None) -> list[str]:
+        """The report as plain text; of the findings only those that need care, unless they are given."""
+        chosen = self.needing_care if findings is None else findings
+        told = [self.summary(), *self.problems, *self.notices]
+        return told + [f"{name(each)}: {each.state.value}. {each.reason}" for each in chosen]
+
+
+def summarise(
+    findings: Iterable[Finding],
+    *,
+    source: str,
+    checked_at: datetime,
+    domains: Iterable[str] = (),
+    problems: Iterable[str] = (),
+    notices: Iterable[str] = (),
+    seconds: float = 0.0,
+    calls: Mapping[str, int] | None = None,
+) -> FleetReport:
+    """Make one report of the findings of one or many batches; one found twice counts once, and the first time."""
+    once = {each.target.key: each for each in reversed(list(findings))}
+    return FleetReport(
+        source=source,
+        checked_at=checked_at,
+        findings=tuple(sorted(once.values(), key=lambda each: (ORDER[each.state], each.target.key))),
+        domains=tuple(domains),
+        problems=tuple(dict.fromkeys(problems)),
+        notices=tuple(dict.fromkeys(notices)),
+        seconds=seconds,
+        calls=calls or {},
+    )
+
+
+def name(finding: Finding) -> str:
+    """Whom a finding is about: 'd-1/alice (JupyterServer)', 'd-1/lab of alice (JupyterLab)'."""
+    target = finding.target
+    of = f" of {target.profile}" if target.space and target.profile else ""
+    return f"{target.domain}/{target.owner}{of} ({target.app_type})"
+
+
+def settings(finding: Finding) -> tuple[str, str, str, str]:
+    """Timeout (minutes), keep_terminals, count and version as they are shown; empty where they are not known."""
+    said = finding.reading
+    if said is None:
+        return ("", "", "", "")
+    timeout = plain(round(said.idle_seconds / 60, 2))
+    return (timeout, "kept" if said.keep_terminals else "culled", str(said.count), said.version or "")

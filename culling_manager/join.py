@@ -1,0 +1,53 @@
+"""Puts apps and safeguards onto a culler, for the managers that share it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .apps.source import AppSource
+from .engine.culler import IdleCuller
+from .events import listener
+from .safeguards.guard import Safeguards
+
+
+def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:
+    """Have `culler` look after the apps of the app manager that `wanted` names, on a server that has any.
+
+    Raises
+    ------
+    TraitError
+        When `wanted` is no app manager.
+    """
+    from .apps.auto import make
+    from .apps.none import NoApps
+
+    if not hasattr(kernel_manager.parent, "init_webapp"):
+        return  # a manager of its own, in somebody's program: nothing of the machine is its to stop
+    apps = make(wanted, kernel_manager)
+    culler.neighbours = source = AppSource(apps, culler)
+    if not isinstance(apps, NoApps) or apps.again is not None:
+        culler.attach(source)
+        from .apps.native_shutdown import Bridge
+
+        wanted = lambda: getattr(source.apps, "hold_native_shutdown", False)  # noqa: E731
+        culler.beats.append(Bridge(culler, wanted, kernel_manager).beat)
+
+
+def join_guard(culler: IdleCuller, manager: Any) -> None:
+    """Have the signals and the hook asked on behalf of `manager`; what another manager joined before is replaced.
+
+    Raises
+    ------
+    TraitError
+        When a setting of theirs is not accepted.
+    """
+    server = manager.parent
+    if culler.guard is None and server is not None:
+        culler.listeners.append(listener(server))
+    guard = Safeguards(culler, parent=manager)
+    known = culler.guard
+    if isinstance(known, Safeguards):
+        known.signals.stop()
+    guard.signals.start(server)
+    manager.log.debug("Culling: signals are asked %.2f s before a deadline", guard.lead_seconds)
+    culler.guard = guard

@@ -1,0 +1,259 @@
+"""Local kernels as records: what upstream knows of them, what we noted besides, and the words to stop one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Iterable, Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from jupyter_core.utils import ensure_async
+from tornado.web import HTTPError
+
+from ..decisions import QUIET_STATES, Decision, decide_kernel, kernel_timeout
+from ..engine.ports import KEPT, Roots
+from ..errors import ReadError, StopError
+from ..policy import CullingPolicy
+from ..records import KernelRecord, Kind, utc
+from ..traits import heartbeat
+from .activity import KernelActivity, at_work
+
+if TYPE_CHECKING:
+    from .kernels import CullingKernelManager
+
+
+class KernelSource:
+    """Local kernels as records."""
+
+    kind = Kind.KERNEL
+    #: Cancelled in the middle, jupyter_client leaves a kernel that can never be shut down.
+    stop_can_be_cancelled = False
+
+    def __init__(self, manager: CullingKernelManager) -> None:
+        self.manager = manager
+        self.activities: dict[str, KernelActivity] = {}
+        self.unguarded: set[str] = set()
+        self.special: set[str] = set()
+        self.own_timeouts: dict[str, float | None] = {}
+        self._long_run = 0.0
+
+    def settings(self) -> Mapping[str, Any]:
+        """The manager's traits as fields of `CullingPolicy`."""
+        manager = self.manager
+        self._long_run = manager.long_run * 60
+        for activity in self.activities.values():
+            activity.long_run = self._long_run
+        return {
+            "idle_timeout": manager.idle_timeout * 60,
+            "min_idle_timeout": manager.min_idle_timeout * 60,
+            "max_idle_timeout": manager.max_idle_timeout * 60,
+            "busy_timeout": manager.busy_timeout * 60,
+            "cull_interval": heartbeat(manager, manager.log),
+            "cull_connected": manager.cull_connected,
+            "cull_busy": manager.cull_busy,
+            "dry_run": manager.dry_run,
+            "warn_before": manager.warn_before * 60,
+            "max_keep_alive": manager.max_keep_alive * 60,
+            "long_run": manager.long_run * 60,
+            "grace": manager.grace * 60,
+        }
+
+    def apply(self, changes: Mapping[str, Any]) -> None:
+        """Take over an idle timeout that was set at run time."""
+        if "idle_timeout" in changes:
+            self.manager.idle_timeout = changes["idle_timeout"] / 60
+
+    def activity(self, kernel_id: str) -> KernelActivity:
+        """What we know of a kernel besides upstream's attributes."""
+        found = self.activities.get(kernel_id)
+        if found is None:
+            found = self.activities[kernel_id] = KernelActivity(long_run=self._long_run)
+        return found
+
+    def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
+        """Identity, last activity and own timeout of each kernel."""
+        timeouts, connections = self.own_timeouts, self.manager._kernel_connections
+        activities, special = self.activities, self.special
+        busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
+        for kernel_id, kernel in list(self.manager._kernels.items()):
+            own: float | None = None
+            try:
+                if kernel_id in timeouts:
+                    own = timeouts[kernel_id]
+                else:
+                    own = timeouts[kernel_id] = self.own_timeout(kernel)
+                state = kernel.execution_state
+                last = kernel.last_activity
+                if state == "busy":
+                    last = KEPT if busy_keeps else None
+                elif state not in QUIET_STATES or last is None or last.tzinfo is None:
+                    last = None
+                elif not policy.cull_connected and connections.get(kernel_id):
+                    last = KEPT
+            except Exception:
+                last = None  # `read` fails on it too, and tells
+            activity = activities.get(kernel_id)
+            restarting = activity is not None and activity.restarting
+            if restarting or kernel_id in special or (own is not None and own <= 0):
+                last = None
+            yield kernel_id, last, own
+
+    def exists(self, identity: str) -> bool:
+        """Whether the kernel is still listed."""
+        return identity in self.manager._kernels
+
+    def forget(self, identity: str) -> None:
+        """The kernel is gone."""
+        self.activities.pop(identity, None)
+        self.own_timeouts.pop(identity, None)
+        self.special.discard(identity)
+        self.unguarded.discard(identity)
+
+    def catch_up(self, identity: str) -> None:
+        """Count requests that were accepted and are still on their way to the kernel."""
+        if identity in self.activities:
+            self.activities[identity].catch_waiting(datetime.now(timezone.utc))
+
+    def fingerprint(self, identity: str) -> Hashable:
+        """The fingerprint of one kernel. KeyError when it is gone."""
+        kernel = self.manager._kernels[identity]
+        activity = self.activities.get(identity)
+        if activity is not None and activity.restarting:
+            return None
+        return (
+            getattr(kernel, "execution_state", None),
+            getattr(kernel, "last_activity", None),
+            self.manager._kernel_connections.get(identity),
+            0 if activity is None else activity.version,
+        )
+
+    def read(self, identity: str, now: datetime) -> KernelRecord:
+        """Read one kernel. KeyError when it is gone."""
+        kernel = self.manager._kernels[identity]
+        activity = self.activity(identity)
+        state = getattr(kernel, "execution_state", None)
+        if state != "busy":
+            activity.ended_run(now)
+        elif activity.busy_since is None:
+            activity.busy_since = now
+        last = utc(getattr(kernel, "last_activity", None), "last_activity")
+        noted = now if activity.restarting else activity.noted_at
+        return KernelRecord(
+            identity=identity,
+            name=getattr(kernel, "kernel_name", "") or "",
+            state="restarting" if activity.restarting else state,
+            last_activity=noted if last is not None and noted is not None and noted > last else last,
+            connections=self.manager._kernel_connections.get(identity) or 0,
+            disconnected_at=activity.disconnected_at,
+            started_at=activity.started_at,
+            busy_since=activity.busy_since,
+            idle_timeout=self.own_timeout(kernel),
+            alive=not activity.gone,
+            owned=getattr(kernel, "owns_kernel", True) is not False,
+            settled=activity.settled and not activity.outstanding,
+            ran_until=activity.ran_until,
+            run_seconds=activity.run_seconds,
+        )
+
+    def own_timeout(self, kernel: Any) -> float | None:
+        """The kernelspec's own ``cull_idle_timeout`` (seconds), if it has one."""
+        spec = getattr(kernel, "kernel_spec", None)
+        metadata = getattr(spec, "metadata", None)
+        return own_timeout_in(metadata) if metadata else None
+
+    def unreadable(self, identity: str, error: str) -> KernelRecord:
+        """The record of a kernel whose reading failed."""
+        return KernelRecord(identity=identity, state=None, last_activity=None, error=error)
+
+    def decide(self, record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision:
+        """The pure decision."""
+        return decide_kernel(record, policy, now)
+
+    def timeout(self, record: KernelRecord | None, policy: CullingPolicy) -> float:
+        """Seconds until this kernel is due."""
+        return policy.idle_timeout if record is None else kernel_timeout(record, policy)
+
+    def stale_after(self, policy: CullingPolicy) -> float | None:
+        """A kernel that no restarter guards may die unseen, so its process is looked at every heartbeat."""
+        return policy.cull_interval if self.unguarded and policy.idle_timeout > 0 else None
+
+    async def refresh(self) -> None:
+        """See whether the process of each unguarded kernel is still there."""
+        for kernel_id in list(self.unguarded):
+            kernel = self.manager._kernels.get(kernel_id)
+            activity = self.activity(kernel_id)
+            if kernel is None or activity.restarting or kernel.shutting_down or not kernel.ready.done():
+                continue
+            try:
+                gone = not await ensure_async(kernel.is_alive())
+            except Exception as error:
+                self.manager._culler.trouble(f"kernel {kernel_id}", f"kernel {kernel_id}: is it alive? {error!r}")
+                continue
+            if gone != activity.gone and not activity.restarting:
+                activity.gone = gone
+                activity.version += 1
+                self.special.add(kernel_id)
+
+    async def confirm(self, record: KernelRecord) -> None:
+        """Ask a kernel whether it works when its state cannot show it: never heard, or silent since a request.
+
+        Code that holds the interpreter keeps a kernel from sending even its 'busy'.
+        """
+        kernel = self.manager._kernels.get(record.identity)
+        if kernel is None or record.settled or not record.alive or record.state == "dead":
+            return
+        if not kernel.ready.done() or kernel.ready.exception() is not None:
+            return
+        activity = self.activity(record.identity)
+        why = await at_work(kernel, activity)
+        if why is not None:
+            self.manager.log.info("Culling: kernel %s is kept: %s", record.identity, why)
+            activity.note(datetime.now(timezone.utc))
+
+    def roots(self, identity: str) -> Roots:
+        """The kernel's process, where it runs here."""
+        kernel = self.manager._kernels.get(identity)
+        pid = getattr(getattr(kernel, "provisioner", None), "pid", None)
+        return Roots((pid,)) if isinstance(pid, int) and pid > 0 else Roots()
+
+    async def stop(self, record: KernelRecord) -> None:
+        """Shut the kernel down as upstream does."""
+        try:
+            await ensure_async(self.manager.shutdown_kernel(record.identity))  # type: ignore[no-untyped-call]
+            pending = self.manager._pending_kernels.get(record.identity)
+            if pending is not None:
+                await asyncio.wait([pending])
+        except HTTPError as error:
+            if error.status_code == 404:
+                raise KeyError(record.identity) from error
+            raise
+        finally:
+            self._listen_again(record.identity)
+        if record.identity in self.manager:
+            raise StopError("it is still listed after its shutdown, see the log for the reason")
+
+    def _listen_again(self, kernel_id: str) -> None:
+        """Upstream stops listening to a kernel before it is down; one that stays has to be heard again."""
+        kernel = self.manager._kernels.get(kernel_id)
+        if kernel is None or getattr(kernel, "_activity_stream", kernel) is not None:
+            return
+        last_activity = kernel.last_activity
+        self.activity(kernel_id).welcome_expected = True
+        self.manager.start_watching_activity(kernel_id)
+        kernel.last_activity = last_activity
+
+
+def own_timeout_in(metadata: Mapping[str, Any]) -> float | None:
+    """Read ``cull_idle_timeout`` (seconds; 0 or less is off) from a kernelspec's metadata; None when it has none.
+
+    Raises
+    ------
+    ReadError
+        When it is not a number: then nobody knows what was meant, and the kernel is kept.
+    """
+    own = metadata.get("cull_idle_timeout")
+    if own is None:
+        return None
+    if type(own) in (int, float) and abs(own) < 1e9:  # a bool is none of the two
+        return float(own)
+    raise ReadError(f"the kernelspec's metadata.cull_idle_timeout = {own!r} is not a number of seconds")

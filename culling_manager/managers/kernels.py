@@ -1,0 +1,265 @@
+"""The kernel manager: upstream's, with its cull loop replaced by the culler."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.ioloop import IOLoop
+from traitlets import Bool, Bunch, TraitError, observe
+
+from ..engine.culler import IdleCuller
+from ..errors import SettingError
+from ..join import join_apps, join_guard
+from ..records import Kind
+from ..signals.table import MARKER, owner
+from ..traits import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, configured
+from .activity import NO_USE, follow_iopub, follow_requests
+from .kernel_source import KernelSource
+
+
+class CullingKernelManager(AsyncMappingKernelManager):
+    """Upstream's kernel manager that culls idle kernels exactly at their deadline."""
+
+    idle_timeout = Minutes(
+        120.0,
+        config=True,
+        help="""Minutes without activity after which a kernel is shut down, strictly after them. 0 turns culling off.
+        Default: 120, or `cull_idle_timeout` (seconds) where that is configured; if both are, this one wins.
+        A kernelspec's own metadata.cull_idle_timeout (seconds) overrides it for its kernels.""",
+    )
+    min_idle_timeout = Minutes(
+        0.0,
+        config=True,
+        help="""The least idle timeout (minutes) that users may set at run time. 0: no bound. It does not bound
+        `idle_timeout` as configured.""",
+    )
+    max_idle_timeout = Minutes(
+        0.0,
+        config=True,
+        help="""The greatest idle timeout (minutes) that users may set at run time. 0: no bound. It does not bound
+        `idle_timeout` as configured.""",
+    )
+    busy_timeout = Minutes(
+        0.0,
+        config=True,
+        help="""Minutes after which a kernel that is busy without a break is shut down, strictly after them, however
+        fresh its output. 0: never. `cull_connected` and a kernel's keep-alive still protect it.""",
+    )
+    warn_before = Minutes(
+        5.0,
+        config=True,
+        help="""Minutes ahead of a deadline at which a warning is given: an event, and a mark in `status`; at most half
+        the timeout. 0: none.""",
+    )
+    max_keep_alive = Minutes(
+        1440.0,
+        config=True,
+        help="""The longest time (minutes) for which users may ask that something is kept. 0: no bound.""",
+    )
+    long_run = Minutes(
+        10.0,
+        config=True,
+        help="""A run of a kernel that took these minutes or longer has results that are kept for `grace`.""",
+    )
+    grace = Minutes(
+        0.0,
+        config=True,
+        help="""Minutes for which a kernel is kept at least after a run of `long_run` or longer has ended. 0: off.""",
+    )
+    cull_interval = Seconds(  # type: ignore[assignment]
+        DEFAULT_INTERVAL_SECONDS,
+        config=True,
+        help="""Heartbeat (seconds): the longest time between two wake-ups. Deadlines are met exactly, not at
+        heartbeats. A value of 0 or less is replaced by the default.""",
+    )
+    cull_connected = Bool(
+        True,
+        config=True,
+        help="""Whether a kernel with open connections is culled like any other. False: an open tab keeps it.""",
+    )
+    dry_run = Bool(
+        False,
+        config=True,
+        help="""Decide, log and report, but shut nothing down and delete no app.""",
+    )
+    app_manager_class = ClassOrName(
+        "auto",
+        config=True,
+        help="""The app manager, a subclass of culling_manager.apps.AppManager or its import name, which deletes the
+        billed compute once nothing on it has been in use for `idle_timeout`. "auto": the one for the place that
+        SageMaker's resource metadata file names (a Studio space, Studio Classic, a notebook instance); without that
+        file there is none. culling_manager.apps.NoApps: nothing is deleted.
+        culling_manager.apps.JupyterServerProcess: this server is stopped.""",
+    )
+
+    _ready = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self._own_idle_timeout = configured(self, kwargs, "idle_timeout")
+        if configured(self, kwargs, "cull_idle_timeout"):
+            self._take_over_upstream_timeout()
+        self._source = self._make_source()
+        self._culler = IdleCuller.of(self.parent, self.log)
+        self._ready = True
+        try:
+            self._culler.attach(self._source)
+        except SettingError as error:
+            raise TraitError(f"{type(self).__name__}: {error}") from None
+        join_guard(self._culler, self)
+        join_apps(self._culler, self, self.app_manager_class)
+        IOLoop.current().add_callback(self._culler.start)
+
+    def _make_source(self) -> KernelSource:
+        return KernelSource(self)
+
+    def _take_over_upstream_timeout(self) -> None:
+        if self._own_idle_timeout:
+            self.log.warning(
+                "Both idle_timeout (%g minutes) and cull_idle_timeout (%d seconds) are set: idle_timeout is used.",
+                self.idle_timeout,
+                self.cull_idle_timeout,
+            )
+            return
+        self.idle_timeout = max(self.cull_idle_timeout, 0) / 60
+
+    @observe("cull_idle_timeout")
+    def _upstream_timeout_changed(self, change: Bunch) -> None:
+        if self._ready:
+            self._take_over_upstream_timeout()
+
+    @observe(
+        "idle_timeout",
+        "min_idle_timeout",
+        "max_idle_timeout",
+        "busy_timeout",
+        "cull_interval",
+        "cull_connected",
+        "cull_busy",
+        "dry_run",
+        "warn_before",
+        "max_keep_alive",
+        "long_run",
+        "grace",
+    )
+    def _settings_changed(self, change: Bunch) -> None:
+        if self._ready:
+            self._culler.update_policy()
+
+    # -- upstream's seams: its cull loop ---------------------------------------------------------
+
+    def initialize_culler(self) -> None:
+        """Called by upstream when a kernel was started: the culler runs instead of a second loop."""
+        self._initialized_culler = True
+        self._culler.start()
+
+    async def cull_kernels(self) -> None:
+        """Run one whole pass: read, decide, look again, act."""
+        await self._culler.run_pass()
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """Cull one kernel if it is due."""
+        await self._culler.consider(Kind.KERNEL, kernel_id)
+
+    async def shutdown_all(self, now: bool = False) -> None:  # type: ignore[override]
+        """Shut all kernels down; nothing is culled meanwhile."""
+        async with self._culler.paused():
+            await super().shutdown_all(now=now)
+
+    # -- upstream's seams: activity ----------------------------------------------------------------
+
+    def start_watching_activity(self, kernel_id: str) -> None:
+        """Watch a kernel's IOPub messages as upstream does, at less cost."""
+        super().start_watching_activity(kernel_id)  # type: ignore[no-untyped-call]
+        kernel = self._kernels[kernel_id]
+        activity = self._source.activity(kernel_id)
+        activity.started_at = datetime.now(timezone.utc)
+        activity.gone = False
+        activity.started_anew()
+        if not follow_iopub(self, kernel, activity):
+            self.log.warning(
+                "Culling: this pyzmq has no ZMQStream._recv_callback; output messages cost what they cost upstream."
+            )
+        if "connect_shell" not in vars(kernel):
+            follow_requests(kernel, activity, self._tracked())
+            kernel.add_restart_callback(partial(self._restarts_by_itself, kernel_id), "restart")
+        if not getattr(kernel, "autorestart", True) or getattr(kernel, "_restarter", None) is None:
+            self._source.unguarded.add(kernel_id)
+        self._culler.wake_soon(Kind.KERNEL)
+
+    def _restarts_by_itself(self, kernel_id: str) -> None:
+        """Its process has died and is about to be started anew: it was in use until now, and is not busy any more.
+
+        Upstream learns that from the new process's first message, which may be lost while the connection is made again.
+        """
+        kernel: Any = self._kernels.get(kernel_id)
+        if kernel is None:
+            return
+        activity = self._source.activity(kernel_id)
+        activity.started_anew()
+        if kernel.execution_state == "busy":
+            kernel.execution_state = "restarting"
+            activity.note(datetime.now(timezone.utc))
+        self._culler.wake_soon(Kind.KERNEL)
+
+    def _tracked(self) -> Callable[[str], bool]:
+        """Which requests count as use; jupyter_server has a say in that since 2.15."""
+        found: Callable[[str], bool] = getattr(self, "track_message_type", lambda kind: kind not in NO_USE)
+        return found
+
+    def pre_start_kernel(self, kernel_name: str | None, kwargs: Any) -> Any:
+        """Get a local kernel ready to start, and mark its environment, by which jobs that it detaches are told."""
+        manager, kernel_name, kernel_id = super().pre_start_kernel(kernel_name, kwargs)
+        env = os.environ if kwargs.get("env") is None else kwargs["env"]
+        kwargs["env"] = {**env, MARKER: owner(Kind.KERNEL, kernel_id, os.getpid())}
+        return manager, kernel_name, kernel_id
+
+    async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
+        """Start a kernel as upstream does; one that turns 'dead' is culled at once."""
+        with self._culler.starting():
+            kernel_id: str = await super().start_kernel(**kwargs)
+        kernel = self._kernels.get(kernel_id)
+        if kernel is not None and kernel.has_trait("execution_state"):
+            kernel.observe(self._state_changed, "execution_state")
+        self._culler.arrived(Kind.KERNEL, kernel_id)
+        return kernel_id
+
+    def _state_changed(self, change: Bunch) -> None:
+        if change.new == "dead":
+            self._culler.wake_soon(Kind.KERNEL)
+
+    async def restart_kernel(  # type: ignore[override]
+        self, kernel_id: str, now: bool = False, **kwargs: Any
+    ) -> Any:
+        """Restart a kernel; that is use of it, and it is not culled in the middle."""
+        self._check_kernel_id(kernel_id)  # type: ignore[no-untyped-call]
+        activity = self._source.activity(kernel_id)
+        activity.restarting += 1
+        activity.note(datetime.now(timezone.utc))
+        try:
+            return await ensure_async(super().restart_kernel(kernel_id, now=now, **kwargs))  # type: ignore[no-untyped-call]
+        finally:
+            activity.restarting -= 1
+            activity.started_anew()
+            activity.note(datetime.now(timezone.utc))
+
+    def remove_kernel(self, kernel_id: str) -> Any:
+        """Take a kernel off the list, and what we remembered of it."""
+        if self._ready:
+            self._culler.leaving(Kind.KERNEL, kernel_id)
+            self._source.forget(kernel_id)
+        return super().remove_kernel(kernel_id)
+
+    def notify_disconnect(self, kernel_id: str) -> None:
+        """A connection was closed: the kernel may be due that it kept."""
+        super().notify_disconnect(kernel_id)  # type: ignore[no-untyped-call]
+        if kernel_id in self._kernels and not self._kernel_connections.get(kernel_id):
+            self._source.activity(kernel_id).disconnected(datetime.now(timezone.utc))
+        if not self.cull_connected:
+            self._culler.wake_soon(Kind.KERNEL)

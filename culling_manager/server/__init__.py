@@ -1,0 +1,1 @@
+"""The server extension: HTTP, events, metrics, saved settings."""

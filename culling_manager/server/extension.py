@@ -1,0 +1,110 @@
+"""The server extension: joins the parts and hands them to the handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jupyter_core.paths import jupyter_config_dir, jupyter_config_path
+from jupyter_server.extension.config import ExtensionConfigManager
+from jupyter_server.gateway.gateway_client import GatewayClient
+from tornado.ioloop import IOLoop
+from traitlets import TraitError
+from traitlets.config import Config
+
+from ..engine.culler import IdleCuller
+from ..events import register
+from ..records import Kind
+from .handlers import routes
+from .metrics import expose
+from .saved_settings import SavedSettings
+from .service import ServerDesk
+
+#: Sections that are ours, and where in others our classes are selected.
+OUR_CLASSES = (
+    *("CullingKernelManager", "GatewayCullingKernelManager", "CullingTerminalManager"),
+    *("AppManager", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
+    *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals"),
+    *("ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
+)
+SELECTION = {"ServerApp": "kernel_manager_class", "TerminalsExtensionApp": "terminal_manager_class"}
+
+
+def selected_in(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Pick from the merged JSON of ``jupyter_server_config.d`` what concerns us: our settings, and our selection."""
+    picked: dict[str, dict[str, Any]] = {}
+    for section, values in found.items():
+        if not isinstance(values, dict):
+            continue
+        wanted = SELECTION.get(section)
+        if section in OUR_CLASSES:
+            picked[section] = dict(values)
+        elif wanted is not None and str(values.get(wanted, "")).startswith("culling_manager."):
+            picked[section] = {wanted: values[wanted]}
+    return picked
+
+
+def _link_jupyter_server_extension(server: Any) -> None:
+    """Let settings in ``jupyter_server_config.d/*.json`` count, before the server makes its managers.
+
+    Jupyter Server itself reads from these files only which extensions are enabled. So a selection of our classes that
+    stands there works while this package is installed, and is nothing when it is not: the server then starts with
+    Jupyter's own managers. Whatever is configured elsewhere wins.
+    """
+    found = ExtensionConfigManager(read_config_path=jupyter_config_path()).get("jupyter_server_config")
+    for section, values in selected_in(found).items():
+        known = server.config.get(section, {})
+        new = {name: value for name, value in values.items() if name not in known}
+        server.update_config(Config({section: new}))
+    kernels = server.config.ServerApp.get("kernel_manager_class")
+    if kernels == "culling_manager.CullingKernelManager" and GatewayClient.instance(parent=server).gateway_enabled:
+        server.log.info("Culling: kernels are on a gateway, so culling_manager.GatewayCullingKernelManager is used.")
+        gateway_class = {"kernel_manager_class": "culling_manager.GatewayCullingKernelManager"}
+        server.update_config(Config({"ServerApp": gateway_class}))
+    end_on_bad_terminal_settings(server)
+
+
+def end_on_bad_terminal_settings(server: Any) -> None:
+    """End the start of the server when the settings of our terminal manager are refused.
+
+    Jupyter Server ends by itself for the kernel manager's. For the terminal manager's it would go on without any
+    terminals, and say so only in a traceback.
+    """
+    selected = str(server.config.get("TerminalsExtensionApp", {}).get("terminal_manager_class", ""))
+    if not selected.endswith("CullingTerminalManager"):
+        return
+    from ..managers.terminals import check_settings
+
+    try:
+        check_settings(server.config)
+    except TraitError as error:
+        server.log.critical("Bad config encountered during initialization: %s", error)
+        server.exit(1)
+
+
+def _expose(culler: IdleCuller) -> None:
+    """Add metrics once all extensions are loaded, in whatever order; without a manager of ours there are none."""
+    if culler.watches:
+        expose(culler)
+
+
+def _load_jupyter_server_extension(server: Any) -> None:
+    """Add our handlers to the server; says so when settings are configured for a manager that is not selected."""
+    settings = server.web_app.settings
+    culler = IdleCuller.of(server, server.log)
+    desk = settings["culling_manager_desk"] = ServerDesk(server, SavedSettings(jupyter_config_dir()))
+    if culler.watches:
+        register(server)
+    desk.restore()
+    IOLoop.current().add_callback(_expose, culler)
+    server.web_app.add_handlers(".*$", routes(settings["base_url"]))
+    choose = getattr(server.kernel_manager, "connection_class", None)
+    if choose is not None:
+        settings["kernel_websocket_connection_class"] = choose(settings["kernel_websocket_connection_class"])
+    configured = [name for name in ("CullingKernelManager", "GatewayCullingKernelManager") if name in server.config]
+    if configured and Kind.KERNEL not in culler.watches:
+        server.log.warning(
+            "%s is configured but not selected, so no kernel is culled: set ServerApp.kernel_manager_class to "
+            "culling_manager.CullingKernelManager (with a gateway: culling_manager.GatewayCullingKernelManager).",
+            configured[0],
+        )

@@ -1,0 +1,1 @@
+"""What another policy would have done on a recorded history."""
