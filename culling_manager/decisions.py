@@ -24,6 +24,9 @@ IN_SERVICE = "InService"
 #: After a clock jump at least this much is left until any deadline (seconds), or the whole timeout if that is shorter.
 JUMP_HOLD_SECONDS = 300.0
 
+#: For so long (seconds) after it was seen, or half the timeout if that is shorter, somebody is taken to be at it.
+PERSON_SECONDS = 90.0
+
 #: A page that is being reloaded has this long (seconds) to connect again, or half the timeout if that is shorter.
 RECONNECT_SECONDS = 30.0
 
@@ -58,6 +61,7 @@ class Reason(Enum):
     PROTECTED = "protected"
     IN_USE = "in use"
     USED = "at work"
+    PERSON = "in use by a person"
     GRACE = "grace period"
 
 
@@ -233,6 +237,20 @@ def busy_too_long(record: KernelRecord, policy: CullingPolicy, now: datetime) ->
     )
 
 
+def in_use_by_a_person(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Kept up to and including 90 s (or half its timeout) after somebody was seen to work in its document.
+
+    To work in it counts as its last activity, too, so its deadline is a whole timeout later.
+    """
+    if record.person_at is None or record.person_at > now:
+        return None
+    until = record.person_at + timedelta(seconds=min(PERSON_SECONDS, kernel_timeout(record, policy) / 2))
+    if now > until:
+        return None
+    otherwise = decide_kernel(replace(record, person_at=None), policy, now)
+    return _kept_until(until, record, otherwise, now, Reason.PERSON)
+
+
 def after_long_run(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
     """After a run of `long_run` or longer kept up to and including its end + `grace`."""
     if policy.grace <= 0 or record.ran_until is None or record.run_seconds < policy.long_run or record.state == "busy":
@@ -267,6 +285,7 @@ KERNEL_RULES: tuple[Rule[KernelRecord], ...] = (
     just_disconnected,
     busy_too_long,
     at_work,
+    in_use_by_a_person,
     after_long_run,
     kernel_idle,
 )
@@ -399,7 +418,9 @@ APP_RULES: tuple[Rule[AppRecord], ...] = (
 #: Decisions on a kernel or terminal that do not keep its app: it goes with the app, or has gone already.
 LETS_GO = frozenset({Reason.WITH_APP, Reason.ENDED, Reason.NOT_BILLED})
 #: Decisions that keep it until their `due_at`, if nothing happens.
-KEEPS_UNTIL = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP, Reason.DISCONNECTED})
+KEEPS_UNTIL = frozenset(
+    {Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP, Reason.DISCONNECTED, Reason.PERSON}
+)
 
 
 def keeps_app(decision: Decision) -> bool:

@@ -427,6 +427,7 @@ def test_the_rules_stand_in_the_order_of_the_contract():
         "just_disconnected",
         "busy_too_long",
         "at_work",
+        "in_use_by_a_person",
         "after_long_run",
         "kernel_idle",
     ]
@@ -579,6 +580,7 @@ KEEPING = {
     Reason.WITH_APP: (False, False), Reason.ENDED: (False, False), Reason.CLOCK_JUMP: (False, True),
     Reason.NOT_IN_SERVICE: (True, False), Reason.PROTECTED: (True, False), Reason.IN_USE: (True, False),
     Reason.USED: (True, False), Reason.GRACE: (False, True), Reason.DISCONNECTED: (False, True),
+    Reason.PERSON: (False, True),
 }  # fmt: skip
 CULLING = {Reason.DEAD, Reason.IDLE, Reason.BUSY_TOO_LONG}
 

@@ -25,12 +25,14 @@ EVERY_CALL = [
     *(("GET", "idle_checker"), ("POST", "idle_checker"), ("GET", "status"), ("GET", "openapi.json")),
     *(("GET", "settings"), ("POST", "settings"), ("DELETE", "settings")),
     *(("GET", "keep-alive"), ("POST", "keep-alive"), ("DELETE", "keep-alive")),
+    ("POST", "presence"),
 ]
 #: What each POST accepts.
 BODIES = {
     "idle_checker": {"idle_time": 1, "keep_terminals": False},
     "settings": {"idle_time": 1, "save": True},
     "keep-alive": {"duration": "4h"},
+    "presence": {"path": "explore.ipynb"},
 }
 
 

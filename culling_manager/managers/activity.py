@@ -51,6 +51,7 @@ class KernelActivity:
     noted_at: datetime | None = None
     busy_since: datetime | None = None
     disconnected_at: datetime | None = None
+    person_at: datetime | None = None
     ran_until: datetime | None = None
     run_seconds: float = 0.0
     long_run: float = 0.0

@@ -17,6 +17,7 @@ from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from ..traits import heartbeat
 from .activity import KernelActivity, at_work
+from .documents import Documents
 
 if TYPE_CHECKING:
     from .kernels import CullingKernelManager
@@ -31,6 +32,7 @@ class KernelSource:
 
     def __init__(self, manager: CullingKernelManager) -> None:
         self.manager = manager
+        self.documents = Documents(manager.parent)
         self.activities: dict[str, KernelActivity] = {}
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
@@ -153,7 +155,14 @@ class KernelSource:
             settled=activity.settled and not activity.outstanding,
             ran_until=activity.ran_until,
             run_seconds=activity.run_seconds,
+            person_at=activity.person_at,
+            **self.document(identity),
         )
+
+    def document(self, identity: str) -> dict[str, Any]:
+        """The document that a kernel belongs to, as fields of its record."""
+        found = self.documents.of(identity)
+        return {} if found is None else {"path": found.path, "session_name": found.name}
 
     def own_timeout(self, kernel: Any) -> float | None:
         """The kernelspec's own ``cull_idle_timeout`` (seconds), if it has one."""

@@ -48,6 +48,9 @@ class Desk(Protocol):
     def reset(self, asked_by: str = "") -> None:
         """Go back to what is configured."""
 
+    def present(self, path: object) -> Mapping[str, Any]:
+        """Count that somebody works in a document. Raises SettingError, or KeyError when it has no kernel."""
+
     def keep_alives(self) -> Mapping[str, Any]:
         """What is kept by request."""
 
@@ -292,6 +295,22 @@ class StatusHandler(CullingHandler):
         self.answer(self.desk.status())
 
 
+class PresenceHandler(CullingHandler):
+    """``presence``: somebody works in a document."""
+
+    example = '{"path": "explore.ipynb"}'
+
+    @authenticated
+    @authorized
+    async def post(self) -> None:
+        """Count it as use of the document's kernel: only that somebody is there, never what was typed."""
+        with self.refusing():
+            body = self.body()
+            for name in body.keys() - {"path"}:
+                raise SettingError(name, body[name], "absent: the only field is path")
+            self.answer(self.desk.present(body.get("path")))
+
+
 class OpenApiHandler(CullingHandler):
     """``openapi.json``: the description of all this."""
 
@@ -310,5 +329,6 @@ def routes(base_url: str) -> list[tuple[str, type[CullingHandler]]]:
         (url_path_join(base_url, URL_SPACE, "settings"), SettingsHandler),
         (url_path_join(base_url, URL_SPACE, "status"), StatusHandler),
         (url_path_join(base_url, URL_SPACE, "keep-alive"), KeepAliveHandler),
+        (url_path_join(base_url, URL_SPACE, "presence"), PresenceHandler),
         (url_path_join(base_url, URL_SPACE, "openapi.json"), OpenApiHandler),
     ]

@@ -16,6 +16,7 @@ from ..errors import CullingError, ReadError, SettingError, printable
 from ..policy import plain
 from ..records import KeepAlive, Kind
 from ..report import keep_alive_entry, state_document
+from .presence import Presence
 from .saved_settings import SavedSettings
 
 HOW_TO_SELECT = {
@@ -33,6 +34,7 @@ class ServerDesk:
     def __init__(self, server: Any, saved: SavedSettings) -> None:
         self._server = server
         self._saved = saved
+        self._presence = Presence(server)
 
     @property
     def _culler(self) -> IdleCuller:
@@ -179,6 +181,29 @@ class ServerDesk:
         found = {"idle_time": policy.idle_timeout, "keep_terminals": policy.keep_terminals, "saved": saved}
         events.emit(self._server, events.SETTINGS, {"action": action, "asked_by": asked_by, **found})
 
+    # -- presence ----------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Hear when documents are saved, where kernels are ours."""
+        if Kind.KERNEL in self._culler.watches:
+            self._presence.start()
+
+    def present(self, path: object) -> Mapping[str, Any]:
+        """Count that somebody works in a document; gives the kernels for which it counts.
+
+        Raises
+        ------
+        SettingError
+            When `path` is not accepted.
+        KeyError
+            When the document has no kernel.
+        CullingError
+            When presence is turned off, or kernels are not culled here.
+        """
+        if Kind.KERNEL not in self._culler.watches:
+            raise CullingError(" ".join(self.notices()))
+        return {"kernels": self._presence.seen(path)}
+
     # -- keep-alive --------------------------------------------------------------------------------
 
     def keep_alives(self) -> Mapping[str, Any]:
@@ -244,7 +269,7 @@ class ServerDesk:
         culler = self._culler
         now = culler.now()
         current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
-        return state_document(
+        found = state_document(
             version=__version__,
             now=now,
             running=culler.running,
@@ -261,7 +286,18 @@ class ServerDesk:
             troubles=culler.troubles.recent(now),
             outcomes=culler.outcomes,
             notices=self.notices(),
+            presence=self._presence.enabled and Kind.KERNEL in culler.watches,
         )
+        self._name_documents(found["kernels"])
+        return found
+
+    def _name_documents(self, kernels: list[dict[str, Any]]) -> None:
+        """Say of each kernel which document it belongs to now; a record may be from before that was renamed."""
+        documents = self._presence.documents.all() if kernels else {}
+        for kernel in kernels:
+            if kernel["id"] in documents:
+                document = documents[kernel["id"]]
+                kernel |= {"path": document.path, "session_name": document.name}
 
 
 def _whole(value: float) -> float:

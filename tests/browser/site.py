@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TOKEN = "browser-tests"  # noqa: S105  a token for a server of this test's own
+TOKEN = "browser-tests"
 SPACE = "sagemaker-studio-autoshutdown"
 #: How long a server may take to start or to stop (seconds).
 PATIENCE = 90.0
@@ -156,8 +156,8 @@ class Site:
         """What the server answers, as JSON."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(self.root + path, data=data, method=method, headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        request = urllib.request.Request(self.root + path, data=data, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=20) as answer:
             raw = answer.read()
         return json.loads(raw) if raw else None
 
