@@ -768,7 +768,8 @@ async def test_who_is_only_logged_in_by_cookie_needs_the_xsrf_token(
 
     assert any(each.startswith("username-") for each in cookies)
     assert forged.code == 403
-    assert ours.code == (404 if (method, path) == ("DELETE", "keep-alive") else 200)
+    nothing_there = [("DELETE", "keep-alive"), ("POST", "presence")]  # no request to take back, no such document
+    assert ours.code == (404 if (method, path) in nothing_there else 200)
 
 
 class TestAuthorization:
