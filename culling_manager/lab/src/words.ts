@@ -41,7 +41,7 @@ export interface IShown {
 export function span(seconds: number, { trans }: ILanguage): string {
   const whole = Math.max(0, Math.floor(seconds + 0.001));
   const [minutes, hours, days] = [Math.floor(whole / 60), Math.floor(whole / 3600), Math.floor(whole / 86400)];
-  if (whole <= LAST) {
+  if (whole < LAST) {
     return trans.__('%1 s', whole);
   }
   if (minutes < 60) {
@@ -58,7 +58,7 @@ export function clock(at: string | number, now: number, { tag }: ILanguage): str
   const date = new Date(at);
   const today = date.toDateString() === new Date(now).toDateString();
   const day: Intl.DateTimeFormatOptions = today ? {} : { weekday: 'short', day: 'numeric', month: 'short' };
-  return date.toLocaleString(tag, { ...day, hour: '2-digit', minute: '2-digit' });
+  return date.toLocaleString(tag, { ...day, hour: 'numeric', minute: '2-digit' });
 }
 
 /** What people call it: a document's name for a kernel. */
@@ -139,7 +139,8 @@ function fate(item: IItem, now: number, language: ILanguage): { text: string; le
     return { text, left };
   }
   if (works(item)) {
-    return { text: trans.__(item.reason === 'in use by a person' ? '%1 is in use' : '%1 is working', it), left: null };
+    const person = item.reason === 'in use by a person';
+    return { text: person ? trans.__('%1 is in use', it) : trans.__('%1 is working', it), left: null };
   }
   if (item.reason === 'goes with its app') {
     return { text: trans.__('%1 goes with its app', it), left: null };
