@@ -195,3 +195,15 @@ async def test_the_pages_configuration_says_that_we_are_here(jp_serverapp):
     assert jp_serverapp.web_app.settings["page_config_data"]["cullingManager"]
     assert IdleCuller.of(jp_serverapp).watches
     assert SPACE  # the URL space it then asks
+
+
+async def test_a_kernel_that_is_just_being_started_is_in_the_state_document(jp_fetch, jp_serverapp):
+    """Jupyter lists it before its trait `last_activity` has a value; that is no reason for a 500."""
+    kernel_id = await open_document(jp_fetch, "a.ipynb")
+    kernel = jp_serverapp.kernel_manager.get_kernel(kernel_id)
+    del kernel._trait_values["last_activity"]
+
+    code, found = await ask(jp_fetch, "status")
+
+    assert code == 200
+    assert [(each["id"], each["decision"]) for each in found["kernels"]] == [(kernel_id, "keep")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
+from traitlets import TraitError
 
 from ..decisions import QUIET_STATES, Decision, decide_kernel, kernel_timeout
 from ..engine.ports import KEPT, Roots
@@ -124,7 +125,7 @@ class KernelSource:
             return None
         return (
             getattr(kernel, "execution_state", None),
-            getattr(kernel, "last_activity", None),
+            last_activity(kernel),
             self.manager._kernel_connections.get(identity),
             0 if activity is None else activity.version,
         )
@@ -138,7 +139,7 @@ class KernelSource:
             activity.ended_run(now)
         elif activity.busy_since is None:
             activity.busy_since = now
-        last = utc(getattr(kernel, "last_activity", None), "last_activity")
+        last = utc(last_activity(kernel), "last_activity")
         noted = now if activity.restarting else activity.noted_at
         return KernelRecord(
             identity=identity,
@@ -250,6 +251,15 @@ class KernelSource:
         self.activity(kernel_id).welcome_expected = True
         self.manager.start_watching_activity(kernel_id)
         kernel.last_activity = last_activity
+
+
+def last_activity(kernel: Any) -> datetime | None:
+    """When a kernel was last active, as Jupyter has it; None while it starts, for the trait has no valid value then."""
+    try:
+        found: datetime | None = getattr(kernel, "last_activity", None)
+    except TraitError:
+        return None
+    return found
 
 
 def own_timeout_in(metadata: Mapping[str, Any]) -> float | None:

@@ -52,8 +52,8 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 class Site:
     """One server: started, stopped and started again on the same port with the same files."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], *, settings: dict[str, Any] | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, config: dict[str, Any], *, python_path: str = "") -> None:
+        self.folder, self.python_path = folder, python_path
         self.config = merged(CONFIG, config)
         self.base_url = self.config["ServerApp"].get("base_url", "/")
         self.files = folder / "files"
@@ -63,8 +63,6 @@ class Site:
         for each in (self.files, self.settings, folder / "config", folder / "runtime", folder / "home"):
             each.mkdir(parents=True, exist_ok=True)
         self.set("@jupyterlab/apputils-extension:notification", {"fetchNews": "false"})
-        for name, values in (settings or {}).items():
-            self.set(name, values)
 
     def set(self, plugin: str, values: dict[str, Any]) -> None:
         """Write the settings of one of the page's plugins, as its settings editor does."""
@@ -109,7 +107,8 @@ class Site:
             "IPYTHONDIR": "home",
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "JPY_"))}
-        return kept | {name: str(self.folder / each) for name, each in folders.items()}
+        paths = {name: str(self.folder / each) for name, each in folders.items()}
+        return kept | paths | ({"PYTHONPATH": self.python_path} if self.python_path else {})
 
     def _found_port(self, runtime: Path) -> int:
         """The port on which it answers; an error with the end of its log when it does not."""
@@ -170,6 +169,24 @@ class Site:
         """The kernels in the state document."""
         found: list[dict[str, Any]] = self.status()["kernels"]
         return found
+
+    def keep(self, kernel_id: str, minutes: float) -> None:
+        """Keep a kernel, as a user does."""
+        self.ask(f"{SPACE}/keep-alive", "POST", {"kind": "kernel", "id": kernel_id, "duration": minutes})
+
+    def kernel_of(self, path: str) -> dict[str, Any] | None:
+        """The kernel of a document in the state document; None when it has none."""
+        return next((each for each in self.kernels() if each["path"] == path), None)
+
+    def rest(self) -> None:
+        """Be as at the start: no kernel, no request, two hours of timeout."""
+        with contextlib.suppress(OSError):
+            self.set_timeout(120)
+            for each in self.ask("api/kernels"):
+                self.ask(f"api/kernels/{each['id']}", "DELETE")
+            for each in self.status()["keep_alive"]:
+                whom = "" if each["id"] is None else f"?kind={each['kind']}&id={each['id']}"
+                self.ask(f"{SPACE}/keep-alive{whom}", "DELETE")
 
     def set_timeout(self, minutes: float) -> None:
         """Set the idle timeout, as a user does."""

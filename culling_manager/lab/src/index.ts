@@ -121,7 +121,8 @@ class Page {
   /** How to start a new kernel for what was stopped; null when its document is not open. */
   restart(stop: IStop): (() => Promise<void>) | null {
     const path = stop.item?.path ?? stop.outcome.path ?? null;
-    const widget = path === null ? undefined : documents(this.app).find(each => pathOf(each) === path && sessionOf(each));
+    const widget =
+      path === null ? undefined : documents(this.app).find(each => pathOf(each) === path && sessionOf(each));
     const session = sessionOf(widget ?? null);
     if (widget === undefined || session === null) {
       return null;
@@ -142,7 +143,8 @@ function addCommands(page: Page, palette: ICommandPalette | null, menu: IMainMen
   const asked = (item: IItem | null) =>
     culling.status?.keep_alive.find(each => each.kind === item?.kind && each.id === item?.id) ?? null;
   app.commands.addCommand(OPEN, {
-    label: args => (args.area === 'main' ? trans.__('Show What Stops When in a Tab') : trans.__('Show What Stops When')),
+    label: args =>
+      args.area === 'main' ? trans.__('Show What Stops When in a Tab') : trans.__('Show What Stops When'),
     icon: args => (args.isPalette ? undefined : clockIcon),
     isVisible: () => culling.available,
     execute: args => (args.area === 'main' && lab !== null ? page.showInMain() : page.show())
@@ -238,7 +240,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     addCommands(page, palette, menu);
     running?.add(new RunningSection(page.culling, page.language, page.deeds));
     if (registry !== null) {
-      followSettings(page, registry).catch(error => console.warn('culling-manager: its settings cannot be read.', error));
+      followSettings(page, registry).catch(error =>
+        console.warn('culling-manager: its settings cannot be read.', error)
+      );
     }
   }
 };

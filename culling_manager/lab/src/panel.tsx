@@ -58,7 +58,9 @@ function Whole(parts: IParts & { shown: () => boolean }): React.ReactElement {
     <div className="jp-CullingManager-content">
       <h2 tabIndex={-1}>{trans.__('Idle shutdown')}</h2>
       {status === null ? (
-        <p>{culling.available ? trans.__('Waiting for the server.') : trans.__('Idle shutdown is not available here.')}</p>
+        <p>
+          {culling.available ? trans.__('Waiting for the server.') : trans.__('Idle shutdown is not available here.')}
+        </p>
       ) : (
         <Known {...parts} status={status} />
       )}
@@ -116,7 +118,10 @@ function Above({ status, culling, language, deeds }: Shown): React.ReactElement 
             ? trans.__('Everything is kept until %1, asked for by %2.', clock(all.until, now, language), all.asked_by)
             : trans.__('Everything is kept until %1.', clock(all.until, now, language))}{' '}
           {culling.mayWrite && (
-            <button type="button" onClick={() => void culling.act(culling.server.resume('all', null)).catch(deeds.complain)}>
+            <button
+              type="button"
+              onClick={() => void culling.act(culling.server.resume('all', null)).catch(deeds.complain)}
+            >
               {trans.__('Resume')}
             </button>
           )}
@@ -131,7 +136,14 @@ function Table(parts: Shown): React.ReactElement {
   const { trans } = language;
   const found = byUrgency(items(status));
   useClock(culling, found, shown);
-  const heads = [trans.__('What'), trans.__('State'), trans.__('Idle for'), trans.__('Stops'), trans.__('Why'), trans.__('Actions')];
+  const heads = [
+    trans.__('What'),
+    trans.__('State'),
+    trans.__('Idle for'),
+    trans.__('Stops'),
+    trans.__('Why'),
+    trans.__('Actions')
+  ];
   // Roles are written out: a narrow panel shows rows as cards, and a table that is no table in CSS loses them.
   return (
     <>
@@ -171,7 +183,12 @@ function Row({ item, heads, ...parts }: Shown & { item: IItem; heads: string[] }
     <tr role="row" data-level={level} data-kind={item.kind} data-id={item.id}>
       <th role="rowheader" scope="row">
         {opens ? (
-          <button type="button" className="jp-CullingManager-link" title={item.path ?? ''} onClick={() => deeds.open(item)}>
+          <button
+            type="button"
+            className="jp-CullingManager-link"
+            title={item.path ?? ''}
+            onClick={() => deeds.open(item)}
+          >
             {label}
           </button>
         ) : (
@@ -282,7 +299,7 @@ function Limits({ culling, language, deeds, status, shown }: Shown): React.React
     setLasting(found.saved !== null);
     setProblem('');
   }, []);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: asked again when the timeout was changed anywhere
+  // asked again when the timeout was changed, wherever that was
   React.useEffect(() => {
     if (visible) {
       culling.server.limits().then(take, error => console.debug('culling-manager: no settings.', error));
@@ -307,7 +324,11 @@ function Limits({ culling, language, deeds, status, shown }: Shown): React.React
     event.preventDefault();
     const wanted = Number(minutes);
     const changed = wanted !== limits.idle_time / 60;
-    if (minutes.trim() === '' || Number.isNaN(wanted) || (changed && (wanted < low || (high !== undefined && wanted > high)))) {
+    if (
+      minutes.trim() === '' ||
+      Number.isNaN(wanted) ||
+      (changed && (wanted < low || (high !== undefined && wanted > high)))
+    ) {
       setProblem(trans.__('Timeout (minutes): %1', range));
       return;
     }
@@ -389,5 +410,7 @@ export function whatWas(outcome: IOutcome, culling: Culling, language: ILanguage
   const item = culling.known(outcome.kind, outcome.identity);
   const { path, session_name, kind, identity } = outcome;
   const known = item ?? ({ kind, id: identity, name: kind === 'kernel' ? '' : identity, path, session_name } as IItem);
-  return known.kind === 'kernel' && !name(known) ? language.trans.__('Kernel %1', identity.slice(0, 8)) : what(known, language);
+  return known.kind === 'kernel' && !name(known)
+    ? language.trans.__('Kernel %1', identity.slice(0, 8))
+    : what(known, language);
 }

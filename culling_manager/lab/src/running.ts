@@ -2,9 +2,8 @@
 import type { IRunningSessions } from '@jupyterlab/running';
 import { closeIcon } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
-
-import { clockIcon } from './icon';
 import type { IItem } from './documents';
+import { clockIcon } from './icon';
 import type { Culling } from './model';
 import type { IDeeds } from './panel';
 import { byUrgency, items, secondsTo } from './states';
@@ -28,7 +27,9 @@ export class RunningSection implements IRunningSessions.IManager {
     this.name = trans.__('Idle shutdown');
     this.shutdownLabel = trans.__('Resume');
     this.shutdownAllLabel = trans.__('Resume All');
-    this.shutdownAllConfirmationText = trans.__('Take back every request to keep something? Nothing is stopped by this.');
+    this.shutdownAllConfirmationText = trans.__(
+      'Take back every request to keep something? Nothing is stopped by this.'
+    );
     culling.changed.connect(() => this.runningChanged.emit());
   }
 

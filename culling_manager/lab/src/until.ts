@@ -23,7 +23,9 @@ class Body extends Widget implements Dialog.IBodyWidget<Until> {
     const label = this.add('until', language.trans.__('Until…'));
     this.time.type = 'time';
     this.time.setAttribute('aria-label', language.trans.__('Time of day'));
-    this.time.value = new Date(now() + Math.min(2 * 3600, bound > 0 ? bound : Infinity) * 1000).toTimeString().slice(0, 5);
+    this.time.value = new Date(now() + Math.min(2 * 3600, bound > 0 ? bound : Infinity) * 1000)
+      .toTimeString()
+      .slice(0, 5);
     this.time.addEventListener('focus', () => {
       (label.querySelector('input') as HTMLInputElement).checked = true;
     });
@@ -62,10 +64,7 @@ export async function askUntil(what: string, bound: number, now: () => number, l
   const found = await showDialog<Until>({
     title: trans.__('Keep %1', what),
     body: new Body(bound, now, language),
-    buttons: [
-      Dialog.cancelButton({ label: trans.__('Cancel') }),
-      Dialog.okButton({ label: trans.__('Keep') })
-    ]
+    buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: trans.__('Keep') })]
   });
   return found.button.accept ? found.value : null;
 }

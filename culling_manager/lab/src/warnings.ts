@@ -103,12 +103,16 @@ export class Warnings {
     for (const stop of stops.filter(each => each.outcome.kind !== 'app').slice(-5)) {
       const { outcome, item } = stop;
       const known = { ...(item ?? { name: '', id: outcome.identity }), kind: outcome.kind } as IItem;
-      const of = what({ ...known, path: known.path ?? outcome.path, session_name: known.session_name ?? outcome.session_name }, this.language);
+      const of = what(
+        { ...known, path: known.path ?? outcome.path, session_name: known.session_name ?? outcome.session_name },
+        this.language
+      );
       const again = outcome.kind === 'kernel' ? this.restart(stop) : null;
       const start = this.language.trans.__('Start a new kernel');
       Notification.info(stoppedWords(outcome, of, this.culling.now, this.language), {
         autoClose: false,
-        actions: again === null ? [] : [{ label: start, callback: () => void again().catch(error => this.complain(error)) }]
+        actions:
+          again === null ? [] : [{ label: start, callback: () => void again().catch(error => this.complain(error)) }]
       });
     }
   }

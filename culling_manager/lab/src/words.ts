@@ -261,9 +261,15 @@ export function goingWords(app: { type: string; name: string }, language: ILangu
     case 'JupyterServerProcess':
       return trans.__('This server stops now: nobody used it. Files are kept. Start it again to go on.');
     case 'NotebookInstance':
-      return trans.__('Notebook instance %1 stops now: nobody used it. Start it again in the console to go on.', app.name);
+      return trans.__(
+        'Notebook instance %1 stops now: nobody used it. Start it again in the console to go on.',
+        app.name
+      );
     default:
-      return trans.__('App %1 stops now: nobody used it. Files are kept. Run the space again in Studio to go on.', app.name);
+      return trans.__(
+        'App %1 stops now: nobody used it. Files are kept. Run the space again in Studio to go on.',
+        app.name
+      );
   }
 }
 
@@ -272,6 +278,10 @@ export function previousWords(stop: IPreviousStop, now: number, language: ILangu
   const { trans } = language;
   const at = clock(stop.at, now, language);
   return typeof stop.idle_seconds === 'number'
-    ? trans.__('This app was stopped at %1 after %2 without use. Files were kept.', at, span(stop.idle_seconds, language))
+    ? trans.__(
+        'This app was stopped at %1 after %2 without use. Files were kept.',
+        at,
+        span(stop.idle_seconds, language)
+      )
     : trans.__('This app was stopped at %1. Files were kept.', at);
 }

@@ -4,7 +4,17 @@ import { test } from 'node:test';
 
 import type { IEntry, IItem, IOutcome, IStatus } from '../src/documents';
 import { byUrgency, choices, frontStop, type IFront, nextAsk, nextClock, nextTick, stoppedSince } from '../src/states';
-import { countdown, goingWords, type ILanguage, type ISeen, listed, span, stoppedWords, warning, what } from '../src/words';
+import {
+  countdown,
+  goingWords,
+  type ILanguage,
+  type ISeen,
+  listed,
+  span,
+  stoppedWords,
+  warning,
+  what
+} from '../src/words';
 
 const fill = (text: string, args: unknown[]) => text.replace(/%(\d)/g, (_, n) => String(args[Number(n) - 1]));
 const language: ILanguage = {
@@ -18,8 +28,24 @@ const NOON = new Date(2026, 5, 1, 12, 0, 0).getTime();
 const at = (seconds: number) => new Date(NOON + seconds * 1000).toISOString();
 
 function entry(more: Partial<IEntry> = {}): IEntry {
-  const idle = { idle_seconds: 5700, decision: 'keep' as const, reason: 'active', detail: '', due_at: at(1500), warned: false };
-  return { id: 'k1', name: 'python3', state: 'idle', used_by: null, kept_until: null, session_name: 'a.ipynb', ...idle, ...more };
+  const idle = {
+    idle_seconds: 5700,
+    decision: 'keep' as const,
+    reason: 'active',
+    detail: '',
+    due_at: at(1500),
+    warned: false
+  };
+  return {
+    id: 'k1',
+    name: 'python3',
+    state: 'idle',
+    used_by: null,
+    kept_until: null,
+    session_name: 'a.ipynb',
+    ...idle,
+    ...more
+  };
 }
 
 function status(more: Partial<IStatus> = {}): IStatus {
@@ -29,7 +55,8 @@ function status(more: Partial<IStatus> = {}): IStatus {
 }
 
 const front: IFront = { kind: 'kernel', id: 'k1', last: 'k1' };
-const app = (more: Partial<IEntry> = {}) => entry({ id: 'a1', name: 'default', type: 'JupyterLab', session_name: null, ...more });
+const app = (more: Partial<IEntry> = {}) =>
+  entry({ id: 'a1', name: 'default', type: 'JupyterLab', session_name: null, ...more });
 const item = (more: Partial<IItem> = {}): IItem => ({ ...entry(), kind: 'kernel', ...more });
 
 function shown(found: IStatus | null, more: Partial<ISeen> = {}, document: IFront | null = front): string | null {
@@ -55,7 +82,11 @@ for (const [what, entryOf, words] of [
   ['counts in seconds at the end', { due_at: at(42) }, 'Kernel stops in 42 s'],
   ['says that it is working', { reason: 'busy', due_at: null }, 'Kernel is working'],
   ['says that a signal found work', { reason: 'at work', due_at: null }, 'Kernel is working'],
-  ['says until when it is kept', { reason: 'kept alive', kept_until: at(3600), due_at: at(3600) }, 'Kernel is kept until 13:00'],
+  [
+    'says until when it is kept',
+    { reason: 'kept alive', kept_until: at(3600), due_at: at(3600) },
+    'Kernel is kept until 13:00'
+  ],
   ['says that it is kept', { reason: 'connected', due_at: null }, 'Kernel is kept'],
   ['says that it is being stopped', { reason: 'idle', decision: 'cull', due_at: at(-1) }, 'Kernel is being stopped']
 ] as const) {
@@ -76,7 +107,10 @@ test('of several apps none is this one', () => {
 
 test('a terminal that goes with its app says so', () => {
   const terminal = entry({ id: '1', name: '1', reason: 'goes with its app', due_at: null });
-  assert.equal(shown(status({ terminals: [terminal] }), {}, { kind: 'terminal', id: '1', last: '1' }), 'Terminal goes with its app');
+  assert.equal(
+    shown(status({ terminals: [terminal] }), {}, { kind: 'terminal', id: '1', last: '1' }),
+    'Terminal goes with its app'
+  );
 });
 
 test('with neither kernel nor app there is nothing to show', () => {
@@ -88,7 +122,10 @@ test('with neither kernel nor app there is nothing to show', () => {
 
 test('off and dry run are said plainly', () => {
   const off = { ...status().policy!, idle_timeout: 0 };
-  assert.equal(shown(status({ policy: off, kernels: [entry({ reason: 'off', due_at: null })] })), 'Idle shutdown is off');
+  assert.equal(
+    shown(status({ policy: off, kernels: [entry({ reason: 'off', due_at: null })] })),
+    'Idle shutdown is off'
+  );
   assert.equal(shown(status({ policy: { ...status().policy!, dry_run: true } })), 'Dry run');
 });
 
@@ -108,7 +145,8 @@ test('no connection, and an app that was ended', () => {
 });
 
 test('amber once it is warned of, red in the last minute or on an error', () => {
-  const level = (found: IStatus) => countdown({ status: found, now: NOON, lostAt: null, ended: null }, front, language)?.level;
+  const level = (found: IStatus) =>
+    countdown({ status: found, now: NOON, lostAt: null, ended: null }, front, language)?.level;
   const error = { subject: 's', message: 'm', last_at: at(0), active: true };
   assert.equal(level(status()), 'plain');
   assert.equal(level(status({ kernels: [entry({ warned: true, due_at: at(200) })] })), 'warned');
@@ -123,15 +161,28 @@ test('one warning for everything that is near', () => {
   const both = [kernel, { ...app({ due_at: at(300) }), kind: 'app' as const }];
   assert.equal(warning([kernel], NOON, language), 'Kernel of a.ipynb stops at 12:05: nobody uses it.');
   assert.equal(warning(both, NOON, language), 'Kernel of a.ipynb and App default stop at 12:05: nobody uses them.');
-  assert.equal(warning([item({ reason: 'kept alive', due_at: at(60) })], NOON, language), 'Kernel of a.ipynb stops at 12:01.');
+  assert.equal(
+    warning([item({ reason: 'kept alive', due_at: at(60) })], NOON, language),
+    'Kernel of a.ipynb stops at 12:01.'
+  );
 });
 
 test('a warning is never longer than a toast shows', () => {
-  const many = [1, 2, 3, 4].map(n => item({ id: String(n), due_at: at(n), session_name: `${'long name '.repeat(20)}.ipynb` }));
+  const many = [1, 2, 3, 4].map(n =>
+    item({ id: String(n), due_at: at(n), session_name: `${'long name '.repeat(20)}.ipynb` })
+  );
   for (const found of [many, many.slice(0, 1)]) {
     assert.ok(warning(found, NOON, language).length <= 140);
   }
-  const outcome = { kind: 'kernel' as const, identity: 'k', result: 'culled', reason: 'idle', idle_seconds: 90_000, at: at(0), message: '' };
+  const outcome = {
+    kind: 'kernel' as const,
+    identity: 'k',
+    result: 'culled',
+    reason: 'idle',
+    idle_seconds: 90_000,
+    at: at(0),
+    message: ''
+  };
   assert.ok(stoppedWords(outcome, what(many[0], language), NOON + 9e8, language).length <= 190);
 });
 
@@ -160,7 +211,11 @@ for (const [bound, minutes] of [
 }
 
 test('the most urgent stands first', () => {
-  const found = byUrgency([item({ id: 'c', due_at: null }), item({ id: 'b', due_at: at(9) }), item({ id: 'a', due_at: at(-1) })]);
+  const found = byUrgency([
+    item({ id: 'c', due_at: null }),
+    item({ id: 'b', due_at: at(9) }),
+    item({ id: 'a', due_at: at(-1) })
+  ]);
   assert.deepEqual(
     found.map(each => each.id),
     ['a', 'b', 'c']
@@ -178,7 +233,10 @@ test('the server is asked at its own appointments', () => {
 });
 
 test('after failures less and less, but not never', () => {
-  assert.deepEqual([1, 2, 3, 9].map(failures => nextAsk(null, NOON, failures, 0)), [5, 10, 20, 300]);
+  assert.deepEqual(
+    [1, 2, 3, 9].map(failures => nextAsk(null, NOON, failures, 0)),
+    [5, 10, 20, 300]
+  );
 });
 
 test('what is counted is written anew when it reads differently', () => {
@@ -197,7 +255,15 @@ test('a time of day is the next one that a clock here shows', () => {
 });
 
 test('what was stopped is told once', () => {
-  const outcome: IOutcome = { kind: 'kernel', identity: 'k', result: 'culled', reason: 'idle', idle_seconds: 1, at: at(5), message: '' };
+  const outcome: IOutcome = {
+    kind: 'kernel',
+    identity: 'k',
+    result: 'culled',
+    reason: 'idle',
+    idle_seconds: 1,
+    at: at(5),
+    message: ''
+  };
   const found = status({ recent: [outcome, { ...outcome, result: 'failed', at: at(6) }] });
   assert.deepEqual(stoppedSince(found, at(0)), [outcome]);
   assert.deepEqual(stoppedSince(found, at(5)), []);
