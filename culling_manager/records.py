@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
+from typing import ClassVar, Literal
 
 from .errors import RecordError
 
@@ -43,13 +44,16 @@ class KernelRecord:
     """One kernel as it was seen.
 
     `state` is Jupyter's execution state. `idle_timeout` (seconds) is the kernelspec's own ``cull_idle_timeout``, if it
-    has one. `error` says why the reading is not to be trusted, if it is not. `settled` is False while nothing was heard
-    from the kernel, since its start or since the last request to it, that would make its state believable. `app_name`
-    and `instance_type` are what the kernel's model says of where it runs, if it says anything. `ran_until` is when its
-    last run ended, which took `run_seconds`. `disconnected_at` is when its last connection was closed. `asked_by` has
-    asked that it is kept until `kept_until`. For `used_by` and `used_at` see `Use`. `path` and `session_name` are those
-    of its document, as far as they are known, and `person_at` is when somebody was last seen to work in it.
+    has one; `odd_timeout` says why what it has instead makes no sense. `error` says why the reading is not to be
+    trusted, if it is not. `settled` is False while nothing was heard from the kernel, since its start or since the last
+    request to it, that would make its state believable. `app_name` and `instance_type` are what the kernel's model says
+    of where it runs, if it says anything. `ran_until` is when its last run ended, which took `run_seconds`.
+    `disconnected_at` is when its last connection was closed. `asked_by` has asked that it is kept until `kept_until`.
+    For `used_by` and `used_at` see `Use`. `path` and `session_name` are those of its document, as far as they are
+    known, and `person_at` is when somebody was last seen to work in it.
     """
+
+    kind: ClassVar[Literal[Kind.KERNEL]] = Kind.KERNEL
 
     identity: str
     name: str = ""
@@ -62,6 +66,7 @@ class KernelRecord:
     kept_until: datetime | None = None
     asked_by: str = ""
     idle_timeout: float | None = None
+    odd_timeout: str | None = None
     alive: bool = True
     owned: bool = True
     settled: bool = True
@@ -82,9 +87,11 @@ class TerminalRecord:
     """One terminal as it was seen.
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
-    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. For `asked_by`,
-    `used_by` and `used_at` see `KernelRecord`.
+    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. For `kept_until`,
+    `asked_by`, `used_by` and `used_at` see `KernelRecord`.
     """
+
+    kind: ClassVar[Literal[Kind.TERMINAL]] = Kind.TERMINAL
 
     identity: str
     last_activity: datetime | None
@@ -104,10 +111,12 @@ class AppRecord:
 
     `state` is what its service says; only ``InService`` is in use or idle. `watched_since` is when this culler first
     saw it so. `last_activity` is the latest of every kernel and terminal that it has or had. `kept_by` says in words
-    which of them keeps it for as long as things are as they are, and `kept_until` when the last one that is kept until
-    an instant is due. `asked_until` is until when it is itself kept by request of `asked_by`. `protected` means that
-    its name is among those never to be deleted. For `used_by` and `used_at` see `Use`.
+    which of them keeps it for as long as things are as they are, and `residents_until` when the last one that is kept
+    until an instant is due. `protected` means that its name is among those never to be deleted. For `kept_until`,
+    `asked_by`, `used_by` and `used_at` see `KernelRecord`.
     """
+
+    kind: ClassVar[Literal[Kind.APP]] = Kind.APP
 
     identity: str
     name: str
@@ -117,8 +126,8 @@ class AppRecord:
     watched_since: datetime | None = None
     last_activity: datetime | None = None
     kept_by: str | None = None
+    residents_until: datetime | None = None
     kept_until: datetime | None = None
-    asked_until: datetime | None = None
     asked_by: str = ""
     protected: bool = False
     instance_type: str | None = None
@@ -176,7 +185,7 @@ class Result(Enum):
 class Happening:
     """Something to tell those who listen: what (`action`), to which record, by which decision, and more words.
 
-    `action` is one of: warned, withdrawn, kept, culled, deleting, accepted, failed, dry run.
+    `action` is one of: warned, withdrawn, kept, culled, failed, dry run; of an app also deleting, accepted, refused.
     """
 
     action: str

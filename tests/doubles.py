@@ -13,13 +13,13 @@ from traitlets import Any as AnyTrait
 from traitlets import Dict, List
 
 from culling_manager.apps import AppManager
-from culling_manager.decisions import Decision, decide_kernel, decide_terminal, kernel_timeout
+from culling_manager.concurrency import THREAD_NAME
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.engine.ports import KEPT, Roots
 from culling_manager.errors import ReadError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
-from culling_manager.threads import THREAD_NAME
+from culling_manager.rules.own_timeout import own_seconds
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 
@@ -121,6 +121,7 @@ class FakeKernels:
     hanging: dict[str, asyncio.Event] = field(default_factory=dict)
     refresh_error: Exception | None = None
     unreadable_ids: set[str] = field(default_factory=set)
+    strange_ids: set[str] = field(default_factory=set)
     before_confirm: Any = None
     before_last_look: Any = None
     stale: float | None = None
@@ -144,7 +145,7 @@ class FakeKernels:
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         self.looks += 1
         for identity, record in list(self.records.items()):
-            simple = record.kept_until is None and record.error is None and record.alive
+            simple = record.kept_until is None and record.error is None and record.odd_timeout is None and record.alive
             simple = simple and identity not in self.unreadable_ids
             busy = record.state == "busy" and policy.busy_timeout == 0 and not policy.cull_busy
             held = record.state in ("idle", "starting") and record.connections > 0 and not policy.cull_connected
@@ -152,7 +153,8 @@ class FakeKernels:
                 last = None
             else:
                 last = KEPT if busy or held else record.last_activity
-            yield identity, last, record.idle_timeout
+            own = None if record.idle_timeout is None else own_seconds(record.idle_timeout, policy)
+            yield identity, None if own is not None and own <= 0 else last, own
 
     def roots(self, identity: str) -> Roots:
         return self.own_roots.get(identity, Roots())
@@ -165,6 +167,8 @@ class FakeKernels:
         return identity in self.records
 
     def fingerprint(self, identity: str) -> Hashable:
+        if identity in self.strange_ids:
+            raise OSError("no such attribute")
         return self.records[identity]
 
     def read(self, identity: str, now: datetime) -> KernelRecord:
@@ -174,12 +178,6 @@ class FakeKernels:
 
     def unreadable(self, identity: str, error: str) -> KernelRecord:
         return KernelRecord(identity=identity, state=None, last_activity=None, error=error)
-
-    def decide(self, record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision:
-        return decide_kernel(record, policy, now)
-
-    def timeout(self, record: KernelRecord | None, policy: CullingPolicy) -> float:
-        return policy.idle_timeout if record is None else kernel_timeout(record, policy)
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         return self.stale
@@ -233,6 +231,10 @@ class HomedKernels(FakeKernels):
             raise ReadError(str(self.others_error))
         return [replace(record, owned=False) for record in self.others.values()]
 
+    async def is_at_work(self, identity: str) -> bool:
+        """None of them works without showing it."""
+        return False
+
 
 @dataclass
 class FakeTerminals(HomedKernels):
@@ -251,12 +253,6 @@ class FakeTerminals(HomedKernels):
     def read(self, identity: str, now: datetime) -> Any:
         record: Any = self.records[identity]
         return record if self.culler is None else self.culler.place(record)
-
-    def decide(self, record: Any, policy: CullingPolicy, now: datetime) -> Decision:
-        return decide_terminal(record, policy, now)
-
-    def timeout(self, record: Any, policy: CullingPolicy) -> float:
-        return policy.terminal_timeout
 
 
 class FakeApps(AppManager):

@@ -222,10 +222,10 @@ def be_a_function(handler: str) -> None:
     """Call a handler with each line of stdin; the first call has the imports in it, as a cold start has."""
     for line in sys.stdin:
         start = time.perf_counter()
-        from culling_manager import fleet_lambda
+        from culling_manager.fleet import handlers
 
-        fleet_lambda.LONGEST_SEARCH_SECONDS = int(os.environ["SEARCH_SECONDS"])
-        answer = getattr(fleet_lambda, handler)(json.loads(line), Context())
+        handlers.LONGEST_SEARCH_SECONDS = int(os.environ["SEARCH_SECONDS"])
+        answer = getattr(handlers, handler)(json.loads(line), Context())
         # Not ru_maxrss, which a process takes over from the one that has started it.
         peak = next(each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmHWM"))
         seconds = time.perf_counter() - start
@@ -360,7 +360,7 @@ def main() -> None:
     if asked.original:
         say(json.dumps(original()))
         return
-    fleet = ["-m", "culling_manager.fleet.check", "--json", "--expected-timeout", "120"]
+    fleet = ["-m", "culling_manager.fleet", "--json", "--expected-timeout", "120"]
     everybody, some = asked.profiles, min(asked.running, asked.profiles)
     wanted = asked.only or [*MODES, *(["full"] if asked.full else [])]
     if "logs" in wanted:

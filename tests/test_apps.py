@@ -20,9 +20,9 @@ from culling_manager.apps import AppManager, JupyterServerProcess, KernelGateway
 from culling_manager.apps.auto import make
 from culling_manager.apps.classic import image_in, image_of_kernel, image_of_spec
 from culling_manager.apps.metadata import DEFAULT_PATH, MetadataError, ResourceMetadataFile, parsed
+from culling_manager.concurrency import in_thread
 from culling_manager.errors import CallError
 from culling_manager.records import AppRecord, KernelRecord, TerminalRecord
-from culling_manager.threads import in_thread
 
 PLACE = "arn:aws:sagemaker:eu-west-1:123456789012"
 SPACE = {

@@ -39,6 +39,7 @@ ROOT = Path(__file__).parents[1]
 NAME = "sagemaker_studio_autoshutdown"
 SOURCES = (".ci", "culling_manager", "config", "lcc")
 FILES = ("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "hatch.toml", ".gitignore")
+FILES += ("tests/benchmarks/README.md",)
 #: Other versions than those of the bundle, within our ranges: (b) of the promise.
 OTHERS = {"jupyter_server": "2.14.2", "tornado": "6.4.1", "boto3": "1.34.100"}
 #: What that boto3 needs of its own kind.
@@ -102,7 +103,8 @@ def copied(tmp_path_factory) -> Callable[[], Path]:
         for name in SOURCES:
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in FILES:
-            shutil.copy(ROOT / name, tree)
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
         return tree
 
     return copy
@@ -242,7 +244,7 @@ def test_scripts_configuration_and_policies_are_those_of_the_tree(built):
     """All of `lcc/` and `config/`, byte by byte, executable where they were, and nothing else."""
     expected = {path.relative_to(ROOT) for folder in ("lcc", "config") for path in (ROOT / folder).rglob("*")}
     expected = {path for path in expected if (ROOT / path).is_file() and "__pycache__" not in path.parts}
-    expected |= {Path(name) for name in ("LICENSE", "README.md", "CHANGELOG.md")}
+    expected |= {Path(name) for name in ("LICENSE", "README.md", "CHANGELOG.md", "tests/benchmarks/README.md")}
 
     found = {path.relative_to(built.top) for path in built.top.rglob("*") if path.is_file()}
     assert {path for path in found if path.parts[0] != "wheels"} == expected | {Path("SHA256SUMS")}
@@ -299,8 +301,8 @@ def test_one_changed_byte_is_detected(built, tmp_path, victim):
 
 
 def guide(word: str) -> str:
-    """The one block of commands in the README that has a word."""
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """The one block of commands in the page about the roll-out that has a word."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "lcc/README.md").read_text(), re.DOTALL)
     [found] = [block for block in blocks if word in block]
     return found
 
@@ -590,6 +592,30 @@ def test_a_cached_file_with_another_hash_is_refused(built, copied, tmp_path):
 
     refused(done, str(wheel), "its sha256 is", "expects", "delete it")
     assert not [*(tmp_path / "out").iterdir()]
+
+
+@pytest.mark.parametrize("named", ["pathspec-99", "hatchling-1.33.0-9"])
+def test_a_cached_wheel_that_is_not_in_the_lock_is_not_run(built, maker, copied, tmp_path, named):
+    """A newer version of a build tool, or another build of the one that is locked, would be what pip prefers."""
+    cache, ran = tmp_path / "cache", tmp_path / "ran"
+    shutil.copytree(built.cache, cache)
+    name, version = named.split("-")[:2]
+    [pinned] = [wheel.version for wheel in maker.read_lock(maker.LOCK) if wheel.name == name]
+    named, version = named.replace("1.33.0", pinned), version.replace("1.33.0", pinned)
+    stem = f"{name}-{version}"
+    with zipfile.ZipFile(cache / f"{named}-py3-none-any.whl", "w") as wheel:
+        for module in ("__init__", "__main__"):
+            wheel.writestr(f"{name}/{module}.py", f"open({str(ran)!r}, 'w')\n")
+        wheel.writestr(f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{stem}.dist-info/RECORD", "")
+
+    epoch = epoch_of(built.tarball)
+    done = bundle(copied(), "--out", tmp_path / "out", "--cache", cache, SOURCE_DATE_EPOCH=epoch)
+
+    assert (done.returncode, ran.exists()) == (0, False), done.stderr
+    assert f"refused: {named}-py3-none-any.whl" in done.stderr
+    assert (tmp_path / "out" / built.tarball.name).read_bytes() == built.tarball.read_bytes()
 
 
 def test_no_network_is_said_in_words(copied, tmp_path, cut_off):

@@ -6,9 +6,12 @@ import io
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from datetime import datetime, timezone
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -17,9 +20,10 @@ from hypothesis import strategies as st
 from jupyter_server.serverapp import list_running_servers
 from rich.console import Console
 
-from culling_manager.cli import commands as cli_commands
-from culling_manager.cli.main import main
-from culling_manager.cli.rows import screen
+from culling_manager import fleet
+from culling_manager.cli import main, shared
+from culling_manager.cli import status as cli_status
+from culling_manager.cli.screen import screen
 from culling_manager.cli.table import drawn
 from culling_manager.client.servers import Code, parse_url, running_servers
 from culling_manager.client.words import clock, kept, until_iso
@@ -36,7 +40,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("JUPYTER_TOKEN", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(cli_commands, "now", lambda: NOON)
+    monkeypatch.setattr(shared, "now", lambda: NOON)
     monkeypatch.setenv("TZ", "Europe/Madrid")
     time.tzset()
     yield tmp_path
@@ -119,7 +123,7 @@ def test_watching_looks_again_until_ctrl_c(double, monkeypatch, capsys):
         if len(looks) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_commands, "pause", pause)
+    monkeypatch.setattr(cli_status, "pause", pause)
 
     assert main(["status", "--watch", "5"]) == 0
     assert looks == [5.0, 5.0]
@@ -128,7 +132,7 @@ def test_watching_looks_again_until_ctrl_c(double, monkeypatch, capsys):
 
 def test_watching_ends_by_itself_so_that_it_keeps_no_terminal_for_ever(double, monkeypatch, capsys):
     """What it prints is output of the terminal that it runs in."""
-    monkeypatch.setattr(cli_commands, "WATCH_SECONDS", 0.5)
+    monkeypatch.setattr(cli_status, "WATCH_SECONDS", 0.5)
 
     assert main(["status", "--watch", "0.1"]) == 0
     assert "ended after an hour" in said(capsys)
@@ -140,7 +144,7 @@ def test_ctrl_c_in_the_first_look_ends_watching(double, monkeypatch):
     def look(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_commands, "look", look)
+    monkeypatch.setattr(cli_status, "look", look)
 
     assert main(["status", "--watch"]) == 0
 
@@ -578,6 +582,27 @@ def test_a_missing_extension_is_told_from_a_wrong_url(capsys, words):
     assert "No Jupyter Server has this base URL" in text
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (409, {"code": "not_our_managers", "message": "Select them."}, Code.NOT_SELECTED),
+        (409, {"code": "too_late", "message": "The terminal manager is being shut down just now."}, Code.REFUSED),
+        (404, {"code": "not_found", "message": "Nothing is kept."}, Code.REFUSED),
+        (400, {"code": "bad_field", "message": "x = 1 is not accepted"}, Code.REFUSED),
+        (500, {"code": "internal", "message": "Internal Server Error"}, Code.UNEXPECTED),
+        (409, {"code": "a_later_code", "message": "Not now."}, Code.REFUSED),
+        (409, {"message": "Kernels are not culled: the kernel manager is X."}, Code.NOT_SELECTED),
+        (409, {"message": "It is being deleted."}, Code.REFUSED),
+    ],
+)
+def test_what_a_refusal_means_is_told_by_its_code(double, capsys, status, body, code):
+    """And by its words only where an older server gives no code, or a later one a code that is not known here."""
+    double.instead["GET", "settings"] = (status, body, {})
+
+    assert main(["set"]) == code
+    assert body["message"] in said(capsys)
+
+
 def test_silence_and_nonsense_are_told_apart(capsys):
     """Nothing listens; somebody listens and says nothing; somebody speaks something else."""
     with socket.socket() as quiet:
@@ -617,6 +642,50 @@ def test_every_exit_code_is_in_the_help(capsys):
 
     text = said(capsys)
     assert all(f"  {code:d}  " in text for code in Code)
+
+
+def test_a_process_of_somebody_else_is_not_the_server_of_a_stale_file(place, double, monkeypatch):
+    """Its number was given away again, and what listens at its port may be somebody else's too."""
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refuse)
+
+    assert running_servers() == []
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "huge", "device"])
+def test_a_runtime_file_that_is_none_is_neither_waited_for_nor_read(place, double, kind):
+    """A pipe that nobody writes into, and a file without an end, would hold up every command."""
+    path = place / "jpserver-0.json"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        info = json.loads(double.write_runtime_file(place).read_text())
+        path.write_text(json.dumps(info | {"url": "http://127.0.0.1:1/", "more": "x" * 100_000}))
+
+    assert [each.url for each in running_servers()] == [double.url]
+
+
+def test_nothing_in_a_runtime_file_or_an_answer_commands_the_terminal(place, capsys):
+    """An escape sequence in a URL or a refusal is shown as what it is, harmless."""
+    with running() as found:
+        found.write_runtime_file(place, url="http+unix://\x07owned\x1bc%1b/", port=0)
+        main(["status"])
+        main(["set", "--server", "nonsense\x1b[2J"])
+    with running(instead={("GET", "settings"): (302, "", {"Location": "http://x/\x1b[2J"})}) as found:
+        main(["set", "--url", found.url])
+
+    text = said(capsys)
+    assert "owned" in text
+    assert "It redirects to x/" in text
+    assert "\x1b" not in text.replace("\x1b[0m", "")
+    assert "\x07" not in text
 
 
 # -- words -------------------------------------------------------------------------------------------
@@ -665,3 +734,36 @@ def test_what_is_left_of_four_hours_a_moment_later_is_four_hours():
     entry = {"kind": "all", "id": None, "until": "2026-06-01T16:29:59.200000Z"}
 
     assert kept(entry, NOON) == "everything is kept until 18:30, for 4 h"
+
+
+# -- the doors ---------------------------------------------------------------------------------------
+
+
+def run_python(*line: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter."""
+    return subprocess.run([sys.executable, *line], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(("package", "program"), [("cli", "jupyter culling"), ("fleet", "culling-fleet-check")])
+def test_each_command_has_a_door_for_scripts_and_one_for_python(package, program):
+    """Entry points of one's own say ``package:main``; ``python -m`` serves where no script is on the PATH."""
+    code = f"import sys; from culling_manager.{package} import main; sys.exit(main(['--help']))"
+
+    imported, ran = run_python("-c", code), run_python("-m", f"culling_manager.{package}", "--help")
+
+    assert (imported.returncode, imported.stderr, ran.returncode, ran.stderr) == (0, "", 0, "")
+    assert imported.stdout.startswith(f"usage: {program} ")
+    assert ran.stdout == imported.stdout
+
+
+@pytest.mark.parametrize("script", ["jupyter-culling", "culling-fleet-check"])
+def test_the_console_scripts_name_what_is_there(script):
+    """As the installed metadata has them."""
+    (found,) = entry_points(group="console_scripts", name=script)
+
+    assert callable(found.load())
+
+
+def test_what_the_fleet_check_offers_python_is_there():
+    """Every public name of the package, fetched from its room."""
+    assert [name for name in fleet.__all__ if not hasattr(fleet, name)] == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from jupyter_client import BlockingKernelClient
 
-from culling_manager.cli.main import main
+from culling_manager.cli import main
 from culling_manager.client.servers import Code
 from tests.test_config_files import environment, jupyter
 from tests.test_end_to_end import BOTH, Client
@@ -154,7 +154,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     script = folder / "bin" / "jupyter-culling"
     script.parent.mkdir()
-    script.write_text(f"#!{sys.executable}\nimport sys\nfrom culling_manager.cli.main import main\nsys.exit(main())\n")
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom culling_manager.cli import main\nsys.exit(main())\n")
     script.chmod(0o755)
     return folder
 

@@ -16,6 +16,7 @@ from culling_manager.decisions import (
     Action,
     Decision,
     Reason,
+    decide,
     decide_app,
     decide_kernel,
     decide_terminal,
@@ -231,6 +232,68 @@ KERNEL_TABLE = {
     "the kernelspec's own timeout is longer": ({"idle_timeout": 7200.0}, {}, HOUR + 1, K, Reason.ACTIVE, 7200),
     "the kernelspec's own timeout 0 is off": ({"idle_timeout": 0.0}, {}, 9e8, K, Reason.OFF, None),
     "the kernelspec's own negative timeout is off": ({"idle_timeout": -1.0}, {}, 9e8, K, Reason.OFF, None),
+    "the kernelspec's own timeout is a second at least": ({"idle_timeout": 1e-9}, {}, 1, K, Reason.ACTIVE, 1),
+    "and after that second it is due": ({"idle_timeout": 1e-9}, {}, 1.001, C, Reason.IDLE, 1),
+    "the kernelspec's own timeout is bounded": (
+        {"idle_timeout": 86_400.0},
+        {"max_idle_timeout": 7200.0},
+        7201,
+        C,
+        Reason.IDLE,
+        7200,
+    ),
+    "and as long as the bound it stands": (
+        {"idle_timeout": 7200.0},
+        {"max_idle_timeout": 7200.0},
+        7200,
+        K,
+        Reason.ACTIVE,
+        7200,
+    ),
+    "a shorter one than the bound stands": (
+        {"idle_timeout": 60.0},
+        {"max_idle_timeout": 7200.0},
+        61,
+        C,
+        Reason.IDLE,
+        60,
+    ),
+    "under a bound 0 is no way to be kept for ever": (
+        {"idle_timeout": 0.0},
+        {"max_idle_timeout": 7200.0},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "nor is less": ({"idle_timeout": -1.0}, {"max_idle_timeout": 7200.0}, HOUR, K, Reason.ACTIVE, HOUR),
+    "nor what makes no sense": (
+        {"odd_timeout": "'soon' is no number"},
+        {"max_idle_timeout": 7200.0},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "the admin's own timeout may be over the bound": (
+        {"idle_timeout": 0.0},
+        {"max_idle_timeout": 60.0},
+        HOUR,
+        K,
+        Reason.ACTIVE,
+        HOUR,
+    ),
+    "a bound under a second": ({"idle_timeout": 60.0}, {"max_idle_timeout": 0.1}, 1, K, Reason.ACTIVE, 1),
+    "without a bound what makes no sense keeps": ({"odd_timeout": "'soon'"}, {}, 9e8, K, Reason.UNKNOWN, None),
+    "what makes no sense does not keep the dead": (
+        {"odd_timeout": "'soon'", "state": "dead"},
+        {},
+        1,
+        C,
+        Reason.DEAD,
+        1,
+    ),
+    "nor does it turn anything on": ({"odd_timeout": "'soon'"}, {"idle_timeout": 0.0}, 9e8, K, Reason.OFF, None),
     "off for all is off for a kernelspec's own": (
         {"idle_timeout": 60.0},
         {"idle_timeout": 0.0},
@@ -323,6 +386,8 @@ kernels = st.builds(
     busy_since=st.none() | moments,
     kept_until=st.none() | moments,
     idle_timeout=st.none() | st.floats(-10, 1e6),
+    odd_timeout=st.sampled_from([None, None, None, "'soon'"]),
+    disconnected_at=st.none() | moments,
     ran_until=st.none() | moments,
     run_seconds=seconds,
     used_by=st.sampled_from([None, None, "it uses CPU"]),
@@ -347,17 +412,13 @@ policies = st.builds(
     CullingPolicy,
     idle_timeout=st.just(0.0) | seconds,
     terminal_idle_timeout=st.none() | seconds,
+    max_idle_timeout=st.just(0.0) | seconds,
     busy_timeout=st.just(0.0) | seconds,
     grace=st.just(0.0) | seconds,
     cull_connected=st.booleans(),
     cull_busy=st.booleans(),
     keep_terminals=st.booleans(),
 )
-
-
-def decide(record, policy, now) -> Decision:
-    """The decision for a record of either kind."""
-    return (decide_kernel if isinstance(record, KernelRecord) else decide_terminal)(record, policy, now)
 
 
 @given(kernels | terminals, policies, moments, seconds)
@@ -420,7 +481,8 @@ def test_the_rules_stand_in_the_order_of_the_contract():
         "external",
         "kernels_off",
         "dead",
-        "kernel_kept_alive",
+        "kept_alive",
+        "odd_timeout",
         "unknown_state",
         "busy",
         "connected",
@@ -438,7 +500,7 @@ def test_the_rules_stand_in_the_order_of_the_contract():
         "keep_terminals",
         "not_billed",
         "with_app",
-        "terminal_kept_alive",
+        "kept_alive",
         "no_timestamp",
         "at_work",
         "terminal_idle",
@@ -489,15 +551,15 @@ APP_TABLE = {
         {"protected": True, "state": "Failed"}, {}, 9e9, K, Reason.NOT_IN_SERVICE, None,
     ),
     "something on it keeps it": ({"kept_by": "kernel k"}, {}, 9e9, K, Reason.IN_USE, None),
-    "kept until its last kernel is due": ({"kept_until": at(2 * HOUR)}, {}, HOUR + 1, K, Reason.ACTIVE, 2 * HOUR),
-    "and after that deleted": ({"kept_until": at(2 * HOUR)}, {}, 2 * HOUR + 1, C, Reason.IDLE, 2 * HOUR),
-    "at that very instant kept": ({"kept_until": at(2 * HOUR)}, {}, 2 * HOUR, K, Reason.ACTIVE, 2 * HOUR),
-    "a kernel due earlier changes nothing": ({"kept_until": at(60)}, {}, HOUR, K, Reason.ACTIVE, HOUR),
-    "kept alive by request": ({"asked_until": at(7200)}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, 7200),
-    "kept alive includes its last instant": ({"asked_until": at(7200)}, {}, 7200, K, Reason.KEPT_ALIVE, 7200),
-    "kept alive is over after it": ({"asked_until": at(7200)}, {}, 7201, C, Reason.IDLE, HOUR),
+    "kept until its last kernel is due": ({"residents_until": at(2 * HOUR)}, {}, HOUR + 1, K, Reason.ACTIVE, 2 * HOUR),
+    "and after that deleted": ({"residents_until": at(2 * HOUR)}, {}, 2 * HOUR + 1, C, Reason.IDLE, 2 * HOUR),
+    "at that very instant kept": ({"residents_until": at(2 * HOUR)}, {}, 2 * HOUR, K, Reason.ACTIVE, 2 * HOUR),
+    "a kernel due earlier changes nothing": ({"residents_until": at(60)}, {}, HOUR, K, Reason.ACTIVE, HOUR),
+    "kept alive by request": ({"kept_until": at(7200)}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, 7200),
+    "kept alive includes its last instant": ({"kept_until": at(7200)}, {}, 7200, K, Reason.KEPT_ALIVE, 7200),
+    "kept alive is over after it": ({"kept_until": at(7200)}, {}, 7201, C, Reason.IDLE, HOUR),
     "kept alive and in use has no deadline": (
-        {"asked_until": at(7200), "kept_by": "kernel k"}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, None,
+        {"kept_until": at(7200), "kept_by": "kernel k"}, {}, HOUR + 1, K, Reason.KEPT_ALIVE, None,
     ),
     "what it is used for keeps it": ({"used_by": "x", "used_at": at(60)}, {}, 9e8, K, Reason.USED, None),
     "and once that ends it counts": ({"used_at": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
@@ -525,8 +587,8 @@ app_records = st.builds(
     watched_since=moments,
     last_activity=moments,
     kept_by=st.sampled_from([None, None, "kernel k"]),
+    residents_until=moments,
     kept_until=moments,
-    asked_until=moments,
     used_by=st.sampled_from([None, None, "it uses CPU"]),
     used_at=moments,
     protected=st.booleans(),
@@ -546,10 +608,10 @@ def test_whatever_an_app_is_it_is_deleted_only_when_all_says_so(record, timeout,
         used = [each for each in known if each is not None]
         assert record.state == "InService"
         assert (record.error, record.kept_by, record.used_by, record.protected) == (None, None, None, False)
-        assert record.asked_until is None or now > record.asked_until
+        assert record.kept_until is None or now > record.kept_until
         assert timeout > 0
         assert all((now - each).total_seconds() >= timeout for each in used)
-        assert record.kept_until is None or now > record.kept_until
+        assert record.residents_until is None or now > record.residents_until
     elif decision.due_at is not None:
         later = decide_app(
             record, CullingPolicy(idle_timeout=timeout), max(now, decision.due_at) + timedelta(seconds=1)

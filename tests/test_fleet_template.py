@@ -6,6 +6,7 @@ Lambda functions are our handlers, and what they call at SageMaker and CloudWatc
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import re
@@ -26,6 +27,7 @@ from moto.sns.models import sns_backends
 
 from culling_manager import fleet_lambda
 from culling_manager.errors import CallError, SettingError
+from culling_manager.fleet import budget, handlers, store
 from tests.emulator import Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment
 from tests.studio import Studio
@@ -177,7 +179,7 @@ def account(sagemaker, logs, session, monkeypatch: pytest.MonkeyPatch) -> Iterat
     settings = {"AWS_DEFAULT_REGION": REGION, "BUCKET": BUCKET, "BATCH_SIZE": "3", "MAX_CONCURRENCY": "3"}
     for name, value in {**settings, "CALLS_PER_SECOND": "300"}.items():
         monkeypatch.setenv(name, value)
-    fleet_lambda._client.cache_clear()
+    store._client.cache_clear()
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
         monkeypatch.setattr("boto3.session.Session", lambda: session)
         monkeypatch.setattr("boto3.DEFAULT_SESSION", session)
@@ -185,7 +187,7 @@ def account(sagemaker, logs, session, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setenv("TOPIC_ARN", found.topic)
         monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda *given, **named: found.invoke(*given, **named))
         yield found
-    fleet_lambda._client.cache_clear()
+    store._client.cache_clear()
 
 
 def test_the_state_machine_checks_every_app_once_and_tells_for_whom_it_does_not_run(account):
@@ -255,8 +257,8 @@ def test_over_presigned_urls_each_worker_keeps_its_share_of_the_pace(account, sa
 
 def left_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is too large for one search; and a worker may make a hundred calls a second, at least."""
-    monkeypatch.setattr(fleet_lambda, "LONGEST_SEARCH_SECONDS", 0)
-    monkeypatch.setattr(fleet_lambda, "LEAST_RATE", 100)
+    monkeypatch.setattr(handlers, "LONGEST_SEARCH_SECONDS", 0)
+    monkeypatch.setattr(budget, "LEAST_RATE", 100)
 
 
 def test_a_log_too_large_for_one_search_is_shared_out_among_the_workers(account, sagemaker, logs, monkeypatch):
@@ -284,7 +286,7 @@ def test_a_worker_whose_time_is_over_ends_well_and_says_whom_it_has_not_asked(ac
     """Neither ended by Lambda and tried again, nor a word about anybody that is not known."""
     monkeypatch.setenv("SOURCE", source)
     left_to_the_workers(monkeypatch)
-    account.seconds["CheckFunction"] = fleet_lambda.SPARE_SECONDS
+    account.seconds["CheckFunction"] = budget.SPARE_SECONDS
 
     with Studio(sagemaker):
         ended = account.run()
@@ -302,7 +304,7 @@ def test_a_worker_whose_time_is_over_ends_well_and_says_whom_it_has_not_asked(ac
 
 def test_a_list_function_whose_time_is_over_fails_in_words(account):
     """A third of a list is no list."""
-    account.seconds["ListFunction"] = fleet_lambda.SPARE_SECONDS
+    account.seconds["ListFunction"] = budget.SPARE_SECONDS
 
     ended = account.run()
 
@@ -312,7 +314,7 @@ def test_a_list_function_whose_time_is_over_fails_in_words(account):
 
 def test_a_long_message_is_cut_and_linked(account, monkeypatch):
     """SNS takes 256 KB."""
-    monkeypatch.setattr(fleet_lambda, "LONGEST_MESSAGE", 900)
+    monkeypatch.setattr(store, "LONGEST_MESSAGE", 900)
     account.broken |= {0, 1, 2}
     monkeypatch.setenv("ALWAYS_PUBLISH", "true")
 
@@ -376,7 +378,7 @@ def test_each_function_may_do_what_it_does_and_little_else(account, sagemaker, m
     with Studio(sagemaker):
         with _recording(called["ListFunction"]):
             fleet_lambda.list_handler({"run": "run"}, None)
-        for batch in fleet_lambda.Store().get("runs/run/batches.json"):
+        for batch in store.Store().get("runs/run/batches.json"):
             with _recording(called["CheckFunction"]):
                 fleet_lambda.check_handler(batch, None)
         with _recording(called["ReportFunction"]):
@@ -455,9 +457,17 @@ def test_no_action_in_the_template_has_a_wildcard():
     assert not any("*" in action for each in found for action in ([each] if isinstance(each, str) else each))
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_template_names_a_handler_that_is_there(name):
+    """AWS imports it by this path from our wheel; a room that was moved must not lose its door."""
+    module, _, handler = RESOURCES[name]["Properties"]["Handler"].rpartition(".")
+
+    assert getattr(importlib.import_module(module), handler) is FUNCTIONS[name]
+
+
 def test_every_parameter_reaches_the_functions_under_a_name_that_they_read():
     """A setting that nobody reads is a promise that nobody keeps."""
-    source = Path(fleet_lambda.__file__).read_text()
+    source = "".join(Path(each.__file__).read_text() for each in (budget, handlers, store))
     for name in FUNCTIONS:
         for variable in RESOURCES[name]["Properties"]["Environment"]["Variables"]:
             assert f'"{variable}"' in source, variable
@@ -497,10 +507,10 @@ def test_settings_that_leave_the_workers_no_time_are_refused_in_words(account, m
     """Lambda would end each worker before its batch is done, and everybody would look unreachable."""
     for name, value in {"SOURCE": "presigned", "BATCH_SIZE": "500", "MAX_CONCURRENCY": "100"}.items():
         monkeypatch.setenv(name, value)
-    options = fleet_lambda.options_from({"SOURCE": "presigned", "CALLS_PER_SECOND": "8"})
+    options = budget.options_from({"SOURCE": "presigned", "CALLS_PER_SECOND": "8"})
 
     with pytest.raises(SettingError, match="BatchSize"):
-        fleet_lambda.rates_of_each(options, 100, 500)
-    by_logs = fleet_lambda.options_from({"SOURCE": "logs", "CALLS_PER_SECOND": "8"})
-    assert fleet_lambda.rates_of_each(by_logs, 1000, 50)["rate"] == fleet_lambda.LEAST_RATE
-    assert fleet_lambda.rates_of_each(options, 2, 50) == {"rate": 4, "logs_rate": 2.5}
+        budget.rates_of_each(options, 100, 500)
+    by_logs = budget.options_from({"SOURCE": "logs", "CALLS_PER_SECOND": "8"})
+    assert budget.rates_of_each(by_logs, 1000, 50)["rate"] == budget.LEAST_RATE
+    assert budget.rates_of_each(options, 2, 50) == {"rate": 4, "logs_rate": 2.5}

@@ -16,11 +16,11 @@ from moto import mock_aws
 from traitlets import TraitError
 from traitlets.config import Config, LoggingConfigurable
 
+from culling_manager.concurrency import Limits
 from culling_manager.decisions import Action, Decision, Reason
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.engine.ports import Roots
 from culling_manager.errors import HookError, SettingError
-from culling_manager.limits import Limits
 from culling_manager.records import AppRecord, KernelRecord
 from culling_manager.safeguards.guard import Safeguards
 from culling_manager.safeguards.hook import load_hook, run_hook

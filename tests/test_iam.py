@@ -24,6 +24,7 @@ from botocore.model import ServiceModel
 
 from culling_manager import apps
 from culling_manager.apps import KernelGatewayApps, NotebookInstance, SpaceApp, sagemaker
+from culling_manager.apps.aws import action as action_of
 from culling_manager.apps.metadata import ResourceMetadata, parsed
 
 ROOT = Path(__file__).parents[1]
@@ -237,7 +238,7 @@ def calls_from(monkeypatch: pytest.MonkeyPatch, run: Any) -> Callable[[str, Reso
     made: set[Call] = set()
 
     def answer(self: Any, operation: str, arn: str, call: Any) -> Any:
-        made.add((sagemaker.iam_action(operation), arn))
+        made.add((action_of("sagemaker", operation), arn))
         app = {"AppType": "KernelGateway", "AppName": "datascience-1-0-ml-t3-medium", "Status": "InService"}
         return [app] if operation.startswith("list_") else {"NotebookInstanceStatus": "InService"}
 
@@ -265,7 +266,8 @@ def test_every_app_manager_that_calls_sagemaker_has_a_policy_and_no_other_has_on
     assert set(MANAGERS) == {path.stem for path in IAM.glob("*.json")}
     assert set(MANAGERS.values()) == {each for each in managers if issubclass(each, sagemaker.SageMakerAppManager)}
     assert {path for path in ROOMS if called_in(path)} == {room_of(each) for each in MANAGERS.values()}
-    assert [path.stem for path in ROOMS if "import boto3" in path.read_text()] == ["sagemaker"]
+    assert [path.stem for path in ROOMS if "import boto3" in path.read_text()] == ["aws"]
+    assert [path.stem for path in ROOMS if "make_client(" in path.read_text()] == ["aws", "sagemaker"]
 
 
 @pytest.mark.parametrize("name", MANAGERS)

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from culling_manager.decisions import Action, Decision, Reason
 from culling_manager.engine.requests import KeepAlive
-from culling_manager.errors import Troubles
+from culling_manager.errors import ErrorCode, Troubles
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Outcome, Result, TerminalRecord
 from culling_manager.report import state_document
@@ -124,6 +124,8 @@ def test_its_words_are_those_of_the_code():
     assert SCHEMAS["Kind"]["enum"] == [kind.value for kind in Kind]
     assert outcome["result"]["enum"] == [result.value for result in Result]
     assert SCHEMAS["Kernel"]["properties"]["decision"]["enum"] == [action.value for action in Action]
+    assert SCHEMAS["TroubleCode"]["enum"] == [code.value for code in ErrorCode]
+    assert set(SCHEMAS["RefusalCode"]["enum"]) <= set(SCHEMAS["TroubleCode"]["enum"])
     assert list(SCHEMAS["Policy"]["properties"]) == [field.name for field in fields(CullingPolicy)]
 
 

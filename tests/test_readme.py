@@ -1,4 +1,4 @@
-"""What the README says can be done: its configuration loads, its files are there, its commands are those of CI."""
+"""What our pages say can be done: their configuration loads, their files are there, their commands are those of CI."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ ASKED = (Safeguards, Signals, ProcessSignal, GpuSignal, StampFileSignal, SpaceAp
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / name for name in ("README.md", "config/README.md", "lcc/README.md", "tests/benchmarks/README.md")]
+PAGES += [ROOT / "config/iam/README.md", ROOT / "CONTRIBUTING.md"]
+REFERENCE = (ROOT / "config/README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    """The README's code blocks in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    """The code blocks in a language of the README and of the reference."""
+    return re.findall(rf"```{language}\n(.*?)```", README + REFERENCE, re.DOTALL)
 
 
 def test_the_configuration_block_loads_and_names_real_settings():
@@ -46,7 +49,9 @@ def test_every_setting_of_ours_has_its_line_in_the_tables(ours):
     own = {name for name in vars(ours) | vars(ours.__mro__[1]) if name in ours.class_traits(config=True)}
 
     assert own
-    assert {name for name in own if f"`{name}`" not in README and f"`{ours.__name__}.{name}`" not in README} == set()
+    assert {
+        name for name in own if f"`{name}`" not in REFERENCE and f"`{ours.__name__}.{name}`" not in REFERENCE
+    } == set()
 
 
 def test_the_signal_of_the_readme_is_one(tmp_path):
@@ -68,7 +73,7 @@ def test_the_metrics_of_the_readme_are_those_that_there_are():
     collector = CullingCollector()
     collector.add(IdleCuller())
     names = {sample for family in collector.collect() for sample in (family.name, f"{family.name}_total")}
-    written = set(re.findall(r"`(culling_[a-z_]+)`", README)) - {"culling_manager"}
+    written = set(re.findall(r"`(culling_[a-z_]+)`", REFERENCE)) - {"culling_manager"}
 
     assert len(written) >= 9
     assert {name for name in written if name not in names} == set()
@@ -93,12 +98,25 @@ def test_the_test_command_is_the_one_that_ci_calls():
     assert re.search(r"^\.ci/test\b", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
 
-def test_linked_files_are_there():
-    """No link into nothing."""
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
+def anchors(page: Path) -> set[str]:
+    """What a link may name in a page: its headings, as they are turned into anchors."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_linked_files_are_there(page):
+    """No link into nothing, nor to a heading that there is not."""
+    links = re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)", page.read_text())
+    targets = [(page.parent / path if path else page, anchor) for path, anchor in links]
+
+    assert [path for path, _ in targets if not path.exists()] == []
+    assert [(path, anchor) for path, anchor in targets if anchor and anchor not in anchors(path)] == []
+
+
+def test_the_front_page_is_one_that_is_read_to_its_end():
+    """A newcomer finishes it; the rest stands beside what it is about."""
+    assert len(README.splitlines()) <= 160
 
 
 def test_no_placeholder_is_left():

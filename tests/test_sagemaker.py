@@ -8,8 +8,10 @@ import socket
 from datetime import datetime, timedelta
 
 import pytest
+from botocore.exceptions import ClientError
 from traitlets.config import Config, LoggingConfigurable
 
+from culling_manager.apps import aws
 from culling_manager.apps import sagemaker as calls
 from culling_manager.apps.auto import make
 from culling_manager.apps.source import AppSource
@@ -118,7 +120,7 @@ def at(sagemaker, clock, tmp_path, monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """For tests with an answer that does not come: wait for it for a third of a second."""
-    return lambda fault: fault is not Fault.HANG or monkeypatch.setattr(calls, "READ_SECONDS", 0.3)
+    return lambda fault: fault is not Fault.HANG or monkeypatch.setattr(aws, "READ_SECONDS", 0.3)
 
 
 # -- what is called ------------------------------------------------------------------------------------
@@ -494,7 +496,7 @@ async def test_a_deletion_that_is_not_answered_is_not_sent_again_without_another
     sagemaker, clock, tmp_path, monkeypatch
 ):
     """Botocore would repeat it, and a kernel may have got work meanwhile; the culler's own retry looks first."""
-    monkeypatch.setattr(calls, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(aws, "READ_SECONDS", 0.3)
     monkeypatch.setattr(calls, "DECIDED_SECONDS", 0.2)
     sagemaker.fail("DeleteApp", Fault.HANG)
     place = Place(sagemaker, clock, "space", tmp_path / "metadata.json")
@@ -539,7 +541,7 @@ async def test_a_metadata_file_that_is_half_written_at_start_is_read_later(at, s
     path.write_text(path.read_text()[:40])
     owner = LoggingConfigurable(config=Config({"ResourceMetadataFile": {"path": str(path)}}))
     place.source.apps = make("auto", owner)
-    place.source.refreshed_at = None
+    place.source.ledger.refreshed_at = None
     place.culler.watches[Kind.APP].refresh_within(0)
     await clock.run_for(20)
     words = place.error()
@@ -601,12 +603,10 @@ async def test_a_space_whose_file_spells_its_type_in_lower_case_is_deleted_under
 
 def test_a_refused_signature_is_told_without_the_request_that_it_quotes():
     """AWS's message holds the session token."""
-    from botocore.exceptions import ClientError
-
     message = "should have been\n'POST\nx-amz-security-token:IQoJSECRETTOKEN\n'"
     error = ClientError({"Error": {"Code": "InvalidSignatureException", "Message": message}}, "DeleteApp")
 
-    words = str(calls.in_words(error, "delete_app", "arn:x").error)
+    words = str(aws.in_words(error, "sagemaker:DeleteApp", "arn:x"))
 
     assert "InvalidSignatureException" in words
     assert "SECRETTOKEN" not in words
@@ -634,10 +634,15 @@ async def test_an_app_of_which_sagemaker_says_that_it_is_in_use_for_being_delete
     at, sagemaker, clock
 ):
     """The answer to the first request was lost."""
-    found = calls._refusal(
-        {"Code": "ResourceInUse", "Message": "App default is Deleting"}, "sagemaker:DeleteApp", "arn:x"
-    )
-    other = calls._refusal({"Code": "ResourceInUse", "Message": "App default is busy"}, "sagemaker:DeleteApp", "arn:x")
+    place = at("space")
 
-    assert type(found.error) is GoneError
-    assert type(other.error) is CallError
+    def refuse(message):
+        def call(client):
+            raise ClientError({"Error": {"Code": "ResourceInUse", "Message": message}}, "DeleteApp")
+
+        return call
+
+    with pytest.raises(GoneError):
+        place.apps._call("delete_app", "arn:x", refuse("App default is Deleting"))
+    with pytest.raises(CallError):
+        place.apps._call("delete_app", "arn:x", refuse("App default is busy"))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from time import monotonic
+from functools import partial
 from typing import Any
 
-from ..errors import CallError, DeniedError, GoneError
-from ..threads import in_thread
+from ..concurrency import in_thread
+from ..engine.clock import monotonic
+from ..errors import CallError, GoneError
+from .aws import CredentialsError, action, gone_in, in_words, make_client, pages
 from .base import AppManager
 from .metadata import MetadataError, ResourceMetadata, ResourceMetadataFile
-from .words import CREDENTIALS, DENIED, is_throttled
 
 #: botocore's own retries come first: its standard mode tries three times, with exponential back-off and jitter.
 TRIES = 3
@@ -18,11 +19,6 @@ TRIES = 3
 #: again. A throttled call is repeated within that time; one that was not answered is not.
 DECIDED_SECONDS = 5.0
 ENDING = ("DeleteApp", "StopNotebookInstance")
-CONNECT_SECONDS = 5
-READ_SECONDS = 20
-
-#: Words of a ValidationException that say that what was asked for is gone (as read in Terraform's AWS provider).
-GONE_WORDS = ("has already been deleted", "previously failed and was automatically deleted", "RecordNotFound")
 
 
 class SageMakerAppManager(AppManager):
@@ -73,10 +69,13 @@ class SageMakerAppManager(AppManager):
         except (CallError, GoneError):
             raise
         except Exception as error:
-            found = in_words(error, operation, arn)
-            if found.renew:
+            gone = gone_in(error)
+            if gone is not None:
+                raise GoneError(gone) from error
+            told = in_words(error, action("sagemaker", operation), arn)
+            if isinstance(told, CredentialsError):
                 self._client = None
-            raise found.error from error
+            raise told from error
 
     def _ready_client(self) -> Any:
         with self._lock:
@@ -105,70 +104,13 @@ def _refuse_late_try(request: Any, event_name: str, **kwargs: Any) -> None:
 
 
 def _make_client(region: str) -> Any:
-    try:
-        import boto3
-        from botocore.config import Config
-    except ImportError as error:
-        raise CallError(f"boto3 is needed to call SageMaker and cannot be imported: {error}") from error
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": TRIES},
-        user_agent_extra="culling_manager",
-    )
-    client = boto3.session.Session().client("sagemaker", region_name=region, config=config)
+    retries = {"mode": "standard", "total_max_attempts": TRIES}
+    client = make_client("sagemaker", region, retries=retries, user_agent_extra="culling_manager")
     for operation in ENDING:
         client.meta.events.register(f"before-send.sagemaker.{operation}", _refuse_late_try)
     return client
 
 
 def _pages(client: Any, operation: str, key: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for page in client.get_paginator(operation).paginate(**parameters, PaginationConfig={"PageSize": 100}):
-        if not isinstance(page.get(key), list):
-            raise CallError(f"{iam_action(operation)} answered without its list of {key}")
-        found += page[key]
-    return found
-
-
-class InWords:
-    """An error in an operator's words, and whether the credentials are to be looked for anew."""
-
-    def __init__(self, error: CallError | GoneError, renew: bool = False) -> None:
-        self.error, self.renew = error, renew
-
-
-def iam_action(operation: str) -> str:
-    """The IAM action of an operation: 'sagemaker:DeleteApp' for 'delete_app'."""
-    return "sagemaker:" + "".join(part.capitalize() for part in operation.split("_"))
-
-
-def in_words(error: Exception, operation: str, arn: str) -> InWords:
-    """Say what a failed call means: gone, denied, no or old credentials, throttled, no answer."""
-    from botocore import exceptions as aws
-
-    action = iam_action(operation)
-    if isinstance(error, aws.ClientError):
-        return _refusal(error.response.get("Error", {}), action, arn)
-    if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError)):
-        return InWords(CallError(f"{action} needs AWS credentials, and there are none: {error}"), renew=True)
-    if isinstance(error, (aws.EndpointConnectionError, aws.ConnectTimeoutError, aws.ProxyConnectionError)):
-        return InWords(CallError(f"{action}: SageMaker cannot be reached (in a VPC it needs an endpoint): {error}"))
-    return InWords(CallError(f"{action} failed: {error or repr(error)}"))
-
-
-def _refusal(found: dict[str, Any], action: str, arn: str) -> InWords:
-    code, message = str(found.get("Code", "")), " ".join(str(found.get("Message", "")).split())[:500]
-    said = f"{code}: {message}" if message else code
-    if code == "ResourceNotFound" or (code == "ValidationException" and any(words in message for words in GONE_WORDS)):
-        return InWords(GoneError(said))
-    if code == "ResourceInUse" and "Deleting" in message:
-        return InWords(GoneError(said))
-    if code in DENIED:
-        return InWords(DeniedError(f"permission {action} on {arn} is missing ({said})"))
-    if code in CREDENTIALS:
-        # without the message, which for a wrong signature quotes the request with its session token
-        return InWords(CallError(f"{action}: the AWS credentials are not valid any more ({code})"), renew=True)
-    if is_throttled(code):
-        return InWords(CallError(f"{action} is throttled ({said})"))
-    return InWords(CallError(f"{action} was refused ({said})"))
+    ask = partial(getattr(client, operation), **parameters, MaxResults=100)
+    return [item for page in pages(ask, action("sagemaker", operation), key) for item in page]

@@ -10,26 +10,21 @@ from datetime import datetime
 from typing import Any
 
 from ..client.servers import Code
-from ..client.words import ACCEPTED_UNTIL, moment, printable, short
-from ..decisions import Reason
+from ..client.words import ACCEPTED_UNTIL
 from ..errors import SettingError
-from ..policy import CullingPolicy, minutes, plain
+from ..policy import CullingPolicy, minutes
 from ..records import Kind
-from ..report import duration, iso
+from ..report import duration, iso, moment
 from ..simulation import history as cli_history
 from ..simulation.history import History, read_history
-from ..simulation.world import Outlook, Stop
+from ..simulation.things import Stop
+from ..simulation.world import Outlook
 from ..simulation.world import simulate as lived
-from .table import aligned
+from .outlooks import print_outlooks, things
 
 SUMMARY = "What would have been stopped, and when, under other settings, and what of it was used again."
 #: The timeouts (minutes) that are compared where none is given.
 USUAL = (30.0, 60.0, 120.0, 240.0)
-#: Narrower than this a policy's column is not readable, so the rest goes into a table of its own.
-NARROWEST = 24
-
-#: Lines, each with its style.
-Cell = tuple[tuple[str, str], ...]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -141,108 +136,3 @@ def _stop_json(stop: Stop) -> dict[str, Any]:
         "given_back": stop.given_back,
         "used_again": iso(stop.used_again),
     }
-
-
-# -- the table -------------------------------------------------------------------------------------
-
-
-def things(outlooks: Sequence[Outlook]) -> list[tuple[Kind, str, str]]:
-    """Everything that any of the policies would have stopped, kernels first, by its first stop."""
-    first: dict[tuple[Kind, str], tuple[int, datetime, str]] = {}
-    order = list(Kind)
-    for stop in (stop for each in outlooks for stop in each.stops):
-        key = (stop.kind, stop.identity)
-        if key not in first or stop.at < first[key][1]:
-            first[key] = (order.index(stop.kind), stop.at, stop.name)
-    return [(kind, identity, first[kind, identity][2]) for kind, identity in sorted(first, key=first.__getitem__)]
-
-
-def cell(outlook: Outlook, kind: Kind, identity: str) -> Cell:
-    """What one policy would have done to one thing, a line for each time, and one for each time that it was missed."""
-    lines: list[tuple[str, str]] = []
-    for stop in outlook.stops:
-        if (stop.kind, stop.identity) != (kind, identity):
-            continue
-        lines.append((_words(stop), "green" if stop.used_again is None else "yellow"))
-        if stop.used_again is not None:
-            later = round((stop.used_again - stop.at).total_seconds())
-            lines.append((f"used {duration(later)} later", "yellow"))
-    return tuple(lines) or (("-", "dim"),)
-
-
-def _words(stop: Stop) -> str:
-    why = "" if stop.reason is Reason.IDLE else f" {stop.reason.value}"
-    idle = "" if stop.idle_seconds is None else f", {duration(round(stop.idle_seconds))}"
-    return f"{stop.at.astimezone():%d %b %H:%M}{why}{idle}"
-
-
-def totals(outlook: Outlook) -> list[tuple[str, Cell]]:
-    """The sums of one policy: their title, words and style."""
-    found: list[tuple[str, Cell]] = []
-    for kind in Kind:
-        stops = outlook.of(kind)
-        words = f"{len(stops)}, {duration(round(outlook.given_back(kind)))}" if stops else "none"
-        found.append((f"{kind.value}s, given back", ((words, "" if stops else "dim"),)))
-    missed = len(outlook.regretted)
-    share = f"{missed} ({100 * missed / len(outlook.stops):.0f} %)" if missed else "none"
-    found.append(("of all, used again", ((share, "bold yellow" if missed else "green"),)))
-    return found
-
-
-def rows(outlooks: Sequence[Outlook], named: Sequence[tuple[Kind, str, str]]) -> list[tuple[str, list[Cell]]]:
-    """The table, without its head: first the things, then the sums, which begin after ``len(named)`` rows."""
-    found = [
-        (
-            printable(f"{kind.value} {short(kind.value, identity)} {name}").rstrip(),
-            [cell(each, kind, identity) for each in outlooks],
-        )
-        for kind, identity, name in named
-    ]
-    sums = [totals(each) for each in outlooks]
-    return found + [(sums[0][line][0], [each[line][1] for each in sums]) for line in range(len(sums[0]))]
-
-
-def heads(outlooks: Sequence[Outlook]) -> list[str]:
-    """What stands above each policy's column."""
-    return [
-        f"idle {plain(each.policy.idle_timeout / 60)} min" if each.policy.idle_timeout else "off" for each in outlooks
-    ]
-
-
-def print_outlooks(outlooks: Sequence[Outlook], named: Sequence[tuple[Kind, str, str]], console: Any = None) -> None:
-    """Print as many policies side by side as there is room for, the others below."""
-    try:
-        from rich.console import Console
-    except ImportError:
-        for each in outlooks:
-            table = [
-                ("stopped at, idle for", *heads([each])),
-                *((what, _plain(cells[0])) for what, cells in rows([each], named)),
-            ]
-            sys.stdout.writelines(line + "\n" for line in ["", *aligned(table, 100)])
-        return
-    console = console or Console(highlight=False)
-    many = max(1, (console.width - NARROWEST) // NARROWEST)
-    for start in range(0, len(outlooks), many):
-        console.print()
-        console.print(_table(outlooks[start : start + many], named))
-
-
-def _plain(cell: Cell) -> str:
-    return "; ".join(words for words, _ in cell)
-
-
-def _table(outlooks: Sequence[Outlook], named: Sequence[tuple[Kind, str, str]]) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
-    table.add_column("stopped at, idle for", overflow="fold", max_width=NARROWEST - 2)
-    for head in heads(outlooks):
-        table.add_column(head, min_width=NARROWEST - 2)
-    for number, (what, cells) in enumerate(rows(outlooks, named)):
-        if number == len(named) and named:
-            table.add_row()
-        table.add_row(what, *(Text("\n").join(Text(*line) for line in each) for each in cells))
-    return table

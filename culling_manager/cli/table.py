@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .rows import Group, Screen, Tone
+from .rows import Group, Tone
+from .screen import Screen
 
 TITLES = ("what", "state", "idle for", "stops", "why")
 #: Below this width there is less room for names.

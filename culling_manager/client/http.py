@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from ..errors import ErrorCode
 from .servers import Code, Failure, Server
 
 URL_SPACE = "sagemaker-studio-autoshutdown"
@@ -22,6 +23,20 @@ LONGEST_WORDS = 600
 NO_ACTIVITY = "no_track_activity=1"
 #: Pages that set the XSRF cookie, also where they do not exist.
 XSRF_PAGES = ("tree", "login")
+
+
+#: What each code of a refusal means for whoever runs a command.
+EXITS = {
+    ErrorCode.BAD_BODY: Code.REFUSED,
+    ErrorCode.BAD_FIELD: Code.REFUSED,
+    ErrorCode.BAD_REQUEST: Code.REFUSED,
+    ErrorCode.OTHER_SITE: Code.TOKEN_REFUSED,
+    ErrorCode.NOT_FOUND: Code.REFUSED,
+    ErrorCode.TOO_LATE: Code.REFUSED,
+    ErrorCode.NOT_OUR_MANAGERS: Code.NOT_SELECTED,
+    ErrorCode.NOT_SAVED: Code.REFUSED,
+    ErrorCode.INTERNAL: Code.UNEXPECTED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +145,17 @@ class Client:
     # -- what is wrong ------------------------------------------------------------------------------
 
     def _failure(self, answer: Answer) -> Failure:
-        words, status = said(answer.found), answer.status
-        if status in (401, 403) or re.search("login|oauth", answer.location):
+        """Why it is none of what was asked for: by the answer's code, else, for older servers, by how it looks."""
+        words, code = said(answer.found), code_in(answer.found)
+        if answer.status in (401, 403) or re.search("login|oauth", answer.location):
             return self._not_let_in(answer)
+        if code in EXITS and words:
+            return Failure(EXITS[code], words)
+        return self._older(answer, words)
+
+    def _older(self, answer: Answer, words: str) -> Failure:
+        """The same for a server that gives no codes, or for what is no server of ours."""
+        status = answer.status
         if answer.location:
             place = urlsplit(answer.location)
             return Failure(
@@ -145,8 +168,8 @@ class Client:
                 Code.UNEXPECTED, "Its culling_manager is older than this command: restart the server after an upgrade."
             )
         not_ours = status == 409 and "manager is" in words
-        codes = {400: Code.REFUSED, 404: Code.REFUSED, 409: Code.NOT_SELECTED if not_ours else Code.REFUSED}
-        return Failure(codes.get(status, Code.UNEXPECTED), words or f"It answers with HTTP status {status}.")
+        exits = {400: Code.REFUSED, 404: Code.REFUSED, 409: Code.NOT_SELECTED if not_ours else Code.REFUSED}
+        return Failure(exits.get(status, Code.UNEXPECTED), words or f"It answers with HTTP status {status}.")
 
     def _not_let_in(self, answer: Answer) -> Failure:
         words = said(answer.found)
@@ -176,6 +199,14 @@ def parsed(raw: bytes) -> Any:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
+        return None
+
+
+def code_in(found: Any) -> ErrorCode | None:
+    """The code of an answer that refuses something; None for an older server's, and for one that is not known here."""
+    try:
+        return ErrorCode(found["code"]) if isinstance(found, dict) else None
+    except (KeyError, ValueError, TypeError):
         return None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import SettingError
-from ..report import duration
+from ..report import duration, moment
 
 #: How much of a kernel's id is shown; more than enough to tell a person's kernels apart.
 SHORT = 8
@@ -17,11 +17,6 @@ SHORT = 8
 _ANONYMOUS = re.compile(r"[0-9a-f]{32}")
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
 ACCEPTED_UNTIL = "a time of day such as 18:30, or a date and time such as 2026-06-01T18:30"
-
-
-def moment(text: str) -> datetime:
-    """The time of an ISO 8601 text in UTC; one without an offset is local time. Raises ValueError."""
-    return datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text.strip())).astimezone(timezone.utc)
 
 
 def until_iso(text: str, now: datetime) -> str:

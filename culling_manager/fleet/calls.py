@@ -7,16 +7,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from ..apps.words import CREDENTIALS, DENIED, is_throttled
-from ..errors import CallError, DeniedError
-from .records import FleetOptions, scrubbed
+from ..apps import aws
+from ..apps.aws import action as action
+from ..engine.clock import monotonic
+from ..errors import CallError
+from .options import FleetOptions
+from .records import scrubbed
 
 #: botocore's adaptive mode slows down by itself when a service throttles; the pace here keeps it from having to.
 TRIES = 8
-CONNECT_SECONDS = 5
-READ_SECONDS = 20
+#: Calls per second to those of AWS's services that know prices and bills, which are not in every region.
+BILLING_RATE = 5.0
+BILLING = ("pricing", "ce")
 
 
 class TimeOverError(CallError):
@@ -34,7 +39,7 @@ class Pacer:
     def wait(self, deadline: float | None = None) -> bool:
         """Wait for one's turn; False, at once, when that would not come before the `deadline` (monotonic seconds)."""
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             turn = max(now, self._next)
             if deadline is not None and turn >= deadline:
                 return False
@@ -56,7 +61,7 @@ _NO_URLS = _NoAuthorizedUrls()
 class FleetCalls:
     """Calls to SageMaker and to CloudWatch Logs. Clients are made when first needed; `count` has every attempt.
 
-    After the `deadline` (of `time.monotonic`, in seconds; None: never) no attempt is begun; a retry is one, too.
+    After the `deadline` (of `monotonic`, in seconds; None: never) no attempt is begun; a retry is one, too.
     """
 
     def __init__(self, options: FleetOptions, deadline: float | None = None) -> None:
@@ -66,6 +71,7 @@ class FleetCalls:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._pacers = {"sagemaker": Pacer(options.rate), "logs": Pacer(options.logs_rate)}
+        self._pacers |= {service: Pacer(BILLING_RATE) for service in BILLING}
 
     @property
     def region(self) -> str:
@@ -92,22 +98,9 @@ class FleetCalls:
         raise told
 
     def pages(self, service: str, operation: str, key: str, token: str, **parameters: Any) -> Iterator[list[Any]]:
-        """The lists under `key` of all pages, as they come; `token` is how the operation spells its token.
-
-        An empty page is no end. An answer without its list, or a token that comes again, is a failure.
-        """
-        place: str | None = None
-        while True:
-            more = {token: place} if place else {}
-            answer = self.call(service, operation, **parameters, **more)
-            if not isinstance(answer.get(key), list):
-                raise CallError(f"{action(service, operation)} answered without its list of {key}")
-            yield answer[key]
-            before, place = place, answer.get(token)
-            if not place:
-                return
-            if place == before:
-                raise CallError(f"{action(service, operation)} gave the same page twice")
+        """The lists under `key` of all pages, as they come; see `aws.pages`."""
+        ask = partial(self.call, service, operation, **parameters)
+        return aws.pages(ask, action(service, operation), key, token)
 
     def _client(self, service: str) -> Any:
         with self._lock:
@@ -116,20 +109,14 @@ class FleetCalls:
             return self._clients[service]
 
     def _make(self, service: str) -> Any:
-        try:
-            import boto3
-            from botocore.config import Config
-        except ImportError as error:
-            raise CallError(f"boto3 is needed to call AWS and cannot be imported: {error}") from error
-        logging.getLogger("botocore.parsers").addFilter(_NO_URLS)
-        config = Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
+        client = aws.make_client(
+            service,
+            place(service, self._options.region),
             max_pool_connections=self._options.concurrency + 4,
             retries={"mode": "adaptive", "total_max_attempts": TRIES},
             user_agent_extra="culling_manager-fleet",
         )
-        client = boto3.session.Session().client(service, region_name=self._options.region, config=config)
+        logging.getLogger("botocore.parsers").addFilter(_NO_URLS)
         client.meta.events.register(f"before-send.{service}", self._before_send(service))
         return client
 
@@ -145,33 +132,17 @@ class FleetCalls:
         return paced
 
 
-def action(service: str, operation: str) -> str:
-    """The IAM action of an operation: 'sagemaker:ListApps' for 'list_apps'."""
-    return f"{service}:" + "".join(part.capitalize() for part in operation.split("_"))
+def place(service: str, region: str | None) -> str | None:
+    """The region in which a service is asked about this region: those of the bill are not everywhere."""
+    if service not in BILLING:
+        return region
+    if region is None:
+        import boto3
+
+        region = boto3.session.Session().region_name
+    return "cn-northwest-1" if (region or "").startswith("cn-") else "us-east-1"
 
 
 def in_words(error: Exception, action: str, resource: str) -> CallError:
-    """Say what a failed call means: denied, no or old credentials, no region, throttled, no answer."""
-    from botocore import exceptions as aws
-
-    if isinstance(error, aws.ClientError):
-        return _refusal(error.response.get("Error", {}), action, resource)
-    if isinstance(error, aws.NoRegionError):
-        return CallError("no AWS region is configured: give --region, or set AWS_DEFAULT_REGION")
-    if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError)):
-        return CallError(f"{action} needs AWS credentials, and there are none: {scrubbed(error)}")
-    if isinstance(error, (aws.EndpointConnectionError, aws.ConnectTimeoutError, aws.ProxyConnectionError)):
-        return CallError(f"{action}: AWS cannot be reached (in a VPC it needs an endpoint): {scrubbed(error)}")
-    return CallError(f"{action} failed: {scrubbed(error) or type(error).__name__}")
-
-
-def _refusal(found: dict[str, Any], action: str, resource: str) -> CallError:
-    code, message = str(found.get("Code", "")), scrubbed(found.get("Message", ""))
-    said = f"{code}: {message}" if message else code
-    if code in DENIED:
-        return DeniedError(f"permission {action} on {resource} is missing ({said})")
-    if code in CREDENTIALS:
-        return CallError(f"{action}: the AWS credentials are not valid ({said})")
-    if is_throttled(code):
-        return CallError(f"{action} is throttled ({said})")
-    return CallError(f"{action} was refused ({said})")
+    """Say what a failed call means, without what AWS's words may hold of secrets."""
+    return aws.in_words(error, action, resource, clean=scrubbed)

@@ -1,53 +1,26 @@
 """The fleet check: for every Jupyter Server app of every domain, whether it is culled as it should be.
 
-``culling-fleet-check`` is the command; `check_fleet` does the same for Python. For machines that share the work there
-are its pieces: `list_targets`, then `check_batch` for any part of the targets, then `summarise`.
-
-exit codes: 0 every running app is culled as it should be; 1 some are not; 2 usage; 3 the check itself failed, in whole
-or for a domain (AWS refused, or users log in by SSO and the source is presigned).
+`check_fleet` does it all. For machines that share the work there are its pieces: `list_targets`, then `check_batch` for
+any part of the targets, then `summarise`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 
-from ..errors import CallError, SettingError
+from ..engine.clock import monotonic, utcnow
+from ..errors import CallError
 from .calls import FleetCalls
 from .judge import from_log, unreachable, without_app
 from .logs import Heartbeats, read_heartbeats, read_streams
+from .options import FleetOptions, Source
 from .presigned import USE_LOGS, Presigned
-from .records import Finding, FleetOptions, Reading, Source, State, Target
-from .report import EXIT_FAILED, FleetReport, summarise
-from .table import print_report, progress_bar
-from .targets import Listing, Tell, list_targets
-
-__all__ = [
-    "Batch",
-    "Finding",
-    "FleetCalls",
-    "FleetOptions",
-    "FleetReport",
-    "Heartbeats",
-    "Listing",
-    "Reading",
-    "Source",
-    "State",
-    "Target",
-    "check_batch",
-    "check_fleet",
-    "list_targets",
-    "main",
-    "read_heartbeats",
-    "summarise",
-]
+from .records import Finding, Target
+from .report import FleetReport, summarise
+from .targets import Tell, list_targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +47,9 @@ def check_fleet(
     """
     options = options or FleetOptions()
     calls = calls or FleetCalls(options)
-    start = time.monotonic()
+    start = monotonic()
     listing = list_targets(calls, options, tell)
-    now = now or datetime.now(timezone.utc)
+    now = now or utcnow()
     batch = check_batch(listing.targets, options, calls=calls, now=now, tell=tell)
     return summarise(
         batch.findings,
@@ -85,7 +58,7 @@ def check_fleet(
         domains=listing.domains,
         problems=[*listing.problems, *batch.problems],
         notices=listing.notices,
-        seconds=time.monotonic() - start,
+        seconds=monotonic() - start,
         calls=dict(calls.count),
     )
 
@@ -106,7 +79,7 @@ def check_batch(
     """
     targets = tuple(targets)
     calls = calls or FleetCalls(options)
-    now = now or datetime.now(timezone.utc)
+    now = now or utcnow()
     if options.source is Source.PRESIGNED:
         return _ask(targets, options, calls, now, tell)
     beats = _beats(targets, options, calls, now, heartbeats, tell)
@@ -180,72 +153,3 @@ def _all(
         return tuple(future.result() for future in futures)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, FleetOptions]:
-    """Read the command line; a wrong one ends the program with 2."""
-    summary, _, codes = (__doc__ or "").partition("exit codes")
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="culling-fleet-check",
-        description=summary.splitlines()[0],
-        epilog=f"exit codes{codes}",
-        formatter_class=raw,
-    )
-    add = parser.add_argument
-    add(
-        "--source", choices=[each.value for each in Source], default="logs", help="logs (default) works in SSO mode too"
-    )
-    add("--domain", action="append", default=[], metavar="ID", help="only this domain; may be given more than once")
-    add("--region", help="AWS region (default: as configured for AWS)")
-    add("--expected-timeout", type=float, metavar="MINUTES", help="the idle timeout that everybody should have")
-    add("--expected-keep-terminals", choices=["true", "false"], help="what keep_terminals should be for everybody")
-    add("--max-age", type=float, default=130.0, metavar="MINUTES", help="age of a heartbeat that is too old (130)")
-    add("--concurrency", type=int, default=16, metavar="N", help="apps that are asked at the same time (16)")
-    add("--rate", type=float, default=8.0, metavar="N", help="calls per second to SageMaker (8)")
-    add("--log-group", default="/aws/sagemaker/studio", metavar="NAME", help="where Studio's logs are")
-    add("--only-problems", action="store_true", help="list only those that need care")
-    add("--json", action="store_true", help="print JSON")
-    asked = parser.parse_args(argv)
-    try:
-        return asked, _options(asked)
-    except SettingError as error:
-        parser.error(str(error))
-
-
-def _options(asked: argparse.Namespace) -> FleetOptions:
-    keep = asked.expected_keep_terminals
-    return FleetOptions(
-        source=Source(asked.source),
-        domains=tuple(asked.domain),
-        region=asked.region,
-        expected_minutes=asked.expected_timeout,
-        expected_keep_terminals=None if keep is None else keep == "true",
-        max_age_seconds=asked.max_age * 60,
-        concurrency=asked.concurrency,
-        rate=asked.rate,
-        log_group=asked.log_group,
-    )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Check, tell, and give the exit code."""
-    asked, options = arguments(argv)
-    try:
-        with nullcontext() if asked.json else progress_bar() as tell:
-            report = check_fleet(options, tell=tell)
-    except CallError as error:
-        sys.stderr.write(f"culling-fleet-check: {error}\n")
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        sys.stderr.write("culling-fleet-check: interrupted\n")
-        return 130
-    if asked.json:
-        sys.stdout.write(json.dumps(report.as_json(), indent=1) + "\n")
-    else:
-        print_report(report, asked.only_problems)
-    return report.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import http.client
 import http.cookiejar
 import socket
@@ -14,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from ..errors import ReadError
+from .connections import opener
 from .records import scrubbed
 
 LONGEST_ANSWER = 1_048_576
@@ -63,7 +63,7 @@ class Visit:
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
-        self._opener = _opener(self, self._jar)
+        self._opener = opener(self.watch, self._jar)
 
     def __enter__(self) -> Visit:
         self._timer.start()
@@ -176,52 +176,3 @@ def _words(error: Exception) -> str:
     if isinstance(cause, (http.client.HTTPException, ValueError)):
         return "what answers does not speak proper HTTP"
     return f"the connection failed ({type(cause).__name__})"
-
-
-class _Plain(http.client.HTTPConnection):
-    """A connection that the visit can cut off."""
-
-    def __init__(self, visit: Visit, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._visit = visit
-
-    def connect(self) -> None:
-        super().connect()
-        self._visit.watch(self.sock)
-
-
-class _Tls(_Plain, http.client.HTTPSConnection):
-    """The same over TLS: what is watched is what `HTTPSConnection` has connected."""
-
-
-class _Handler(urllib.request.AbstractHTTPHandler):
-    """http and https over connections that the visit can cut off."""
-
-    def __init__(self, visit: Visit) -> None:
-        super().__init__(debuglevel=0)
-        self._visit = visit
-
-    def http_open(self, request: urllib.request.Request) -> Any:
-        """Open http."""
-        return self.do_open(functools.partial(_Plain, self._visit), request)
-
-    def https_open(self, request: urllib.request.Request) -> Any:
-        """Open https, with certificates checked."""
-        connection = functools.partial(_Tls, self._visit, context=_context())
-        return self.do_open(connection, request)
-
-    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
-
-
-def _opener(visit: Visit, jar: http.cookiejar.CookieJar) -> urllib.request.OpenerDirector:
-    """An opener that answers with every status as it is, redirects too."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (urllib.request.ProxyHandler(), _Handler(visit), urllib.request.HTTPCookieProcessor(jar)):
-        opener.add_handler(handler)
-    return opener
-
-
-@functools.cache
-def _context() -> ssl.SSLContext:
-    """Certificates that are trusted here; read once per process."""
-    return ssl.create_default_context()

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from ..errors import SettingError
-from ..policy import LONGEST_MINUTES, number, plain
 from ..report import iso
 
 IN_SERVICE = "InService"
@@ -17,13 +15,8 @@ IN_SERVICE = "InService"
 BASE_PATHS = {"JupyterServer": "/jupyter/default", "JupyterLab": "/jupyterlab/default"}
 
 _SECRETS = re.compile(r"(\?|token=|Cookie:)\s*[^\s'\"]+", re.IGNORECASE)
-
-
-class Source(enum.Enum):
-    """Where the check learns of an app: from its own answer after a login, or from the heartbeats in its log."""
-
-    LOGS = "logs"
-    PRESIGNED = "presigned"
+#: With a scheme, with www, or a host with a path; an ARN and the path of a file are none.
+_LINKS = re.compile(r"(?:\b[a-z][a-z0-9+.-]*://|\bwww\.|\bmailto:)\S*|\b(?:[a-z0-9-]+\.)+[a-z]{2,}/\S*", re.IGNORECASE)
 
 
 class State(enum.Enum):
@@ -50,47 +43,14 @@ def scrubbed(text: object, longest: int = 300) -> str:
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetOptions:
-    """What to check, against what, and how hard. Raises `SettingError` for a number that makes no sense.
+def unlinked(text: object, longest: int = 300) -> str:
+    """The same without anything that a mail program would make a link of: a user's server may say what it likes."""
+    return scrubbed(_LINKS.sub("(a link)", str(text)), longest)
 
-    `expected_minutes` and `expected_keep_terminals` None accept any setting; an app younger than `young_seconds` is not
-    blamed; `rate` and `logs_rate` are calls per second to SageMaker and to CloudWatch Logs, retries included;
-    `answer_seconds` bounds everything that is asked of one user's app.
-    """
 
-    source: Source = Source.LOGS
-    domains: tuple[str, ...] = ()
-    region: str | None = None
-    expected_minutes: float | None = None
-    expected_keep_terminals: bool | None = None
-    max_age_seconds: float = 7800.0
-    look_back_seconds: float = 86_400.0
-    young_seconds: float = 300.0
-    concurrency: int = 16
-    rate: float = 8.0
-    logs_rate: float = 5.0
-    answer_seconds: float = 20.0
-    log_group: str = "/aws/sagemaker/studio"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
-        bounds = {
-            "expected_minutes": (0.0, LONGEST_MINUTES),
-            "max_age_seconds": (60.0, 86_400.0 * 365),
-            "look_back_seconds": (60.0, 86_400.0 * 365),
-            "young_seconds": (0.0, 86_400.0),
-            "concurrency": (1, 256),
-            "rate": (0.1, 1000.0),
-            "logs_rate": (0.1, 1000.0),
-            "answer_seconds": (0.1, 600.0),
-        }
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if value is not None:
-                number(name, value, low=low, high=high, accepted=f"a number from {plain(low)} to {plain(high)}")
-        if self.concurrency != int(self.concurrency):
-            raise SettingError("concurrency", self.concurrency, "a whole number")
+def quoted(words: str) -> str:
+    """What a server says of itself, as its words and nobody else's."""
+    return '"' + words.replace('"', "'") + '"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +106,8 @@ class Target:
 class Reading:
     """What a culler said of itself, in its answer or in a heartbeat line; `at` is when, as far as that is known.
 
-    `kernels` is False when only terminals are culled, because another kernel manager is selected.
+    `kernels` is False when only terminals are culled, because another kernel manager is selected. `codes` has one of
+    `ErrorCode` for each thing that is wrong; None for versions that wrote none.
     """
 
     idle_seconds: float
@@ -157,17 +118,20 @@ class Reading:
     dry_run: bool = False
     kernels: bool = True
     errors: str | None = None
+    codes: tuple[str, ...] | None = None
     at: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Every field; the time in ISO 8601."""
-        return asdict(self) | {"at": iso(self.at)}
+        codes = None if self.codes is None else list(self.codes)
+        return asdict(self) | {"codes": codes, "at": iso(self.at)}
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Reading:
         """What `as_json` wrote; fields of other versions are ignored."""
         known = {each.name: found[each.name] for each in fields(cls) if each.name in found}
-        return cls(**known | {"at": moment(found.get("at"))})
+        codes = found.get("codes")
+        return cls(**known | {"codes": None if codes is None else tuple(codes), "at": moment(found.get("at"))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

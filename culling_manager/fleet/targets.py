@@ -9,7 +9,8 @@ from typing import Any
 
 from ..errors import CallError
 from .calls import FleetCalls
-from .records import BASE_PATHS, FleetOptions, Source, Target
+from .options import FleetOptions, Source
+from .records import BASE_PATHS, Target
 
 #: Items per page; the service's own default is 10.
 PAGE = 100

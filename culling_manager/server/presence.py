@@ -7,7 +7,7 @@ from typing import Any
 from traitlets import Bool
 from traitlets.config import LoggingConfigurable
 
-from ..errors import CullingError, SettingError
+from ..errors import CullingError, ErrorCode, SettingError
 from ..managers.documents import Documents
 
 #: Jupyter Server's own schema of what is done with files.
@@ -54,7 +54,8 @@ class Presence(LoggingConfigurable):
             shown = path if not isinstance(path, str) else f"{len(path)} characters"
             raise SettingError("path", shown, f"a document's path of 1 to {LONGEST_PATH} characters")
         if not self.enabled:
-            raise CullingError("that somebody works in a document does not count here: Presence.enabled is False")
+            words = "that somebody works in a document does not count here: Presence.enabled is False"
+            raise CullingError(words, code=ErrorCode.TURNED_OFF)
         kernels = self._use(path, by_a_person=True)
         if not kernels:
             raise KeyError(path)

@@ -22,9 +22,9 @@ from collections.abc import Callable
 
 from .._version import __version__
 from ..client.servers import Code, Failure, parse_url
+from ..client.words import printable
 from ..errors import CullingError, SettingError
-from . import commands as cli_commands
-from . import simulate as cli_simulate
+from . import keeping, savings, settings, simulate, status
 
 PROGRAM = "jupyter culling"
 Command = Callable[[argparse.Namespace], Code]
@@ -93,12 +93,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         added.set_defaults(run=run)
         return added
 
-    _status(command("status", cli_commands.status, "What is there, when it stops, and why."))
-    _keep_alive(command("keep-alive", cli_commands.keep_alive, "Keep everything, or one thing, for a time."))
-    added = command("resume", cli_commands.resume, "Take a keep-alive back; without options the one for everything.")
+    _status(command("status", status.status, "What is there, when it stops, and why."))
+    _keep_alive(command("keep-alive", keeping.keep_alive, "Keep everything, or one thing, for a time."))
+    added = command("resume", keeping.resume, "Take a keep-alive back; without options the one for everything.")
     one_thing(added).add_argument("--all", action="store_true", help="every keep-alive that there is")
-    _set(command("set", cli_commands.settings, "Show or change the settings of a running server."))
-    cli_simulate.add_arguments(command("simulate", cli_simulate.simulate, cli_simulate.SUMMARY, shared=False))
+    _set(command("set", settings.settings, "Show or change the settings of a running server."))
+    savings.add_arguments(command("savings", savings.savings, savings.SUMMARY, shared=False))
+    simulate.add_arguments(command("simulate", simulate.simulate, simulate.SUMMARY, shared=False))
     return parser.parse_args(argv)
 
 
@@ -127,13 +128,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except Failure as failure:
-        code, words = failure.code, str(failure)
+        code, words = failure.exit_code, str(failure)
     except SettingError as error:
         code, words = Code.USAGE, str(error)
     except CullingError as error:
         code, words = Code.REFUSED, str(error)
     except (LookupError, TypeError, AttributeError) as error:
-        if options.run is cli_simulate.simulate:
+        if options.run is simulate.simulate:
             raise
         told = f"{type(error).__name__}: {error}"
         code, words = Code.UNEXPECTED, f"The answer is not the one that this command knows ({told})."
@@ -143,9 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads on, as with `| head`; Python would complain of it at its end
         return 0
-    sys.stderr.write(f"{PROGRAM}: {words}\n")
+    # a line at a time, for some of the words are lists; what is in them may come from a server, a file or a URL
+    told = "\n".join(printable(line) for line in words.split("\n"))
+    sys.stderr.write(f"{PROGRAM}: {told}\n")
     return int(code)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,105 @@
+"""`jupyter culling keep-alive` and `resume`: what is kept by request, and what no longer."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..client.http import Client
+from ..client.servers import Code, Failure
+from ..client.words import kept, printable, short, subject, until_iso
+from . import shared
+
+#: Where the state document lists what may be kept, by the name of the option.
+LISTS = {"kernel": "kernels", "terminal": "terminals", "app": "apps"}
+
+
+def keep_alive(options: Namespace) -> Code:
+    """Keep everything, or one thing, for a time."""
+    words = " ".join(options.duration)
+    if bool(words) == bool(options.until):
+        raise Failure(Code.USAGE, "Say for how long, such as 4h, 90m or 1h30m, or --until 18:30; not both.")
+    body: dict[str, Any] = {"until": until_iso(options.until, shared.now())} if options.until else {"duration": words}
+    if words.isdecimal():
+        body["duration"] = int(words)
+    client = shared.chosen(options)
+    entry = client.post("keep-alive", body | _thing(client, options))
+    if options.json:
+        shared.tell_json(entry)
+    else:
+        told = kept(entry, shared.now())
+        shared.tell(f"{told[:1].upper()}{told[1:]}.")
+    return Code.OK
+
+
+def _thing(client: Client, options: Namespace) -> dict[str, str]:
+    """Kind and id of what is meant; everything, when nothing was named."""
+    for kind, plural in LISTS.items():
+        wanted = getattr(options, kind)
+        if wanted is not None:
+            return {"kind": kind, "id": found_among(kind, wanted, client.get("status")[plural])}
+    return {"kind": "all"}
+
+
+def found_among(kind: str, wanted: str, entries: Iterable[Mapping[str, Any]]) -> str:
+    """The id of what `wanted` is the id, the name (of an app), or the beginning of, which has to be just one.
+
+    Raises
+    ------
+    Failure
+        When that is nothing, or more than one.
+    """
+    named = {str(each["id"]): str(each.get("name") or "") for each in entries}
+    if wanted in named:
+        return wanted
+    by_name = [identity for identity, name in named.items() if kind == "app" and name == wanted]
+    found = by_name or [
+        identity
+        for identity, name in named.items()
+        if wanted and (identity.startswith(wanted) or (kind == "app" and name.startswith(wanted)))
+    ]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(short(kind, each) for each in sorted(found or named)) or "none"
+    if found:
+        raise Failure(Code.USAGE, f"{kind} {wanted} may be any of: {there}. Give more of its id.")
+    raise Failure(Code.REFUSED, f"There is no {kind} {wanted}. There are: {printable(there)}.")
+
+
+def resume(options: Namespace) -> Code:
+    """Take a keep-alive back: the one for everything, or one thing's, or with ``--all`` each."""
+    client = shared.chosen(options)
+    entries = client.get("keep-alive")["keep_alive"]
+    wanted = _to_take_back(options, entries)
+    found: dict[str, Any] = {"keep_alive": entries}
+    for each in wanted:
+        found = client.delete("keep-alive", **each)
+    if options.json:
+        shared.tell_json(found)
+        return Code.OK
+    done = ", ".join(subject(each) for each in wanted)
+    shared.tell(f"No longer kept by request: {done}." if wanted else "Nothing was kept by request.")
+    for entry in found["keep_alive"]:
+        shared.tell(f"Still: {kept(entry, shared.now())}.")
+    return Code.OK
+
+
+def _to_take_back(options: Namespace, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Which entries, as queries."""
+    if options.all:
+        return [_query(each) for each in entries]
+    for kind in LISTS:
+        wanted = getattr(options, kind)
+        if wanted is not None:
+            mine = [each for each in entries if each["kind"] == kind]
+            identity = found_among(kind, wanted, mine) if mine else wanted
+            return [{"kind": kind, "id": identity}]
+    if entries and not any(each["kind"] == "all" for each in entries):
+        told = "; ".join(kept(each, shared.now()) for each in entries)
+        raise Failure(Code.REFUSED, f"There is no keep-alive for everything; take these back by name or --all: {told}.")
+    return [{"kind": "all"}]
+
+
+def _query(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {"kind": str(entry["kind"])} | ({} if entry["kind"] == "all" else {"id": str(entry["id"])})

@@ -1,0 +1,57 @@
+"""`jupyter culling set`: the settings of a running server, shown, changed, or back to what is configured."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from ..client.servers import Code, Failure
+from ..report import duration
+from .shared import chosen, tell, tell_json
+
+
+def settings(options: Namespace) -> Code:
+    """Show the settings, change them, or go back to what is configured."""
+    client = chosen(options)
+    minutes, keep = options.idle_timeout, options.keep_terminals
+    if options.reset:
+        if minutes is not None or keep is not None or options.save:
+            raise Failure(Code.USAGE, "--reset goes alone.")
+        return _tell_settings(options, client.delete("settings"))
+    if minutes is not None or keep is not None or options.save:
+        if minutes is None:
+            minutes = client.get("settings")["idle_time"] / 60
+        body: dict[str, Any] = {"idle_time": minutes, "save": options.save}
+        client.post("settings", body if keep is None else body | {"keep_terminals": keep})
+    return _tell_settings(options, client.get("settings"))
+
+
+def _tell_settings(options: Namespace, found: Mapping[str, Any]) -> Code:
+    if options.json:
+        tell_json(found)
+        return Code.OK
+    now = _pair({name: found[name] for name in ("idle_time", "keep_terminals")})
+    tell(f"{now[:1].upper()}{now[1:]}.")
+    tell(f"Configured: {_pair(found['configured'])}." if found.get("configured") else "Nothing is configured.")
+    saved = found.get("saved")
+    tell(f"Saved for the next start: {_pair(saved)}." if saved else "Nothing is saved for the next start.")
+    bounds = found.get("bounds") or {}
+    low, high = bounds.get("min_idle_timeout") or 0, bounds.get("max_idle_timeout") or 0
+    limits = [f"at least {low:g}"] * bool(low) + [f"at most {high:g}"] * bool(high)
+    if limits:
+        tell(f"You may set an idle timeout of {' and '.join(limits)} minutes.")
+    if bounds.get("keep_terminals") == "fixed":
+        tell("What becomes of terminals is set by your admin.")
+    return Code.OK
+
+
+def _pair(found: Mapping[str, Any]) -> str:
+    """Both settings in words, or the one that is there."""
+    words = []
+    if found.get("idle_time") is not None:
+        seconds = float(found["idle_time"])
+        words.append(f"idle timeout {duration(seconds)}" if seconds else "culling is off (idle timeout 0)")
+    if found.get("keep_terminals") is not None:
+        words.append(f"terminals are {'kept' if found['keep_terminals'] else 'culled like kernels'}")
+    return ", ".join(words)
