@@ -25,6 +25,14 @@ HOUR_OFF = """
   };
 })();
 """
+#: No toast slides in: what moves cannot be clicked, and half transparent it has other colours.
+STILL = """
+addEventListener('DOMContentLoaded', () => {
+  const style = document.createElement('style');
+  style.textContent = '.Toastify__toast { animation: none !important; transition: none !important; }';
+  document.head.append(style);
+});
+"""
 #: Has a page believe that nobody sees it.
 HIDE = """
 Object.defineProperty(document, 'hidden', { configurable: true, get: () => true });
@@ -43,6 +51,7 @@ class Seen:
 
     def __init__(self, page: Page, site: Site) -> None:
         self.page, self.site = page, site
+        page.add_init_script(STILL)
         self.asked: list[tuple[str, str]] = []
         self.errors: list[str] = []
         page.on("request", lambda request: self.asked.append((request.method, request.url)))

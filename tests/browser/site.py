@@ -178,15 +178,29 @@ class Site:
         """The kernel of a document in the state document; None when it has none."""
         return next((each for each in self.kernels() if each["path"] == path), None)
 
+    def near(self, path: str, least: float = 40.0) -> None:
+        """Bring the deadline of a document's kernel near: it is warned of soon, with as much time left as it is idle.
+
+        On a machine that is slow to show a page, it is slow to click too, and has more time to.
+        """
+        kernel = until(lambda: self.kernel_of(path), PATIENCE)
+        self.set_timeout(max(least, 2 * (kernel["idle_seconds"] or 0) + 2) / 60)
+
+    def soon_over(self, path: str) -> None:
+        """Have a document's kernel be due in a few seconds."""
+        kernel = until(lambda: self.kernel_of(path), PATIENCE)
+        self.set_timeout(((kernel["idle_seconds"] or 0) + 8) / 60)
+
     def rest(self) -> None:
         """Be as at the start: no kernel, no request, two hours of timeout."""
-        with contextlib.suppress(OSError):
-            self.set_timeout(120)
-            for each in self.ask("api/kernels"):
+        self.set_timeout(120)
+        for each in self.ask("api/sessions"):
+            with contextlib.suppress(urllib.error.HTTPError):  # it has gone meanwhile
+                self.ask(f"api/sessions/{each['id']}", "DELETE")
+        for each in self.ask("api/kernels"):
+            with contextlib.suppress(urllib.error.HTTPError):
                 self.ask(f"api/kernels/{each['id']}", "DELETE")
-            for each in self.status()["keep_alive"]:
-                whom = "" if each["id"] is None else f"?kind={each['kind']}&id={each['id']}"
-                self.ask(f"{SPACE}/keep-alive{whom}", "DELETE")
+        assert self.kernels() == []
 
     def set_timeout(self, minutes: float) -> None:
         """Set the idle timeout, as a user does."""

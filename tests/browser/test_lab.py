@@ -13,8 +13,6 @@ from playwright.sync_api import expect
 from .pages import HOUR_OFF, SOON, deny_events
 from .site import Site, until
 
-#: Short enough to wait for, long enough for a busy machine (minutes): warned of after half of it.
-SHORT = 40 / 60
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -64,7 +62,7 @@ def test_a_warning_comes_and_one_hour_is_kept(see, site, document):
     path = document("analysis.ipynb")
     seen = see(site).lab(path)
     kernel(site, path)
-    site.set_timeout(SHORT)
+    site.near(path)
 
     toast = seen.toasted(r"Kernel of analysis\.ipynb stops at \d\d?:\d\d: nobody uses it\.")
     assert site.kernel_of(path)["warned"]
@@ -97,7 +95,7 @@ def test_a_page_that_is_opened_after_the_warning_warns_and_a_run_takes_it_back_e
     path = document()
     seen = see(site).lab(path)
     kernel(site, path)
-    site.set_timeout(SHORT)
+    site.near(path)
     seen.toasted("nobody uses it")
     late = see(site).lab(path)
 
@@ -114,7 +112,7 @@ def test_without_the_event_bus_it_warns_all_the_same(see, site, document):
     path = document()
     seen = see(site, deny_events).lab(path)
     kernel(site, path)
-    site.set_timeout(SHORT)
+    site.near(path)
     seen.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # the timeout is news to it
 
     seen.toasted("nobody uses it")
@@ -125,9 +123,9 @@ def test_a_warning_that_was_put_away_stays_away_for_its_deadline(see, site, docu
     path = document()
     seen = see(site).lab(path)
     kernel(site, path)
-    site.set_timeout(90 / 60)
+    site.near(path, 60)
 
-    seen.toasted("nobody uses it").locator(".jp-Notification-Toast-Close, .Toastify__close-button").click()
+    seen.toasted("nobody uses it").get_by_title("Hide notification").click()
     seen.taken_back("nobody uses it")
     seen.page.reload()
     seen.says("Kernel stops in")
@@ -141,11 +139,9 @@ def test_what_was_stopped_is_told_and_a_new_kernel_starts(see, site, document):
     path = document("gone.ipynb")
     seen = see(site).lab(path)
     before = kernel(site, path)["id"]
-    site.set_timeout(8 / 60)
+    site.soon_over(path)
 
-    toast = seen.toasted(
-        r"Kernel of gone\.ipynb was stopped at .* without use\. Its variables are gone, the file is not"
-    )
+    toast = seen.toasted(r"Kernel of gone\.ipynb was stopped at .* without use\. Its variables are gone")
     seen.says(r"^Kernel was stopped \d\d?:\d\d$")
     seen.taken_back("nobody uses it")
     site.set_timeout(120)
@@ -188,7 +184,7 @@ def test_a_name_of_markup_stays_text(see, site, document):
     path = document("<img src=x onerror=document.title='caught'>.ipynb")
     seen = see(site).lab(path)
     kernel(site, path)
-    site.set_timeout(SHORT)
+    site.near(path)
 
     seen.toasted("Kernel of <img src=x")
     panel = seen.open_panel()

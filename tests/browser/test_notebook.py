@@ -11,7 +11,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import expect
 
 from .pages import SOON
-from .test_lab import SHORT, kernel
+from .test_lab import kernel
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -38,7 +38,7 @@ def test_it_warns_keeps_and_the_server_knows(see, site, document):
     path = document("paper.ipynb")
     seen = see(site).notebook(path)
     kernel(site, path)
-    site.set_timeout(SHORT)
+    site.near(path)
 
     toast = seen.toasted(r"Kernel of paper\.ipynb stops at .*: nobody uses it\.")
     toast.get_by_role("button", name="Keep for 1 hour").click()
@@ -53,7 +53,7 @@ def test_the_end_is_told_and_a_new_kernel_starts(see, site, document):
     path = document("ended.ipynb")
     seen = see(site).notebook(path)
     before = kernel(site, path)["id"]
-    site.set_timeout(8 / 60)
+    site.soon_over(path)
 
     toast = seen.toasted(r"Kernel of ended\.ipynb was stopped at .* without use")
     seen.says("Kernel was stopped")

@@ -49,7 +49,7 @@ def test_who_writes_keeps_the_kernel_and_who_only_has_it_open_does_not(see, site
     written, open_only = document("written.ipynb"), document("open.ipynb")
     seen, other = see(site).lab(written), see(site).lab(open_only)
     before = [kernel(site, path)["id"] for path in (written, open_only)]
-    site.set_timeout(24 / 60)
+    site.set_timeout(30 / 60)
     cell = seen.page.locator(".jp-NotebookPanel:visible .jp-CodeCell .cm-content").first
     cell.click()
 
@@ -116,9 +116,8 @@ def test_do_not_disturb_shows_no_toast_and_the_countdown_is_amber(see, site, doc
     path = document()
     seen = see(site).lab(path)
     kernel(site, path)
-    site.set_timeout(3)
+    site.near(path, 60)
 
-    site.set_timeout(100 / 60)
     seen.looks("warned")
     seen.page.wait_for_timeout(1_500)
     site.set("@jupyterlab/apputils-extension:notification", {"fetchNews": "false"})
@@ -135,7 +134,7 @@ def test_the_countdown_can_be_shown_only_when_something_is_near(see, site, docum
     seen.page.wait_for_timeout(3_000)
     expect(seen.countdown).to_be_hidden()
 
-    site.set_timeout(40 / 60)
+    site.near(path)
 
     expect(seen.countdown).to_be_visible(timeout=SOON)
     site.set("culling-manager:plugin", {})
