@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 from .site import SPACE, Site
 
 #: How long (ms) something may take to show on a machine that is busy with other things.
-SOON = 40_000
+SOON = 120_000
 COUNTDOWN = "#culling-manager-countdown"
 PANEL = "#culling-manager-panel"
 #: Puts a page's clock an hour forward, as if somebody had set it wrong.

@@ -18,7 +18,7 @@ from typing import Any
 TOKEN = "browser-tests"
 SPACE = "sagemaker-studio-autoshutdown"
 #: How long a server may take to start or to stop (seconds).
-PATIENCE = 90.0
+PATIENCE = 180.0
 #: Both managers are ours. Nothing is fetched from outside, and nobody is asked about news.
 CONFIG: dict[str, Any] = {
     "ServerApp": {
@@ -218,7 +218,7 @@ def running(folder: Path, config: dict[str, Any] | None = None, **more: Any) -> 
         site.stop()
 
 
-def until(holds: Any, seconds: float = 30.0, every: float = 0.1) -> Any:
+def until(holds: Any, seconds: float = 120.0, every: float = 0.1) -> Any:
     """Wait until `holds` gives something true, and give that."""
     end = time.monotonic() + seconds
     while True:

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from .pages import SOON, judged
 from .test_lab import kernel
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 THEMES = ["JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"]
 LONG = "a name of a document that is much longer than any panel is wide and hasnoplacetobreakitanywhereatall.ipynb"

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from .pages import SOON
 from .site import running
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("where", ["lab", "notebook"])

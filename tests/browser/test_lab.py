@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from .pages import HOUR_OFF, SOON, deny_events
 from .site import Site, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from .pages import SOON
 from .test_lab import kernel
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from .pages import HIDE, SHOW, SOON
 from .site import until
 from .test_lab import kernel
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
