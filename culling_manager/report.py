@@ -242,13 +242,13 @@ def state_document(
     warned: Collection[tuple[Kind, str]] = (),
     keep_alive: Iterable[KeepAlive] = (),
     app_manager: dict[str, str] | None = None,
-    troubles: Iterable[Trouble] = (),
+    troubles: Collection[Trouble] = (),
     outcomes: Iterable[Outcome] = (),
     notices: Iterable[str] = (),
     presence: bool = False,
+    given_back: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The one document that command line, web page and tests read. `policy` is in seconds."""
-    troubles = list(troubles)
     errors = {trouble.subject: trouble.message for trouble in troubles if trouble.active}
     return {
         **{"version": version, "now": iso(now)},
@@ -266,4 +266,5 @@ def state_document(
         "app_manager": app_manager,
         "apps": _entries(Kind.APP, apps, now, warned, errors),
         "recent": [outcome_entry(outcome) for outcome in outcomes],
+        "given_back": given_back,
     }

@@ -70,6 +70,16 @@ def test_a_run_is_as_long_as_it_was_busy_without_a_break():
     assert (run.busy_since, run.ran_until, run.run_seconds) == (None, at(40), 30.0)
 
 
+def test_by_default_every_run_is_remembered():
+    """Without a length from which on it matters, the last one counts, however short."""
+    run = Run()
+
+    run.follow(True, at(0))
+    run.follow(False, at(0.5))
+
+    assert (run.ran_until, run.run_seconds) == (at(0.5), 0.5)
+
+
 RUNS = {
     # id: runs (begin, end) in seconds, what is remembered: end, length
     "a short run after a long one is not worth it": ([(0, 3600), (3660, 3663)], (3600, 3600)),

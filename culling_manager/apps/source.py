@@ -62,14 +62,7 @@ class AppSource:
 
     def _open_accounts(self) -> None:
         """Accounts and deletions of the apps of this app manager."""
-        keeps = self.apps.server is not None and not isinstance(self.apps, NoApps)
-        self.accounts = Accounts(
-            engine=self.engine,
-            residents=lambda identity: self._census(self.engine.now()).residents(identity),
-            savings=Savings(jupyter_config_dir()) if keeps else None,
-            own=not self.apps.lists,
-            process=isinstance(self.apps, JupyterServerProcess),
-        )
+        self.accounts = _accounts(self)
         self.deletions = Deletions(self.engine, self.ledger, self.accounts)
 
     # -- what the engine asks of a source ------------------------------------------------------------
@@ -248,6 +241,19 @@ class AppSource:
     def times(self) -> Mapping[str, Any]:
         """Why apps were kept since the last heartbeat, for how long, and which run this is."""
         return self.accounts.tell_times()
+
+
+def _accounts(source: AppSource) -> Accounts:
+    """The accounts of an app manager's apps; a ledger is kept where a server has any."""
+    apps = source.apps
+    keeps = apps.server is not None and not isinstance(apps, NoApps)
+    return Accounts(
+        engine=source.engine,
+        residents=lambda identity: source._census(source.engine.now()).residents(identity),
+        savings=Savings(jupyter_config_dir()) if keeps else None,
+        own=not apps.lists,
+        process=isinstance(apps, JupyterServerProcess),
+    )
 
 
 async def _in_time(apps: AppManager, asking: Awaitable[Answer]) -> Answer:

@@ -10,6 +10,7 @@ or for a domain (AWS refused, or users log in by SSO and the source is presigned
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from contextlib import nullcontext
@@ -69,6 +70,9 @@ def _options(asked: argparse.Namespace) -> FleetOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """Check, tell, and give the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal has no sign for is no reason to fail
     asked, options = arguments(argv)
     try:
         with nullcontext() if asked.json else progress_bar() as tell:

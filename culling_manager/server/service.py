@@ -15,6 +15,7 @@ from ..policy import plain
 from ..records import KeepAlive, Kind
 from ..report import keep_alive_entry
 from .bodies import whom
+from .given_back import GivenBack
 from .presence import Presence
 from .saved_settings import SavedSettings, fitting_in
 from .status import kernels_not_ours, name_documents, notices, state_of
@@ -30,6 +31,7 @@ class ServerDesk:
         self._server = server
         self._saved = saved
         self._presence = Presence(server)
+        self.given_back = GivenBack(saved.path.parent)
 
     @property
     def _culler(self) -> IdleCuller:
@@ -240,7 +242,7 @@ class ServerDesk:
         """The state document."""
         culler = self._culler
         listens = self._presence.enabled and Kind.KERNEL in culler.watches
-        found = state_of(culler, notices(self._server, culler), presence=listens)
+        found = state_of(culler, notices(self._server, culler), self.given_back, presence=listens)
         name_documents(found["kernels"], self._presence.documents)
         return found
 

@@ -11,6 +11,7 @@ from ..engine.culler import IdleCuller
 from ..managers.documents import Documents
 from ..records import Kind
 from ..report import state_document
+from .given_back import GivenBack
 
 HOW_TO_SELECT = {
     Kind.KERNEL: 'c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"',
@@ -41,6 +42,7 @@ def notices(server: Any, culler: IdleCuller) -> list[str]:
     return [words for words in found if words is not None]
 
 
+<<<<<<< HEAD
 def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:
     """Say of each kernel which document it belongs to now; a record may be from before that was renamed."""
     known = documents.all() if kernels else {}
@@ -52,6 +54,10 @@ def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:
 
 def state_of(culler: IdleCuller, told: Iterable[str], *, presence: bool = False) -> Mapping[str, Any]:
     """The state document; `told` are its notices, and `presence` says whether presence counts."""
+=======
+def state_of(culler: IdleCuller, told: Iterable[str], given_back: GivenBack) -> Mapping[str, Any]:
+    """The state document; `told` are its notices, `given_back` what was given back over all starts of this user's."""
+>>>>>>> main
     now = culler.now()
     current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
     return state_document(
@@ -71,5 +77,9 @@ def state_of(culler: IdleCuller, told: Iterable[str], *, presence: bool = False)
         troubles=culler.troubles.recent(now),
         outcomes=culler.outcomes,
         notices=told,
+<<<<<<< HEAD
         presence=presence,
+=======
+        given_back=given_back.at(now),
+>>>>>>> main
     )
