@@ -42,7 +42,6 @@ def notices(server: Any, culler: IdleCuller) -> list[str]:
     return [words for words in found if words is not None]
 
 
-<<<<<<< HEAD
 def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:
     """Say of each kernel which document it belongs to now; a record may be from before that was renamed."""
     known = documents.all() if kernels else {}
@@ -52,12 +51,12 @@ def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:
             kernel |= {"path": document.path, "session_name": document.name}
 
 
-def state_of(culler: IdleCuller, told: Iterable[str], *, presence: bool = False) -> Mapping[str, Any]:
-    """The state document; `told` are its notices, and `presence` says whether presence counts."""
-=======
-def state_of(culler: IdleCuller, told: Iterable[str], given_back: GivenBack) -> Mapping[str, Any]:
-    """The state document; `told` are its notices, `given_back` what was given back over all starts of this user's."""
->>>>>>> main
+def state_of(
+    culler: IdleCuller, told: Iterable[str], given_back: GivenBack, *, presence: bool = False
+) -> Mapping[str, Any]:
+    """The state document: `told` are its notices, `given_back` what was given back over all starts of this user's,
+    and `presence` says whether presence counts.
+    """
     now = culler.now()
     current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
     return state_document(
@@ -77,9 +76,6 @@ def state_of(culler: IdleCuller, told: Iterable[str], given_back: GivenBack) -> 
         troubles=culler.troubles.recent(now),
         outcomes=culler.outcomes,
         notices=told,
-<<<<<<< HEAD
         presence=presence,
-=======
         given_back=given_back.at(now),
->>>>>>> main
     )

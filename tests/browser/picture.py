@@ -81,7 +81,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder), CONFIG) as site,
-        sync_playwright() as playwright,
+        sync_playwright() as api,
     ):
         browser = api.chromium.launch(executable_path=browser_path(), args=FLAGS)
         for name in ("analysis.ipynb", "training.ipynb"):
