@@ -56,8 +56,10 @@ def test_a_fault_says_where_it_is():
 
 
 def test_words_about_the_code_are_no_code():
-    """Docstrings, annotations, decorators and imports are left alone."""
-    source = '"""Words."""\nfrom a import b\n@c(1)\ndef f(x: "int" = 2) -> "str":\n    """More words."""\n'
+    """Docstrings, annotations, decorators, imports and the names that a room offers are left alone."""
+    source = (
+        '"""Words."""\nfrom a import b\n__all__ = ["f"]\n@c(1)\ndef f(x: "int" = 2) -> "str":\n    """More words."""\n'
+    )
 
     assert [each.after for each in mutants(source)] == ["x: 'int'=3"]
 

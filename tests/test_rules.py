@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from culling_manager import decisions
 from culling_manager.decisions import QUIET_STATES, Action, Decision, Hold, Reason
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import KernelRecord
@@ -216,3 +217,9 @@ def test_no_kernelspec_gets_around_a_second_or_the_bound(own, timeout, most):
         assert found <= max(own, LEAST_SECONDS)
         assert found <= max(most, LEAST_SECONDS) or not most
         assert found == own or own < LEAST_SECONDS or 0 < most < own
+
+
+def test_what_the_law_offers_is_there():
+    """Each name that others may ask `decisions` for."""
+    assert [name for name in decisions.__all__ if not hasattr(decisions, name)] == []
+    assert len(set(decisions.__all__)) == len(decisions.__all__)
