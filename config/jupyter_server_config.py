@@ -37,11 +37,13 @@ if os.environ.get("JUPYTER_GATEWAY_URL") or any(
 # -- kernels ---------------------------------------------------------------------------------------
 
 # Minutes without activity after which a kernel is shut down. 0: no kernel is. A kernelspec's own
-# metadata.cull_idle_timeout (seconds) overrides it for the kernels of that spec.
+# metadata.cull_idle_timeout (seconds, 1 at least, 0 for never) overrides it for the kernels of that spec.
 c.CullingKernelManager.idle_timeout = 120
 
 # The least and the greatest idle timeout (minutes) that users may set at run time, over HTTP or with a script.
 # 0: no bound. They never bound idle_timeout as it is set here or on the command line: what the admin configures holds.
+# Where the greatest is set no kernelspec's own timeout is longer, and 0, less and nonsense in a kernelspec count for
+# nothing: users write kernelspecs, too.
 # c.CullingKernelManager.min_idle_timeout = 0
 # c.CullingKernelManager.max_idle_timeout = 0
 
