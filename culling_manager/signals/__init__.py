@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .gpu import GpuSignal
     from .processes import ProcessSignal
     from .runner import Finding, Signals
+    from .server_use import ServerUseSignal
     from .stamp_file import StampFileSignal
 
 _HOMES = {
@@ -19,6 +20,7 @@ _HOMES = {
     "Finding": "runner",
     "GpuSignal": "gpu",
     "ProcessSignal": "processes",
+    "ServerUseSignal": "server_use",
     "Signal": "base",
     "Signals": "runner",
     "StampFileSignal": "stamp_file",
@@ -30,6 +32,7 @@ __all__ = [
     "Finding",
     "GpuSignal",
     "ProcessSignal",
+    "ServerUseSignal",
     "Signal",
     "Signals",
     "StampFileSignal",
