@@ -4,8 +4,8 @@ A dashboard in a forgotten tab asks for news, and an editor says that it is stil
 same pace, for days. A click, a key, a reload is other words, or comes out of turn. So what is sent is sorted by kind,
 digits and identifiers left out, and each kind counts as use until it has shown a rhythm; from then on only what comes
 out of turn does. Silence is nobody's work: a page that pauses, with its laptop, and goes on has not been used. A person
-who by chance kept time for a while loses it again, and is seen: one who sends nothing but one kind, at random, for half a
-day went unseen for 36 minutes at most in 88 such half days, at one request in 0.3 to 300 s.
+who by chance kept time for a while loses it again, and is seen: one who sends nothing but one kind, at random, for half
+a day went unseen for 36 minutes at most in 88 such half days, at one request in 0.3 to 300 s.
 """
 
 from __future__ import annotations
