@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from .decisions import Decision, Reason
-from .errors import Trouble, printable
+from .errors import ErrorCode, Trouble, printable
 from .policy import CullingPolicy
 from .records import AppRecord, KeepAlive, KernelRecord, Kind, Outcome, Record
 
@@ -20,6 +21,11 @@ HEARTBEAT_MARKER = "culling_manager heartbeat:"
 def iso(value: datetime | None) -> str | None:
     """Write a time as ``2026-01-02T03:04:05.678901Z``; None stays None."""
     return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """The time of an ISO 8601 text in UTC; one without an offset is local time. Raises ValueError."""
+    return datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text.strip())).astimezone(timezone.utc)
 
 
 def duration(seconds: float) -> str:
@@ -40,7 +46,8 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
     idle = "" if decision.idle_seconds is None else duration(decision.idle_seconds)
     match decision.reason:
         case Reason.UNKNOWN:
-            return record.error or "Kept, for its state cannot be told."
+            odd = getattr(record, "odd_timeout", None)
+            return record.error or (f"Kept: {odd}." if odd else "Kept, for its state cannot be told.")
         case Reason.DEAD:
             return "Its process is gone."
         case Reason.BUSY_TOO_LONG:
@@ -107,11 +114,24 @@ def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
 
 
 def heartbeat_line(
-    version: str, policy: CullingPolicy, count: int, app_manager: str, watching: Iterable[Kind], errors: str | None
+    version: str,
+    policy: CullingPolicy,
+    count: int,
+    app_manager: str,
+    watching: Iterable[Kind],
+    errors: str | None,
+    codes: Iterable[ErrorCode] = (),
+    times: Mapping[str, Any] | None = None,
 ) -> str:
-    """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds."""
+    """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds.
+
+    `errors` are words for people, cut; a check reads `codes`, which has one for each thing that is wrong now. `times`
+    has ``run``, ``span``, ``seconds`` (by the reason why the app was kept, adding up to the span), ``gaps`` (idle ones
+    that ended) and ``last_use``.
+    """
     found = {
         "watching": [kind.value for kind in watching],
+        "codes": [code.value for code in codes],
         "errors": errors if errors is None else errors[:300],
         "version": version,
         "idle_time": policy.idle_timeout,
@@ -119,6 +139,7 @@ def heartbeat_line(
         "count": count,
         "app_manager": app_manager,
         "dry_run": policy.dry_run,
+        **(times or {}),
     }
     return f"{HEARTBEAT_MARKER} {json.dumps(found)}"
 
@@ -163,7 +184,7 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
 def trouble_entry(trouble: Trouble) -> dict[str, Any]:
     """One thing that went wrong in the state document."""
     found = asdict(trouble)
-    return found | {"first_at": iso(trouble.first_at), "last_at": iso(trouble.last_at)}
+    return found | {"code": trouble.code.value, "first_at": iso(trouble.first_at), "last_at": iso(trouble.last_at)}
 
 
 def outcome_entry(outcome: Outcome) -> dict[str, Any]:
@@ -219,12 +240,12 @@ def state_document(
     warned: Collection[tuple[Kind, str]] = (),
     keep_alive: Iterable[KeepAlive] = (),
     app_manager: dict[str, str] | None = None,
-    troubles: Iterable[Trouble] = (),
+    troubles: Collection[Trouble] = (),
     outcomes: Iterable[Outcome] = (),
     notices: Iterable[str] = (),
+    given_back: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The one document that command line, web page and tests read. `policy` is in seconds."""
-    troubles = list(troubles)
     errors = {trouble.subject: trouble.message for trouble in troubles if trouble.active}
     return {
         "version": version,
@@ -242,4 +263,5 @@ def state_document(
         "app_manager": app_manager,
         "apps": _entries(Kind.APP, apps, now, warned, errors),
         "recent": [outcome_entry(outcome) for outcome in outcomes],
+        "given_back": given_back,
     }

@@ -2,7 +2,8 @@
 """Print idle timeout, keep_terminals and count of the running Jupyter server(s): is idle compute culled there?
 
 Needs nothing but Python 3.10 or later. Finds servers, base URLs and tokens in Jupyter's runtime directory; when none
-runs, asks at SageMaker's usual addresses on this machine. Or takes --url, and a token from JUPYTER_TOKEN or --token.
+runs, asks at SageMaker's usual addresses on this machine. Or takes --url, and a token from JUPYTER_TOKEN or --token;
+at the usual addresses JUPYTER_TOKEN is sent on SageMaker only, for elsewhere anybody may listen there.
 
 exit codes (of several servers, the highest):
    0  the culler runs (count is over 1) on every server that was found
@@ -49,12 +50,15 @@ USUAL_URLS = (
     "https://localhost:8443",
     "http://localhost:8888",
 )
+#: Where this file is, SageMaker is, and nobody else listens at its addresses.
+METADATA_FILE = Path("/opt/ml/metadata/resource-metadata.json")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}")
 SENDABLE = re.compile(r"[ -~\xa0-\xff]*")
 NO_WORDS = ("no", "n", "false", "off", "0", "0.0")
 MISSING = """the server extension culling_manager is missing: install sagemaker_studio_autoshutdown into the server's \
 own environment, look at `jupyter server extension list`, and restart the server"""
+NOT_SELECTED = "kernels are not culled: set ServerApp.kernel_manager_class to culling_manager.CullingKernelManager"
 WAIT = """how long to wait for answers, and for the first heartbeats of a server that has just started, so more than \
 its cull_interval (default: %(default)g)"""
 
@@ -143,32 +147,38 @@ def runtime_dir() -> Path:
 
 
 def alive(pid: object) -> bool:
-    """Whether a process exists; True on Windows, where asking could end it."""
+    """Whether a process of ours exists; True on Windows, where asking could end it."""
     if type(pid) is not int or pid <= 0:
         return False
     try:
         if sys.platform != "win32":
             os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+    except (OSError, OverflowError):  # it is gone, or what has its number now is somebody else's
         return False
-    except OSError:  # it exists, and is not ours
-        return True
     return True
+
+
+def read_regular(path: Path) -> tuple[float, bytes]:
+    """When a small regular file was written, and what is in it; nothing else is waited for. Raises ValueError."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as opened:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_FILE:
+            raise ValueError(f"it is not a file of at most {LONGEST_FILE} bytes")
+        return status.st_mtime, opened.read(LONGEST_FILE)
 
 
 def read_runtime_file(path: Path) -> Target:
     """Give the server that a `jpserver-*.json` file tells of. Raises ValueError or OSError."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_FILE:
-        raise ValueError(f"it is not a file of at most {LONGEST_FILE} bytes")
-    info = parsed(path.read_bytes())
+    written, raw = read_regular(path)
+    info = parsed(raw)
     if not isinstance(info, dict) or not isinstance(info.get("url"), str) or not isinstance(info.get("token"), str):
         raise ValueError("it is not a JSON object with url and token")
     if not alive(info.get("pid")):
-        raise ValueError("its process is gone")
+        raise ValueError("its process is gone, or not ours")
     target = parse_url(info["url"], info["token"])
     host = WILDCARDS.get(str(info.get("hostname")), target.host) if target.port else target.host
-    return replace(target, host=host, written=status.st_mtime)
+    return replace(target, host=host, written=written)
 
 
 def find_servers(directory: Path) -> tuple[list[Target], dict[str, list[str]]]:
@@ -185,10 +195,14 @@ def find_servers(directory: Path) -> tuple[list[Target], dict[str, list[str]]]:
     return list(newest.values()), skipped
 
 
-def with_token(target: Target, given: str | None, known: list[Target]) -> Target:
-    """Give the target with the token given, its own, that of a runtime file on just this server, or JUPYTER_TOKEN."""
+def with_token(target: Target, given: str | None, known: list[Target], named: bool = True) -> Target:
+    """Give the target with the token given, its own, that of a runtime file on just this server, or JUPYTER_TOKEN.
+
+    The last only for one that was `named`, by the user or a runtime file, or on SageMaker.
+    """
     tokens = [each.token for each in known if (each.address, each.path) == (target.address, target.path)]
-    return replace(target, token=given or target.token or "".join(tokens[:1]) or os.environ.get("JUPYTER_TOKEN", ""))
+    general = os.environ.get("JUPYTER_TOKEN", "") if named or METADATA_FILE.exists() else ""
+    return replace(target, token=given or target.token or "".join(tokens[:1]) or general)
 
 
 # -- asking one server ---------------------------------------------------------------------------
@@ -270,18 +284,24 @@ def is_expected(answer: Any) -> bool:
     return numbers and isinstance(answer["keep_terminals"], bool)
 
 
-def read_notices(target: Target, deadline: float) -> list[str]:
-    """Give what the state document says of managers that are not ours."""
-    with contextlib.suppress(Failure, AttributeError, TypeError):
-        return [str(each) for each in get(target, f"{URL_SPACE}/status", deadline, target.token)[2].get("notices")]
-    return []
+def read_state(target: Target, deadline: float) -> tuple[list[str], list[str] | None]:
+    """Give what the state document says of managers that are not ours, and what is watched, None when it tells not."""
+    with contextlib.suppress(Failure):
+        found = get(target, f"{URL_SPACE}/status", deadline, target.token)[2]
+        if isinstance(found, dict):
+            notices, watching = found.get("notices"), found.get("watching")
+            told = [str(each) for each in notices] if isinstance(notices, list) else []
+            return told, watching if isinstance(watching, list) else None
+    return [], None
 
 
-def judge(settings: dict[str, Any], notices: list[str]) -> tuple[Code, str]:
-    """Say what the settings mean."""
+def judge(settings: dict[str, Any], notices: list[str], watching: list[str] | None) -> tuple[Code, str]:
+    """Say what the settings mean; servers that do not tell what is watched are judged by their words."""
     foreign = [each for each in notices if each.startswith("Kernels are not culled")]
-    if foreign or (settings["count"] == 0 and settings["errors"]):
-        return Code.not_selected, foreign[0] if foreign else str(settings["errors"])
+    if watching is None and not foreign and settings["count"] == 0 and settings["errors"]:
+        foreign = [str(settings["errors"])]
+    if foreign if watching is None else "kernel" not in watching:
+        return Code.not_selected, (foreign or notices or [NOT_SELECTED])[0]
     if settings["idle_time"] == 0:
         return Code.off, "culling is off: the idle timeout is 0"
     if settings["count"] <= 1:
@@ -305,12 +325,14 @@ def ask(target: Target, report: Report, deadline: float) -> None:
     """Fill in the report; a culler that has just started has until the deadline to get its count over 1."""
     try:
         wait_for_server(target, deadline)
-        report.settings = read_settings(target, deadline)
-        while judge(report.settings, [])[0] is Code.not_running and time.monotonic() + PAUSE_SECONDS < deadline:
-            time.sleep(PAUSE_SECONDS)
+        while True:
             report.settings = read_settings(target, deadline)
-        report.notices = read_notices(target, deadline)
-        report.code, report.message = judge(report.settings, report.notices)
+            report.notices, watching = read_state(target, deadline)
+            code, message = judge(report.settings, report.notices, watching)
+            if code is not Code.not_running or time.monotonic() + PAUSE_SECONDS >= deadline:
+                break
+            time.sleep(PAUSE_SECONDS)
+        report.code, report.message = code, message
     except Failure as failure:
         report.code, report.message = failure.args
 
@@ -386,7 +408,8 @@ def check(options: argparse.Namespace) -> tuple[list[Report], dict[str, list[str
     if options.url:
         return ask_all([with_token(options.url, options.token, known)], options.timeout), {}
     for targets in (known, [parse_url(url) for url in USUAL_URLS]):
-        reports = ask_all([with_token(target, options.token, []) for target in targets], options.timeout)
+        wanted = [with_token(target, options.token, [], named=targets is known) for target in targets]
+        reports = ask_all(wanted, options.timeout)
         for report in reports:
             if report.code is Code.no_server:
                 skipped.setdefault(report.message, []).append(report.url)

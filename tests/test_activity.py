@@ -147,17 +147,17 @@ def test_busy_since_is_the_beginning_of_this_run():
         _, ours = both_sides(b"key")
         activity = ours.manager._source.activity("k")
         ours.feed(message(session, "status", "execute_request", "busy"))
-        first = activity.busy_since
+        first = activity.run.busy_since
         ours.feed(message(session, "stream", "execute_request", "busy"))
-        during = activity.busy_since
+        during = activity.run.busy_since
         ours.feed(message(session, "status", "execute_request", "idle"))
-        between = activity.busy_since
+        between = activity.run.busy_since
         ours.feed(message(session, "status", "execute_request", "busy"))
 
         assert first is not None
         assert during == first
         assert between is None
-        assert activity.busy_since > first
+        assert activity.run.busy_since > first
 
     asyncio.run(run())
 

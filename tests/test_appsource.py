@@ -15,8 +15,17 @@ from hypothesis import strategies as st
 from culling_manager.apps.source import AppSource
 from culling_manager.decisions import IN_SERVICE, Reason
 from culling_manager.engine.culler import IdleCuller
-from culling_manager.engine.watch import GRACE_SECONDS
-from culling_manager.errors import CallError, GoneError, HookError, ReadError, StopError
+from culling_manager.engine.shutdown import GRACE_SECONDS
+from culling_manager.errors import (
+    STAYS_BILLED,
+    CallError,
+    DeniedError,
+    ErrorCode,
+    GoneError,
+    HookError,
+    ReadError,
+    StopError,
+)
 from culling_manager.records import KernelRecord, Kind, Result
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, HomedKernels
@@ -523,6 +532,32 @@ async def test_a_list_that_cannot_be_had_is_asked_for_again_less_and_less_often(
     assert "ListApps" in words
     assert world.apps.deleted == ["a"]
     assert world.culler.troubles.last_text() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DeniedError("permission sagemaker:X on * is missing"), "permission_missing"),
+        (CallError("throttled"), "call_failed"),
+        (ReadError("no gateway", code=ErrorCode.STRANGERS_UNREAD), "strangers_unread"),
+        (OSError("away"), None),
+    ],
+)
+@scenario
+async def test_what_keeps_an_app_on_the_bill_is_told_by_a_code_of_its_own(error, code):
+    """In `status` and in the heartbeat line, for a list that cannot be had and for a deletion that is refused."""
+    unlisted, undeleted = World(), World()
+    for world in (unlisted, undeleted):
+        world.apps.put("a", created_at=LONG_AGO)
+    unlisted.apps.list_error = undeleted.apps.delete_error = error
+    for world in (unlisted, undeleted):
+        world.start()
+        await world.clock.run_for(TIMEOUT + 60)
+
+    found = [world.culler.troubles.codes() for world in (unlisted, undeleted)]
+
+    assert found == [[code or "apps_unread"], [code or "not_deleted"]]
+    assert STAYS_BILLED.issuperset(each for codes in found for each in codes)
 
 
 @scenario
@@ -1153,9 +1188,9 @@ async def test_an_app_that_is_listed_again_can_be_kept():
 @scenario
 async def test_a_kernel_that_cannot_be_stopped_does_not_keep_its_app_for_ever(monkeypatch):
     """It is waited for, and not for longer than a limit."""
-    monkeypatch.setattr("culling_manager.engine.watch.STOP_LIMIT_SECONDS", 0.05)
     monkeypatch.setattr("culling_manager.apps.residents.STOP_WAIT_SECONDS", 0.1)
     world = World()
+    world.culler.situation.stop_seconds = 0.05
     world.apps.put("a", created_at=LONG_AGO)
     world.kernels.hanging["k"] = asyncio.Event()
     world.start()

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from culling_manager.decisions import Reason
-from culling_manager.engine.attention import ASK_AGAIN_SECONDS
 from culling_manager.engine.culler import IdleCuller
-from culling_manager.engine.watch import GRACE_SECONDS
+from culling_manager.engine.notices import ASK_AGAIN_SECONDS
+from culling_manager.engine.shutdown import GRACE_SECONDS
 from culling_manager.errors import HookError, StopError
 from culling_manager.records import Happening, Kind, Result, Use
 from tests.conftest import scenario
@@ -315,7 +316,7 @@ async def test_one_that_goes_while_it_is_asked_about_disturbs_nothing():
 
     assert world.kernels.stopped == ["b"]
     assert world.culler.troubles.last_text() is None
-    assert set(world.culler.watches[Kind.KERNEL].attention.attended) == set()
+    assert set(world.culler.watches[Kind.KERNEL].notices.attended) == set()
 
 
 # -- keep-alive --------------------------------------------------------------------------------------------
@@ -588,6 +589,18 @@ async def test_a_heartbeat_callback_that_fails_does_not_stop_the_culler(caplog):
 
     assert world.kernels.stopped == ["a"]
     assert "something failed at a heartbeat" in world.culler.troubles.last_text()
+
+
+@scenario
+async def test_a_heartbeat_line_that_cannot_be_written_does_not_stop_the_culler():
+    """Whoever is to be named in it fails at that."""
+    world = World()
+    world.culler.neighbours = SimpleNamespace(describe=lambda: 1 / 0, left=lambda record, used_at: None)
+
+    await world.clock.run_for(TIMEOUT + EXACT)
+
+    assert "something failed at a heartbeat: ZeroDivisionError" in world.culler.troubles.last_text()
+    assert world.kernels.stopped == ["a"]
 
 
 @scenario

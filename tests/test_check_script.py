@@ -355,6 +355,27 @@ def test_a_foreign_kernel_manager_is_not_taken_for_ours(tmp_path: Path, argument
     assert "NOT OK (6): Kernels are not culled: the kernel manager is AsyncMappingKernelManager." in ran.out
 
 
+@pytest.mark.parametrize(
+    ("changes", "state", "code"),
+    [
+        ({}, {"watching": ["terminal"], "notices": ["Andere Worte."]}, 6),
+        ({}, {"watching": [], "notices": []}, 6),
+        ({}, {"watching": ["kernel"], "notices": ["Kernels are not culled by that other program, which is fine."]}, 0),
+        ({"count": 0, "errors": "the app cannot be read"}, {"watching": ["kernel"], "notices": []}, 5),
+        ({"count": 0, "errors": "the manager is X"}, {"notices": []}, 6),
+        ({}, {"notices": ["Kernels are not culled: the manager is X."]}, 6),
+    ],
+)
+def test_whether_kernels_are_culled_is_told_by_what_is_watched(
+    tmp_path: Path, stub: Any, changes: dict[str, Any], state: dict[str, Any], code: int
+) -> None:
+    """And by words only where an older server does not tell what it watches."""
+    server = stub({**GOOD, **changes})
+    server.answers["status"] = (200, {}, json.dumps(state))
+
+    assert script(tmp_path, "--url", server.url, "--timeout", "1").code == code
+
+
 def test_foreign_terminals_are_noted_and_nothing_more(tmp_path: Path) -> None:
     """Culling kernels alone is a choice that one may make: 0, and a note."""
     with jupyter_server(tmp_path, OURS[0], OURS[2]):
@@ -405,7 +426,7 @@ def test_a_stale_runtime_file_beside_a_good_one_does_no_harm(tmp_path: Path) -> 
 
     assert ran.code == 0, ran
     assert ran.out.count("http://") == 1
-    assert "skipped, its process is gone: jpserver-10.json\n" in ran.err
+    assert "skipped, its process is gone, or not ours: jpserver-10.json\n" in ran.err
     assert "skipped, nothing listens there: http://localhost:1/elsewhere/\n" in ran.err
 
 
@@ -534,6 +555,42 @@ def test_a_token_is_sent_to_no_other_host_and_not_before_a_jupyter_server_answer
     assert ran.code == 9, ran
     assert elsewhere.seen == []
     assert here.seen == [("api", None), ("idle_checker", f"token {TOKEN}")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "on_sagemaker", "sent"),
+    [([], False, None), ([], True, f"token {TOKEN}"), (["--token", TOKEN], False, f"token {TOKEN}")],
+)
+def test_at_a_usual_address_the_environments_token_is_sent_on_sagemaker_only(
+    check: ModuleType, stub: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    arguments: list[str], on_sagemaker: bool, sent: str | None,
+) -> None:  # fmt: skip
+    """Whoever answers there on a shared machine may be anybody; who gives --token has chosen to."""
+    somebody = stub(GOOD)
+    monkeypatch.setattr(check, "USUAL_URLS", (somebody.url,))
+    metadata = tmp_path / "resource-metadata.json"
+    monkeypatch.setattr(check, "METADATA_FILE", metadata)
+    if on_sagemaker:
+        metadata.write_text("{}")
+    monkeypatch.setenv("JUPYTER_TOKEN", TOKEN)
+
+    assert check.main(arguments) == 0
+    assert {each for name, each in somebody.seen if name == "idle_checker"} == {sent}
+
+
+def test_a_process_of_somebody_else_is_not_the_server_of_a_stale_file(
+    check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number was given away again, and what listens at its port may be somebody else's too."""
+    path = runtime_file(tmp_path)
+
+    def refuse(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refuse)
+
+    with pytest.raises(ValueError, match="not ours"):
+        check.read_runtime_file(path)
 
 
 def test_what_is_no_jupyter_server_is_never_sent_the_token(tmp_path: Path, stub: Any) -> None:

@@ -582,6 +582,27 @@ def test_a_missing_extension_is_told_from_a_wrong_url(capsys, words):
     assert "No Jupyter Server has this base URL" in text
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (409, {"code": "not_our_managers", "message": "Select them."}, Code.NOT_SELECTED),
+        (409, {"code": "too_late", "message": "The terminal manager is being shut down just now."}, Code.REFUSED),
+        (404, {"code": "not_found", "message": "Nothing is kept."}, Code.REFUSED),
+        (400, {"code": "bad_field", "message": "x = 1 is not accepted"}, Code.REFUSED),
+        (500, {"code": "internal", "message": "Internal Server Error"}, Code.UNEXPECTED),
+        (409, {"code": "a_later_code", "message": "Not now."}, Code.REFUSED),
+        (409, {"message": "Kernels are not culled: the kernel manager is X."}, Code.NOT_SELECTED),
+        (409, {"message": "It is being deleted."}, Code.REFUSED),
+    ],
+)
+def test_what_a_refusal_means_is_told_by_its_code(double, capsys, status, body, code):
+    """And by its words only where an older server gives no code, or a later one a code that is not known here."""
+    double.instead["GET", "settings"] = (status, body, {})
+
+    assert main(["set"]) == code
+    assert body["message"] in said(capsys)
+
+
 def test_silence_and_nonsense_are_told_apart(capsys):
     """Nothing listens; somebody listens and says nothing; somebody speaks something else."""
     with socket.socket() as quiet:
@@ -621,6 +642,50 @@ def test_every_exit_code_is_in_the_help(capsys):
 
     text = said(capsys)
     assert all(f"  {code:d}  " in text for code in Code)
+
+
+def test_a_process_of_somebody_else_is_not_the_server_of_a_stale_file(place, double, monkeypatch):
+    """Its number was given away again, and what listens at its port may be somebody else's too."""
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refuse)
+
+    assert running_servers() == []
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "huge", "device"])
+def test_a_runtime_file_that_is_none_is_neither_waited_for_nor_read(place, double, kind):
+    """A pipe that nobody writes into, and a file without an end, would hold up every command."""
+    path = place / "jpserver-0.json"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        info = json.loads(double.write_runtime_file(place).read_text())
+        path.write_text(json.dumps(info | {"url": "http://127.0.0.1:1/", "more": "x" * 100_000}))
+
+    assert [each.url for each in running_servers()] == [double.url]
+
+
+def test_nothing_in_a_runtime_file_or_an_answer_commands_the_terminal(place, capsys):
+    """An escape sequence in a URL or a refusal is shown as what it is, harmless."""
+    with running() as found:
+        found.write_runtime_file(place, url="http+unix://\x07owned\x1bc%1b/", port=0)
+        main(["status"])
+        main(["set", "--server", "nonsense\x1b[2J"])
+    with running(instead={("GET", "settings"): (302, "", {"Location": "http://x/\x1b[2J"})}) as found:
+        main(["set", "--url", found.url])
+
+    text = said(capsys)
+    assert "owned" in text
+    assert "It redirects to x/" in text
+    assert "\x1b" not in text.replace("\x1b[0m", "")
+    assert "\x07" not in text
 
 
 # -- words -------------------------------------------------------------------------------------------
@@ -669,6 +734,23 @@ def test_what_is_left_of_four_hours_a_moment_later_is_four_hours():
     entry = {"kind": "all", "id": None, "until": "2026-06-01T16:29:59.200000Z"}
 
     assert kept(entry, NOON) == "everything is kept until 18:30, for 4 h"
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_a_terminal_that_knows_only_ascii_gets_its_table(double, rich):
+    """What it has no sign for is said in others; a program that reads on is not ended by a dot."""
+    hide = "" if rich else "sys.modules['rich.console'] = None; "
+    code = f"import sys; {hide}from culling_manager.cli import main; sys.exit(main(['status']))"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    double.status["kernels"][0] |= {"name": "Ünïcode 内核"}
+
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
+
+    text = ran.stdout.decode("ascii")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert "culler running - idle timeout 1 h - next wake-up" in text
+    assert "deadbeef ?n?code ??" in text
+    assert "never: busy" in text
 
 
 # -- the doors ---------------------------------------------------------------------------------------

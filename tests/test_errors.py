@@ -1,10 +1,13 @@
-"""Troubles are remembered, told once per change, and forgotten after a day."""
+"""Every error has a code; troubles are remembered, told once per change, and forgotten after a day."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from culling_manager.errors import Troubles
+import pytest
+
+from culling_manager import errors
+from culling_manager.errors import STAYS_BILLED, CullingError, DeniedError, ErrorCode, ReadError, Troubles, code_of
 from tests.doubles import NOON
 
 
@@ -50,3 +53,40 @@ def test_memory_is_bounded():
     assert len(troubles.recent(NOON)) == 5
     assert troubles.last_text() == "x"
     assert not troubles.over("1")
+
+
+def test_every_error_has_a_code_of_its_own():
+    """A program goes by the code, and no two kinds of error look the same to it."""
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, CullingError)]
+    codes = [each.code for each in kinds]
+
+    assert len(kinds) > 10
+    assert all(isinstance(code, ErrorCode) for code in codes)
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        pytest.param(DeniedError("sagemaker:DeleteApp"), ErrorCode.PERMISSION_MISSING, id="its class's"),
+        pytest.param(ReadError("no list", code=ErrorCode.APPS_UNREAD), ErrorCode.APPS_UNREAD, id="a nearer one"),
+        pytest.param(OSError("disk full"), ErrorCode.FAILED, id="somebody else's error"),
+    ],
+)
+def test_the_code_of_what_was_raised(error, code):
+    """Its own where it was given one, else its class's; whatever is not ours has just failed."""
+    assert code_of(error) is code
+
+
+def test_the_codes_of_what_is_wrong_now():
+    """Each once; what is over is none, and what keeps an app billed can be told from the rest."""
+    troubles = Troubles()
+    troubles.note("a", "away", NOON, ErrorCode.CALL_FAILED)
+    troubles.note("b", "away", NOON, ErrorCode.CALL_FAILED)
+    troubles.note("c", "broken", NOON, ErrorCode.SIGNAL_FAILED)
+    troubles.note("d", "over", NOON, ErrorCode.NOT_DELETED)
+    troubles.over("d")
+
+    assert troubles.codes() == [ErrorCode.CALL_FAILED, ErrorCode.SIGNAL_FAILED]
+    assert STAYS_BILLED & set(troubles.codes()) == {ErrorCode.CALL_FAILED}
+    assert [each.code for each in troubles.recent(NOON)][-1] is ErrorCode.NOT_DELETED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from tornado.httpclient import HTTPClientError
 
 from culling_manager.engine.culler import IdleCuller
-from culling_manager.records import Kind, Use
-from culling_manager.server.handlers import LONGEST_BODY, routes, verbs
+from culling_manager.records import Use
+from culling_manager.server.bodies import LONGEST_BODY
+from culling_manager.server.handlers import routes, verbs
 from culling_manager.server.saved_settings import FILE_NAME
 from tests.conftest import until
 from tests.test_config_files import jupyter
@@ -171,6 +173,7 @@ async def test_bad_input_gets_400_names_what_is_wrong_and_changes_nothing(jp_fet
     status, answer = await ask(jp_fetch, path, body)
 
     assert (status, answer["field"]) == (400, field)
+    assert answer["code"] == ("bad_body" if field == "body" else "bad_field")
     assert field in answer["message"]
     assert answer["accepted"] in answer["message"]
     assert len(answer["message"]) < 400
@@ -229,7 +232,7 @@ class TestForeignManagers:
         """There is nothing to set."""
         status, answer = await ask(jp_fetch, "idle_checker", {"idle_time": 60, "keep_terminals": False})
 
-        assert status == 409
+        assert (status, answer["code"]) == (409, "not_our_managers")
         assert "culling_manager.CullingKernelManager" in answer["message"]
 
     @pytest.mark.parametrize("path", ["settings", "keep-alive"])
@@ -238,7 +241,7 @@ class TestForeignManagers:
         """Whatever the verb."""
         status, answer = await ask(jp_fetch, path, BODIES[path] if method == "POST" else None, method=method)
 
-        assert status == 409
+        assert (status, answer["code"]) == (409, "not_our_managers")
         assert "culling_manager.CullingKernelManager" in answer["message"]
 
     async def test_status_has_its_shape_and_a_notice_for_each_manager(self, jp_fetch):
@@ -435,7 +438,7 @@ async def test_what_is_unknown_cannot_be_kept(jp_fetch, kind, identity):
     """404, also for apps on a server that has none."""
     status, answer = await ask(jp_fetch, "keep-alive", {"kind": kind, "id": identity, "duration": "4h"})
 
-    assert status == 404
+    assert (status, answer["code"]) == (404, "not_found")
     assert "no such thing" in answer["message"]
     assert (await ask(jp_fetch, "keep-alive"))[1]["keep_alive"] == []
 
@@ -565,7 +568,7 @@ async def test_what_cannot_be_saved_is_not_set_either(jp_fetch, jp_config_dir):
 
     status, answer = await ask(jp_fetch, "settings", {"idle_time": 30, "save": True})
 
-    assert status == 409
+    assert (status, answer["code"]) == (409, "not_saved")
     assert "could not be saved" in answer["message"]
     assert (await ask(jp_fetch, "settings"))[1]["idle_time"] == 7200
 
@@ -681,6 +684,21 @@ def test_saved_settings_hold_after_a_restart(tmp_path):
 # -- status ------------------------------------------------------------------------------------------
 
 
+@dataclass
+class SlowGuard:
+    """A guard whose only signal takes its time until the test lets it answer."""
+
+    lead_seconds: float = 1.0
+    answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ask(self, record, roots) -> Use:
+        await self.answer.wait()
+        return Use(used_by="make works")
+
+    async def before_culling(self, record, decision) -> None:
+        return None
+
+
 class TestAttention:
     """What status says of warnings and of use that Jupyter does not see."""
 
@@ -691,9 +709,9 @@ class TestAttention:
 
     async def test_status_tells_who_is_warned_used_and_kept(self, jp_fetch, jp_serverapp):
         """Three seconds of timeout: warned after half of them. Then a signal finds it in use."""
-        kernel = await start(jp_fetch)
+        await start(jp_fetch)
         culler = IdleCuller.of(jp_serverapp)
-        culler.guard, watch = None, culler.watches[Kind.KERNEL]  # so that no signal of this machine's is asked
+        culler.guard = guard = SlowGuard()  # so that no signal of this machine's is asked
 
         async def entry():
             (found,) = (await ask(jp_fetch, "status"))[1]["kernels"]
@@ -703,12 +721,14 @@ class TestAttention:
             found = await entry()
             return found["warned"] and found
 
+        async def in_use():
+            found = await entry()
+            return found["used_by"] and found
+
         first = await entry()
         near = await until(warned)
-        now = datetime.now(timezone.utc)
-        watch.items[kernel].use = Use(used_by="make works", used_at=now, asked_at=now)
-        watch.forget_decisions()
-        used = await entry()
+        guard.answer.set()
+        used = await until(in_use)
 
         assert [first[name] for name in ("warned", "used_by", "used_at", "kept_until")] == [False, None, None, None]
         assert near["reason"] == "active"
@@ -741,7 +761,7 @@ async def test_no_call_without_authentication(
     )
 
     culler = IdleCuller.of(jp_serverapp)
-    assert answer.code == 403
+    assert (answer.code, json.loads(answer.body)["code"]) == (403, "forbidden")
     assert culler.policy.idle_timeout == 7200
     assert culler.keep.current(culler.now()) == []
     assert not (jp_config_dir / FILE_NAME).exists()
@@ -765,7 +785,7 @@ async def test_who_is_only_logged_in_by_cookie_needs_the_xsrf_token(
     ours = await http_server_client.fetch(url, method=method, headers=headers, body=body, raise_error=False)
 
     assert any(each.startswith("username-") for each in cookies)
-    assert forged.code == 403
+    assert (forged.code, json.loads(forged.body)["code"]) == (403, "forbidden")
     assert ours.code == (404 if (method, path) == ("DELETE", "keep-alive") else 200)
 
 
@@ -788,9 +808,10 @@ class TestAuthorization:
     @pytest.mark.parametrize(("method", "path"), EVERY_CALL)
     async def test_reading_is_read_and_setting_is_write(self, jp_fetch, method, path):
         """One resource name; GET is 'read', POST and DELETE are 'write'."""
-        status, _ = await ask(jp_fetch, path, BODIES[path] if method == "POST" else None, method=method)
+        status, answer = await ask(jp_fetch, path, BODIES[path] if method == "POST" else None, method=method)
 
         assert status == (200 if method == "GET" else 403)
+        assert answer.get("code") == (None if method == "GET" else "forbidden")
 
 
 async def test_another_verb_is_answered_with_those_that_there_are(jp_fetch):
@@ -801,6 +822,7 @@ async def test_another_verb_is_answered_with_those_that_there_are(jp_fetch):
     answer = caught.value.response
     assert (answer.code, answer.headers["Allow"]) == (405, "GET, POST, DELETE, OPTIONS")
     assert json.loads(answer.body)["message"] == "Method Not Allowed"
+    assert json.loads(answer.body)["code"] == "no_such_method"
 
 
 @pytest.mark.parametrize("header", ["Origin", "Referer"])
@@ -816,6 +838,23 @@ async def test_a_malformed_origin_is_no_reason_to_fail(http_server_client, jp_ba
     )
 
     assert answer.code in {403, 404}
+    assert json.loads(answer.body)["code"] in {"forbidden", "other_site"}
+
+
+async def test_a_page_of_another_site_is_told_that_it_is_one(jp_fetch):
+    """Not that there is no such thing, which it could take for an answer about a kernel."""
+    status, answer = await ask(jp_fetch, "status", headers={"Origin": "https://other.example", "Authorization": ""})
+
+    assert (status, answer["code"]) == (404, "other_site")
+
+
+async def test_a_fault_of_ours_is_answered_without_its_traceback(jp_fetch, jp_serverapp, monkeypatch):
+    """That belongs into the log of the server."""
+    monkeypatch.delitem(jp_serverapp.web_app.settings, "culling_manager_desk")
+
+    status, answer = await ask(jp_fetch, "status")
+
+    assert (status, answer) == (500, {"code": "internal", "message": "Internal Server Error", "reason": None})
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

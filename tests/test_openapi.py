@@ -18,7 +18,8 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from culling_manager.decisions import Action, Decision, Reason
 from culling_manager.engine.requests import KeepAlive
-from culling_manager.errors import Troubles
+from culling_manager.errors import ErrorCode, Troubles
+from culling_manager.money.ledger import in_short
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Outcome, Result, TerminalRecord
 from culling_manager.report import state_document
@@ -124,6 +125,8 @@ def test_its_words_are_those_of_the_code():
     assert SCHEMAS["Kind"]["enum"] == [kind.value for kind in Kind]
     assert outcome["result"]["enum"] == [result.value for result in Result]
     assert SCHEMAS["Kernel"]["properties"]["decision"]["enum"] == [action.value for action in Action]
+    assert SCHEMAS["TroubleCode"]["enum"] == [code.value for code in ErrorCode]
+    assert set(SCHEMAS["RefusalCode"]["enum"]) <= set(SCHEMAS["TroubleCode"]["enum"])
     assert list(SCHEMAS["Policy"]["properties"]) == [field.name for field in fields(CullingPolicy)]
 
 
@@ -163,6 +166,7 @@ def full_document() -> dict[str, Any]:
         warned={(Kind.KERNEL, "k")}, troubles=troubles.recent(NOON), outcomes=[outcome], notices=["no terminals"],
         keep_alive=[KeepAlive(kind=None, identity=None, until=NOON, asked_at=NOON, asked_by="alice")],
         app_manager={"class": "SpaceApp", "detail": ""},
+        given_back=in_short([], NOON) | {"since": NOON.isoformat(), "stops": 1, "at_most_seconds": 2.5},
     )  # fmt: skip
     found: dict[str, Any] = json.loads(json.dumps(document))
     return found

@@ -25,6 +25,7 @@ from culling_manager.errors import ReadError
 from culling_manager.records import Kind
 from culling_manager.signals import ProcessSignal, Signals
 from culling_manager.signals import table as table_module
+from culling_manager.signals.network import connections, talks_outside
 from culling_manager.signals.processes import COMES_WITH_IMAGES
 from culling_manager.signals.table import MARKER, owner, read_table, roles_of
 from culling_manager.signals.usage import Row, Table, Usage
@@ -33,12 +34,12 @@ from tests.test_signals_runner import subject
 
 BURN = "while True: pass"
 SLEEP = "import time; time.sleep(100)"
-#: Works for a tenth of a second each half second; says so when it has done that twice.
+#: Works for a tenth of a second and rests for four; says so when it has done that twice.
 BURSTS = """
 import time
 for turn in range(1000):
-    end = time.time() + 0.1
-    while time.time() < end: pass
+    end = time.process_time() + 0.1
+    while time.process_time() < end: pass
     if turn == 1: print("ready", flush=True)
     time.sleep(0.4)
 """
@@ -123,14 +124,14 @@ async def used(pid: int, **settings) -> str:
     return await until(lambda: made.check(terminal(pid)))
 
 
-async def unused(pid: int, asked=None, **settings) -> bool:
+async def unused(pid: int, asked=None, seconds: float = 10.0, **settings) -> bool:
     """Wait until it is not in use: what was just started does work at first."""
     made = processes(**settings)
 
     async def rests():
         return await made.check(asked or terminal(pid)) is None
 
-    return await until(rests)
+    return await until(rests, seconds)
 
 
 @scenario
@@ -264,7 +265,7 @@ def test_a_job_that_rests_when_it_is_looked_at_is_seen_by_a_longer_look(started,
     pid = started.run("/bin/sh", "-c", '"$0" -c "$1" & wait', sys.executable, BURSTS, stdout=subprocess.PIPE)
     assert started.found[-1].stdout.readline() == b"ready\n"
     short = processes(sample_seconds=0.05)
-    long = processes(sample_seconds=0.05, second_look_seconds=0.7)
+    long = processes(sample_seconds=0.05, second_look_seconds=2)
 
     async def missed_by_a_short_look():
         return await short.check(terminal(pid)) is None
@@ -273,7 +274,8 @@ def test_a_job_that_rests_when_it_is_looked_at_is_seen_by_a_longer_look(started,
         await until(missed_by_a_short_look)
         return [await long.check(terminal(pid)) for _ in range(2)]
 
-    assert all(run(look()))
+    found = run(look())
+    assert all(found), found
 
 
 ONE_PIECE = """
@@ -412,11 +414,117 @@ def test_what_comes_with_the_image_does_not_keep_the_app(roles, ignored):
     assert processes().ignores(usage) is bool(ignored)
 
 
+def test_a_name_alone_excuses_only_what_is_quiet(started, run, monkeypatch):
+    """A program called `code-server` that works is at work."""
+    pid = started.python(BURN)
+    made = processes(ignored_names=["python*"])
+
+    def only_this(most: int) -> Table:
+        found = read_table(most)
+        kept = {each: row for each, row in found.rows.items() if each in {pid, *found.ancestors(os.getpid())}}
+        return Table(rows=kept, count=len(kept))
+
+    monkeypatch.setattr("culling_manager.signals.processes.read_table", only_this)
+
+    assert "python" in run(until(lambda: made.check(APP)))
+
+
+MANY = """
+import os, sys, time
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+for number in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        os.nice(19)
+        while True: pass
+time.sleep(100)
+"""
+
+
+def test_workers_that_share_a_core_are_at_work_although_each_gets_next_to_nothing(started, run):
+    """Forty of the lowest priority: none of them uses as much as the threshold, and no sum is taken here."""
+    pid = started.python(MANY, "40")
+    made = processes(cpu_share=1000, io_rate=1e12)
+
+    words = run(until(lambda: made.check(terminal(pid)), 60))
+
+    assert re.search(r"process python\S* \(pid \d+\) .*waits for a core \d+% of the time", words)
+
+
+#: Beats as an idle scheduler does: looks at its own statistics many times a second, in a fraction of a millisecond.
+BEATS = """
+import time
+while True:
+    for _ in range(3): open('/proc/self/stat').read()
+    open('/proc/self/smaps').read(1500)
+    end = time.perf_counter() + 0.0002
+    while time.perf_counter() < end: pass
+    time.sleep(0.003)
+"""
+
+
+def test_what_only_beats_is_no_use_and_work_beside_it_is(started, run):
+    """As an idle dask does: more of a core than the threshold, and more bytes, in many tiny pieces."""
+    shell = started.run("/bin/sh", "-c", '"$0" -c "$1" & "$0" -c "$2" & wait', sys.executable, BEATS, SLEEP)
+
+    assert run(unused(shell, seconds=60, cpu_share=0.01, io_rate=1000))
+    started.run("/bin/sh", "-c", "kill $0", str(shell))
+    busy = started.run("/bin/sh", "-c", '"$0" -c "$1" & "$0" -c "$2" & wait', sys.executable, BEATS, BURN)
+    assert run(used(busy))
+
+
+def test_who_talks_to_another_machine_is_not_taken_for_a_heartbeat(started, run, monkeypatch):
+    """A crawler or a client of a database moves bytes that nobody counts."""
+    pid = started.python(BEATS)
+    monkeypatch.setattr("culling_manager.signals.processes.talks_outside", lambda pid, known: True)
+
+    assert run(used(pid, cpu_share=0.01))
+
+
+def test_connections_are_found_where_they_are_held():
+    """One over the loopback is none to another machine; where they cannot be listed, everybody may hold one."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        inode = os.readlink(f"/proc/self/fd/{client.fileno()}")[8:-1]
+
+        found = connections()
+
+        assert found is not None
+        assert inode not in found
+        assert talks_outside(os.getpid(), {inode})
+        assert not talks_outside(os.getpid(), {"1"})
+        assert talks_outside(os.getpid(), None)
+        assert talks_outside(2**22 + 1, {"1"})
+
+
+def test_a_command_is_named_by_its_script(started, run, tmp_path):
+    """`train.py`, not `python`."""
+    script = tmp_path / "train.py"
+    script.write_text(BURN)
+
+    words = run(used(started.run(sys.executable, str(script), "--password=hunter2")))
+
+    assert re.match(r"process train\.py \(pid \d+\) ", words)
+
+
+def test_long_command_lines_do_not_stop_the_server_from_answering(started, run):
+    """Two hundred busy processes with a hundred thousand characters each: the event loop goes on turning."""
+    long = "x" * 100_000
+    usages = [
+        Usage(row=Row(pid=number, parent=1), cpu_share=1.0, roles=roles_of("python", [long, f"/{long}", long]))
+        for number in range(200)
+    ]
+    made = processes()
+
+    assert max(len(role) for usage in usages for role in usage.roles) <= 1000
+    assert not any(made.ignores(usage) for usage in usages)
+    sample = made._labelled([])
+    assert sample == []
+
+
 def test_an_ignored_name_keeps_no_app_but_its_own_terminal(started, run, monkeypatch):
     """Who starts one by hand wants it; and what it starts counts for the app unless it is ignored too."""
     pid = started.python(BURN)
     mine = Table(rows={}, count=0)
-    made = processes(ignored_names=["python*"])
+    made = processes(ignored_names=["python*"], ignored_cpu_share=1000)
 
     def only_this(most: int) -> Table:
         found = read_table(most)

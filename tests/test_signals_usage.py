@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from culling_manager.signals.table import roles_of
-from culling_manager.signals.usage import Row, Table, Usage, amount, summary, usages, usages_since
+from culling_manager.signals.network import outside
+from culling_manager.signals.table import LONGEST_NAME, command_of, roles_of
+from culling_manager.signals.usage import Row, Table, Usage, amount, summary, together, usages, usages_since
 
 SERVER = 10
 
@@ -223,3 +224,132 @@ def test_bytes_are_written_in_a_unit_that_fits(number, words):
 def test_a_program_is_known_by_its_name_and_its_script(name, words, role):
     """So that a language server is told from other programs that node or Python runs."""
     assert role.split("@")[0] in " ".join(roles_of(name, words))
+
+
+BEAT = {"cpu_seconds": 9.0, "moved_bytes": 1e6, "kept_bytes": 0.0, "state": "S", "at": 0.0}
+
+
+def second_later(before: Row, cpu: float, thread: tuple[float, float, int], **what) -> Usage:
+    """What a process with one thread, `(0, 0, 0)` at first, used in one second."""
+    found = {"moved_bytes": before.moved_bytes, "kept_bytes": before.kept_bytes, "state": before.state, **what}
+    after = replace(before, cpu_seconds=before.cpu_seconds + cpu, at=before.at + 1, threads={7: thread}, **found)
+    [usage] = usages(table(before), table(after, read_at=1001))
+    return usage
+
+
+@pytest.mark.parametrize(
+    ("what", "beats"),
+    [
+        ({}, True),
+        ({"cpu": 0.108, "thread": (0.104, 0.457, 419), "moved_bytes": 1.118e6}, True),  # 16 workers
+        ({"cpu": 0.06, "thread": (0.06, 0.1, 20)}, False),  # pieces of 3 ms
+        ({"cpu": 0.3, "thread": (0.28, 0.1, 1000)}, False),  # a third of a core
+        ({"thread": (0.06, 0.8, 194)}, True),  # waits whenever it beats, in a crowd
+        ({"thread": (0.15, 0.8, 194)}, False),  # wants a core all the time
+        ({"moved_bytes": 3e6}, False),  # reads 2 MB
+        ({"kept_bytes": 21_000.0}, False),  # writes, or reads from a disk
+        ({"kept_bytes": None}, False),  # nobody knows
+        ({"state": "D"}, False),  # waits for a disk or a file server
+        ({"child_seconds": 0.01}, False),  # waits for short commands
+        ({"thread": (0.0, 0.0, 0)}, False),  # a Linux that does not count
+    ],
+)
+def test_what_runs_in_tiny_pieces_and_leaves_no_trace_only_beats(what, beats):
+    """Idle helpers of frameworks; each thing that speaks of work makes it none."""
+    moved = what.pop("moved_bytes", 1.032e6)
+    usage = second_later(
+        row(7, **BEAT, threads={7: (0.0, 0.0, 0)}),
+        what.pop("cpu", 0.06),
+        what.pop("thread", (0.058, 0.14, 194)),
+        moved_bytes=moved,
+        **what,
+    )
+
+    assert usage.beats is beats
+    assert usage.over(0.05, 20_000)
+
+
+def test_what_wants_a_core_and_does_not_get_one_is_at_work():
+    """By what it waited; and by its state where it did not get a single turn, for Linux counts a wait when it ends."""
+    before = row(7, **{**BEAT, "state": "R"}, threads={7: (1.0, 50.0, 9)})
+
+    waited = second_later(before, 0.0, (1.006, 50.97, 11))
+    starved = second_later(before, 0.0, (1.0, 50.0, 9))
+    asleep = second_later(replace(before, state="S"), 0.0, (1.0, 50.0, 9))
+
+    assert (round(waited.wanted_share, 3), starved.wanted_share, asleep.wanted_share) == (0.976, 1.0, 0.0)
+    assert [each.over(0.05, 20_000) for each in (waited, starved, asleep)] == [True, True, False]
+    assert waited.words() == "process p7 (pid 7) waits for a core 98% of the time"
+
+
+def test_a_job_counts_as_a_sum_and_heartbeats_do_not_add_to_it():
+    """Sixty workers of one kernel; two that were detached from it are in its session; others are other jobs."""
+    rows = [row(1, parent=0), row(SERVER), row(20, parent=SERVER)]
+    rows += [row(100 + number, parent=20, session=20, name="train") for number in range(8)]
+    rows += [row(200, session=20), row(201, session=20), row(300, parent=SERVER, name="other")]
+    found = table(*rows)
+    small = [Usage(row=each, cpu_share=0.006) for each in rows[3:]]
+
+    words = together(small, found, SERVER, 0.05)
+
+    assert words == "10 processes, train among them, use 6% of a core together"
+    assert together(small[:8], found, SERVER, 0.05) is None
+    assert together([replace(each, beats=True) for each in small], found, SERVER, 0.05) is None
+    assert together([replace(each, cpu_share=0.002) for each in small * 9], found, SERVER, 0.05) is None
+
+
+LOCAL = "0: 0100007F:1F90 {far} {state} 00000000:00000000 00:00000000 00000000 1000 0 {inode} 1 0000 20 4 30 10 -1"
+
+
+def test_a_connection_is_outside_when_its_other_end_is_not_on_this_machine():
+    """Loopback in both families, and an address that a socket here has, are here; so is what only listens."""
+    ends = {
+        "1": "0200007F:C000",
+        "2": "00000000000000000000000001000000:C000",
+        "3": "0000000000000000FFFF00000100007F:C000",
+        "4": "020200C0:C000",
+        "5": "08080808:01BB",
+    }
+    lines = [LOCAL.format(far=far, state="01", inode=inode) for inode, far in ends.items()]
+    lines.append(LOCAL.replace("0100007F:1F90", "020200C0:1F90").format(far="00000000:0000", state="0A", inode="6"))
+    lines.append(LOCAL.format(far="09090909:01BB", state="06", inode="7"))
+
+    assert outside(["", "nonsense", *lines]) == {"5"}
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["/usr/bin/python3", "/home/u/train.py", "--password=x"], "train.py"),
+        (["python", "-m", "torch.distributed.run", "train.py"], "torch.distributed.run"),
+        (["python", "-W", "error", "-u", "train.py"], "train.py"),
+        (["python", "-Ic", "import secret"], "python3.11"),
+        (["bash", "-lc", "curl https://secret"], "python3.11"),
+        (["node", "--require", "x", "build.js"], "build.js"),
+        (
+            ["java", "-cp", "/a:/b", "-Xmx1g", "org.apache.spark.deploy.SparkSubmit"],
+            "org.apache.spark.deploy.SparkSubmit",
+        ),
+        (["python", "-i"], "python3.11"),
+        (["/opt/train", "secret"], "python3.11"),
+        ([], "python3.11"),
+    ],
+)
+def test_a_program_is_called_by_its_script_and_no_argument_is_told(words, command):
+    """As the person who started it would call it; code on a command line is no name."""
+    assert command_of("python3.11", words) == command
+
+
+def test_control_characters_of_a_name_are_escaped():
+    """A name cannot paint a terminal, nor forge a line of a log."""
+    usage = Usage(row=row(7), cpu_share=1.0, command="\x1b[31mtrain\n.py" + "x" * 99)
+
+    assert usage.words().startswith(r"process \x1b[31mtrain\n.pyxx")
+    assert len(usage.words()) < 100
+
+
+def test_a_long_command_line_is_cut():
+    """Names are matched against patterns, each character of each."""
+    roles = roles_of("x", ["/bin/python" + "x" * 100_000, "y" * 100_000])
+
+    assert max(len(role) for role in roles) == LONGEST_NAME

@@ -28,7 +28,8 @@ from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind
 from culling_manager.report import iso
 from culling_manager.simulation.history import from_line, read_history
-from culling_manager.simulation.world import JUST_AFTER, Event, EventType, simulate
+from culling_manager.simulation.things import Event, EventType
+from culling_manager.simulation.world import JUST_AFTER, simulate
 
 START = datetime(2026, 6, 1, 8, 0, tzinfo=timezone.utc)
 JUPYTER = "https://events.jupyter.org/jupyter_server"
@@ -115,6 +116,22 @@ def test_a_kernelspecs_own_timeout_and_a_grace_are_heeded():
 
     assert told(simulate(own, policy(30))) == [("kernel", "k", 10, 50, None)]
     assert told(simulate(long, policy(30, grace=7200.0, long_run=600.0))) == [("kernel", "k", 180, 120, None)]
+
+
+def test_a_short_run_does_not_make_a_long_one_forgotten():
+    """As on the server: a cell of 3 s after one of an hour; its results are kept for their two hours all the same."""
+    history = [event(0, "busy"), event(60, "idle"), event(61, "busy"), event(61.05, "idle"), event(300, "ended")]
+
+    assert told(simulate(history, policy(10, grace=7200.0))) == [("kernel", "k", 180, 120, None)]
+
+
+def test_one_that_is_started_anew_has_run_nothing():
+    """What was stopped and missed is another process afterwards: the grace for its earlier run is over."""
+    busy = [event(0, "busy"), event(20, "idle"), event(21, "busy"), event(90, "idle"), event(300, "ended")]
+
+    outlook = simulate(busy, policy(10, grace=7200.0, busy_timeout=1800.0))
+
+    assert told(outlook) == [("kernel", "k", 51, 39, 90), ("kernel", "k", 100, 200, None)]
 
 
 def test_terminals_have_a_timeout_of_their_own_or_are_kept():

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from culling_manager.apps.source import AppSource
 from culling_manager.decisions import IN_SERVICE
-from culling_manager.engine.attention import ASK_AGAIN_SECONDS
 from culling_manager.engine.culler import IdleCuller
-from culling_manager.engine.watch import ANSWER_SECONDS
+from culling_manager.engine.notices import ASK_AGAIN_SECONDS
+from culling_manager.engine.shutdown import ANSWER_SECONDS
 from culling_manager.errors import StopError
 from culling_manager.records import Happening, Kind, Result, Use
 from tests import test_appsource, test_attention

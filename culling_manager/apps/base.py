@@ -16,7 +16,7 @@ from ..records import AppRecord, KernelRecord, TerminalRecord
 class AppManager(LoggingConfigurable):
     """Knows the billed compute that kernels and terminals live on, and how to delete it.
 
-    Its methods run on the server's event loop, so whatever blocks belongs into a thread (`threads.in_thread`).
+    Its methods run on the server's event loop, so whatever blocks belongs into a thread (`concurrency.in_thread`).
     """
 
     keep_apps = List(

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..decisions import IN_SERVICE, decide_app
-from ..errors import GoneError
+from ..errors import ErrorCode, GoneError
 from ..records import AppRecord, Happening, Kind
 from ..report import sentence
+from .accounts import Accounts
 from .base import AppManager
 from .ledger import Ledger
 from .ports import Engine
@@ -23,21 +24,27 @@ class Deletions:
 
     engine: Engine
     ledger: Ledger
+    accounts: Accounts
 
     async def ask(self, record: AppRecord, apps: AppManager) -> None:
         """Have it deleted, and tell before and after. KeyError when it is gone, or going, already."""
         self._tell("deleting", record)
+        await self.accounts.flush()  # on the disk, whatever becomes of this server now
         try:
             await apps.delete_app(record)
         except GoneError as error:
             self._was_asked(record.identity)
             self.engine.log.info("Culling: app %s: %s", record.name, error)
+            self.accounts.tell("refused", record)  # perhaps it was somebody else's
+            await self.accounts.flush()
             raise KeyError(record.identity) from error
         except Exception as error:
             self._tell("refused", record, str(error) or repr(error))
+            await self.accounts.flush()
             raise
         self._was_asked(record.identity)
         self._tell("accepted", record)
+        await self.accounts.flush()
 
     def _was_asked(self, identity: str) -> None:
         """Deleting takes its time: look now and then what became of it, and do not ask again meanwhile."""
@@ -48,6 +55,7 @@ class Deletions:
         """Tell those who listen."""
         now = self.engine.now()
         decision = decide_app(record, self.engine.policy, now)
+        self.accounts.tell(action, record, decision)
         self.engine.tell(
             Happening(
                 action=action,
@@ -97,7 +105,8 @@ class Deletions:
             del ledger.asked[identity]
             if record is not None and record.state == "Failed":
                 ledger.failed.add(identity)
-                self.engine.trouble(f"app {identity}", f"app {record.name} is in status Failed since its deletion")
+                words = f"app {record.name} is in status Failed since its deletion"
+                self.engine.trouble(f"app {identity}", words, ErrorCode.NOT_DELETED)
         elif now - since > timedelta(seconds=apps.patience):
             del ledger.asked[identity]
             ledger.lingering.add(identity)
@@ -109,4 +118,5 @@ class Deletions:
                 f"app {record.name} is still in service {apps.patience / 60:g} minutes after its deletion was "
                 f"accepted, or said to be done already: it is asked for again "
                 f"{'a timeout later' if apps.lists else 'now'}",
+                ErrorCode.STILL_IN_SERVICE,
             )

@@ -12,7 +12,7 @@ from ..engine.clock import Clock
 from ..engine.ports import Roots, Source
 from ..engine.requests import KeepAlives
 from ..engine.tally import Tally
-from ..errors import Troubles
+from ..errors import ErrorCode, Troubles
 from ..policy import CullingPolicy
 from ..records import Happening, Kind, Record, Use
 
@@ -86,7 +86,7 @@ class Engine(Protocol):
     def now(self) -> datetime:
         """Aware UTC wall time."""
 
-    def trouble(self, subject: str, words: str) -> bool:
+    def trouble(self, subject: str, words: str, code: ErrorCode = ErrorCode.FAILED) -> bool:
         """Remember what went wrong; into the log once per change. Gives whether it is one."""
 
     def tell(self, happening: Happening) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..decisions import QUIET_STATES, Decision, Reason, decide_kernel, decide_terminal
 from ..engine.ports import SharedKernels
-from ..errors import ReadError
+from ..errors import ErrorCode, ReadError
 from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord, utc
 from .base import AppManager
 from .census import Census, Resident, count, subject_of
@@ -118,7 +118,8 @@ class Residents:
         if shared is None:
             raise ReadError(
                 f"{name} needs the list of all kernels on the gateway, and this server has no "
-                "gateway (see --gateway-url); no app is deleted"
+                "gateway (see --gateway-url); no app is deleted",
+                code=ErrorCode.STRANGERS_UNREAD,
             )
         found = {record.identity: record for record in await shared.strangers()}
         for identity in set(self.strangers) - set(found):
@@ -137,9 +138,12 @@ class Residents:
         if self.is_ours(stranger) or decision.reason is not Reason.UNKNOWN:
             self.engine.troubles.over(subject)
             return
-        words = stranger.error or f"state {stranger.state!r}, last activity {stranger.last_activity}"
+        state = f"state {stranger.state!r}, last activity {stranger.last_activity}"
+        words = stranger.error or stranger.odd_timeout or state
         self.engine.trouble(
-            subject, f"kernel {stranger.identity}, which this server did not start, keeps its app: {words}"
+            subject,
+            f"kernel {stranger.identity}, which this server did not start, keeps its app: {words}",
+            ErrorCode.UNREAD,
         )
 
     def _other_terminals(self, apps: AppManager) -> Iterable[TerminalRecord]:

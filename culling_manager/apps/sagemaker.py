@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from time import monotonic
 from typing import Any
 
 from ..concurrency import in_thread
+from ..engine.clock import monotonic
 from ..errors import CallError, GoneError
 from .aws import CredentialsError, action, gone_in, in_words, make_client, pages
 from .base import AppManager

@@ -22,8 +22,9 @@ from collections.abc import Callable
 
 from .._version import __version__
 from ..client.servers import Code, Failure, parse_url
+from ..client.words import printable, speak_plainly
 from ..errors import CullingError, SettingError
-from . import keeping, settings, simulate, status
+from . import keeping, savings, settings, simulate, status
 
 PROGRAM = "jupyter culling"
 Command = Callable[[argparse.Namespace], Code]
@@ -60,7 +61,9 @@ def where() -> argparse.ArgumentParser:
         "--server", metavar="PORT|URL", help="one of those that run here (default: all, or the only one)"
     )
     group.add_argument("--url", type=url, help="any server, such as http://localhost:8888/jupyter/default")
-    group.add_argument("--token", help="others on this machine can see it here; they cannot see JUPYTER_TOKEN")
+    group.add_argument(
+        "--token", help="others on this machine can see it here; they cannot see JUPYTER_TOKEN or JUPYTER_PASSWORD"
+    )
     group.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="for an answer (default: 10)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -97,6 +100,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     added = command("resume", keeping.resume, "Take a keep-alive back; without options the one for everything.")
     one_thing(added).add_argument("--all", action="store_true", help="every keep-alive that there is")
     _set(command("set", settings.settings, "Show or change the settings of a running server."))
+    savings.add_arguments(command("savings", savings.savings, savings.SUMMARY, shared=False))
     simulate.add_arguments(command("simulate", simulate.simulate, simulate.SUMMARY, shared=False))
     return parser.parse_args(argv)
 
@@ -122,11 +126,12 @@ def _set(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command, and give the exit code."""
+    speak_plainly()
     options = arguments(argv)
     try:
         return int(options.run(options))
     except Failure as failure:
-        code, words = failure.code, str(failure)
+        code, words = failure.exit_code, str(failure)
     except SettingError as error:
         code, words = Code.USAGE, str(error)
     except CullingError as error:
@@ -142,5 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads on, as with `| head`; Python would complain of it at its end
         return 0
-    sys.stderr.write(f"{PROGRAM}: {words}\n")
+    # a line at a time, for some of the words are lists; what is in them may come from a server, a file or a URL
+    told = "\n".join(printable(line) for line in words.split("\n"))
+    sys.stderr.write(f"{PROGRAM}: {told}\n")
     return int(code)

@@ -12,7 +12,8 @@ from ..decisions import Reason
 from ..policy import plain
 from ..records import Kind
 from ..report import duration
-from ..simulation.world import Outlook, Stop
+from ..simulation.things import Stop
+from ..simulation.world import Outlook
 from .table import aligned
 
 #: Narrower than this a policy's column is not readable, so the rest goes into a table of its own.

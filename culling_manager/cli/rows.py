@@ -9,8 +9,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from ..client.words import clock, minute, moment, printable, short
-from ..report import duration
+from ..client.words import clock, minute, printable, short
+from ..report import duration, moment
 
 Entry = Mapping[str, Any]
 

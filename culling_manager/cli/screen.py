@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..client.words import asker, clock, kept, moment, printable, short
-from ..report import duration
+from ..client.words import asker, clock, kept, printable, short
+from ..report import duration, moment
 from .rows import WARN_SECONDS, Entry, Group, Tone, group, left_of, named
 
 #: How many lines are told of what was stopped, and of what was wrong and is over.

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from ..client.http import Client
 from ..client.servers import the_one, wanted_servers
+from ..engine.clock import utcnow
 
 
 def now() -> datetime:
     """The time."""
-    return datetime.now(timezone.utc)
+    return utcnow()
 
 
 def tell(line: str) -> None:

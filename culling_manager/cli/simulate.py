@@ -10,14 +10,15 @@ from datetime import datetime
 from typing import Any
 
 from ..client.servers import Code
-from ..client.words import ACCEPTED_UNTIL, moment
+from ..client.words import ACCEPTED_UNTIL
 from ..errors import SettingError
 from ..policy import CullingPolicy, minutes
 from ..records import Kind
-from ..report import duration, iso
+from ..report import duration, iso, moment
 from ..simulation import history as cli_history
 from ..simulation.history import History, read_history
-from ..simulation.world import Outlook, Stop
+from ..simulation.things import Stop
+from ..simulation.world import Outlook
 from ..simulation.world import simulate as lived
 from .outlooks import print_outlooks, things
 

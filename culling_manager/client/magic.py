@@ -10,10 +10,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..engine.clock import utcnow
 from ..errors import CullingError
 from .http import Client
 from .servers import Code, Failure, running_servers, with_token
@@ -50,7 +51,7 @@ def ask(duration: str | int | None, until: str | None, everything: bool) -> str:
         raise Failure(Code.USAGE, "Say for how long or until when, not both.")
     kernel_id = own_kernel_id()
     client = own_server(kernel_id)
-    now = datetime.now(timezone.utc)
+    now = utcnow()
     thing = {"kind": "all"} if everything else {"kind": "kernel", "id": kernel_id}
     if duration is None and until is None:
         return told(client.get("keep-alive")["keep_alive"], kernel_id, now)

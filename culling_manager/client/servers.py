@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -22,6 +23,7 @@ from ..errors import CullingError
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}  # noqa: S104
 #: What an HTTP header can carry.
 SENDABLE = re.compile(r"[ -~\xa0-\xff]*")
+LONGEST_FILE = 65_536  # bytes
 
 
 class Code(IntEnum):
@@ -43,7 +45,7 @@ class Failure(CullingError):
 
     def __init__(self, code: Code, words: str) -> None:
         super().__init__(words)
-        self.code = code
+        self.exit_code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +86,9 @@ def parse_url(url: str, token: str = "") -> Server:
         raise ValueError("its token is not plain text")
     path = quote(re.sub(r"/(lab|tree)(/.*)?$", "", parts.path).rstrip("/") + "/", safe="/%:@!$&'()*+,;=")
     if parts.scheme == "http+unix" and parts.netloc:
-        shown = f"http+unix://{parts.netloc}{path}"
-        return Server(url=shown, scheme=parts.scheme, host=unquote(parts.netloc), port=0, path=path, token=token)
+        host = unquote(parts.netloc)
+        shown = f"http+unix://{quote(host, safe='')}{path}"
+        return Server(url=shown, scheme=parts.scheme, host=host, port=0, path=path, token=token)
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:%-]+", parts.hostname or ""):
         raise ValueError("it is not the URL of a server, such as http://localhost:8888/jupyter/default")
     host, port = parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443)
@@ -101,23 +104,31 @@ def runtime_dir() -> Path:
 
 
 def alive(pid: object) -> bool:
-    """Whether a process exists; True on Windows, where asking could end it."""
+    """Whether a process of ours exists; True on Windows, where asking could end it."""
     if type(pid) is not int or pid <= 0:
         return False
     try:
         if os.name != "nt":
             os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+    except (OSError, OverflowError):  # it is gone, or what has its number now is somebody else's
         return False
-    except OSError:  # it exists, and is not ours
-        return True
     return True
+
+
+def read_regular(path: Path) -> bytes:
+    """What is in a small regular file; nothing else is waited for. Raises ValueError or OSError."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as opened:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_FILE:
+            raise ValueError(f"it is not a file of at most {LONGEST_FILE} bytes")
+        return opened.read(LONGEST_FILE)
 
 
 def read_runtime_file(path: Path) -> Server | None:
     """Give the server of one ``jpserver-*.json`` file; None when it tells of none that runs."""
     try:
-        info: Any = json.loads(path.read_bytes())
+        info: Any = json.loads(read_regular(path))
         if not isinstance(info, dict) or not alive(info.get("pid")):
             return None
         server = parse_url(str(info["url"]), str(info.get("token") or ""))

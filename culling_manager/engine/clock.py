@@ -11,6 +11,24 @@ from typing import Protocol
 #: Wall time and monotonic time may part by this much (seconds) between two readings before it counts as a jump.
 TOLERANCE_SECONDS = 1.0
 
+NEVER = datetime.max.replace(tzinfo=timezone.utc)
+AT_ONCE = datetime.min.replace(tzinfo=timezone.utc)
+
+
+def utcnow() -> datetime:
+    """Aware UTC wall time of this machine."""
+    return datetime.now(timezone.utc)
+
+
+def epoch() -> float:
+    """Wall time of this machine as seconds since 1970, as files and processes have it."""
+    return time.time()
+
+
+def monotonic() -> float:
+    """Seconds that never go back (on Linux they stand still while the machine is suspended)."""
+    return time.monotonic()
+
 
 class Timer(Protocol):
     """A call that is to come."""
@@ -38,13 +56,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock."""
 
-    def now(self) -> datetime:
-        """Aware UTC wall time."""
-        return datetime.now(timezone.utc)
-
-    def monotonic(self) -> float:
-        """Seconds that never go back (on Linux they stand still while the machine is suspended)."""
-        return time.monotonic()
+    now = staticmethod(utcnow)
+    monotonic = staticmethod(monotonic)
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

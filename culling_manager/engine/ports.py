@@ -1,4 +1,7 @@
-"""What the culler needs of a manager: its kernels or terminals as records, and a way to stop one."""
+"""What the engine needs of others: where records come from, who lives on what, and what is asked before something ends.
+
+Nothing else is asked of those who stand here; whoever can do more says so by a port of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol, runtime_checkable
 
+from ..decisions import Decision
 from ..policy import CullingPolicy
-from ..records import KernelRecord, Kind, Record
+from ..records import KernelRecord, Kind, Record, TerminalRecord, Use
 
 #: See `Source.glance`.
 KEPT = datetime.max.replace(tzinfo=timezone.utc)
@@ -79,10 +83,46 @@ class Source(Protocol):
 
 @runtime_checkable
 class SharedKernels(Protocol):
-    """A source of kernels on a gateway that has others, too, which this server did not start."""
+    """A source of kernels that shares with others the place where they run, and can see those of the others."""
 
     async def strangers(self) -> list[KernelRecord]:
-        """Records of the others. Raises ReadError when they cannot be listed."""
+        """Records of the kernels there that are not ours. Raises ReadError when they cannot be listed."""
 
     async def is_at_work(self, identity: str) -> bool:
         """Whether one of them works although its state does not show it. Raises ReadError when nobody can tell."""
+
+
+class Neighbours(Protocol):
+    """Who wants to know of kernels and terminals that come and go, because they live on something."""
+
+    def place(self, terminal: TerminalRecord) -> TerminalRecord:
+        """Say where a terminal runs: whether that is billed, and whether it goes with it."""
+
+    def arrived(self, record: Record) -> None:
+        """A kernel was started."""
+
+    def left(self, record: Record, used_at: datetime | None) -> None:
+        """A kernel or terminal goes; None means that it was culled for being idle, else it was in use until then."""
+
+    def going(self, record: Record | None) -> str | None:
+        """The name of what is being deleted, if the record (None: everything) lives on that; then it cannot be kept."""
+
+    def describe(self) -> dict[str, str]:
+        """Who that is, and more words."""
+
+    def times(self) -> Mapping[str, Any]:
+        """What the heartbeat line tells of time since the last one; see `heartbeat_line`."""
+
+
+class Guard(Protocol):
+    """What is asked before something is culled for being idle."""
+
+    @property
+    def lead_seconds(self) -> float:
+        """How long before a deadline the activity signals are asked, so that it is met all the same."""
+
+    async def ask(self, record: Record, roots: Roots) -> Use:
+        """What activity signals say of it. Raises nothing: a check that fails counts as use, and is reported."""
+
+    async def before_culling(self, record: Record, decision: Decision) -> datetime | None:
+        """Run the hook; gives until when it wants the item kept. Raises CullingError when it failed and that keeps."""

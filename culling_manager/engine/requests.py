@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone, tzinfo
 
@@ -18,14 +19,30 @@ UNTIL_ACCEPTED = "a clock time such as '18:30', or an ISO 8601 time to come with
 
 
 class KeepAlives:
-    """All requests that hold, one for each thing at most: a new one replaces the old."""
+    """All requests that hold, one for each thing at most: a new one replaces the old.
+
+    Whoever decides by them is called with kind and identity (None: everything) when one comes, or is ended.
+    """
 
     def __init__(self) -> None:
         self._found: dict[tuple[Kind | None, str | None], KeepAlive] = {}
+        self.when_changed: list[Callable[[Kind | None, str | None], None]] = []
 
     def put(self, request: KeepAlive) -> None:
         """Take a request on."""
         self._found[request.kind, request.identity] = request
+        self._changed(request)
+
+    def end(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
+        """Let go what was kept by a request, and give that; None when there was none."""
+        found = self.take_back(kind, identity)
+        if found is not None:
+            self._changed(found)
+        return found
+
+    def _changed(self, request: KeepAlive) -> None:
+        for call in self.when_changed:
+            call(request.kind, request.identity)
 
     def shift(self, seconds: float) -> None:
         """The clock was set back: what was asked for lasts as long as before."""
@@ -35,7 +52,7 @@ class KeepAlives:
         }
 
     def take_back(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
-        """Take one back, or forget it because what it was for is gone; None when there was none."""
+        """Forget one, without a word, because what it was for is gone; None when there was none."""
         return self._found.pop((kind, identity), None)
 
     def asked_for(self, kind: Kind) -> list[str]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hmac
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import responses
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado.web import HTTPError, authenticated
 
-from ..errors import CullingError, SettingError
+from ..errors import CullingError, ErrorCode, SettingError
+from .bodies import flag, idle_time, json_object, keep_terminals, only
+from .legacy import OriginalClients
+from .service import ServerDesk
 
 #: The name under which all our handlers are authorized.
 AUTH_RESOURCE = "culling_manager"
@@ -24,92 +25,59 @@ AUTH_RESOURCE = "culling_manager"
 URL_SPACE = "sagemaker-studio-autoshutdown"
 #: The description of all handlers.
 OPENAPI = Path(__file__).parents[1] / "schemas" / "openapi.json"
-#: The longest request body that is read (bytes).
-LONGEST_BODY = 65_536
-
-_NUMBER = re.compile(r"\s*[0-9]{1,20}(\.[0-9]{1,20})?\s*")
-
-
-class Desk(Protocol):
-    """What the handlers ask of the rest. All but the first two raise CullingError when there is nothing to cull."""
-
-    def settings(self) -> Mapping[str, Any]:
-        """``idle_time`` (seconds), ``keep_terminals``, ``count``, ``errors``."""
-
-    def status(self) -> Mapping[str, Any]:
-        """The state document."""
-
-    def all_settings(self) -> Mapping[str, Any]:
-        """What holds, what is configured, what is saved, and within which bounds users may change it."""
-
-    def change(self, minutes: object, keep_terminals: bool | None, *, save: bool = False, asked_by: str = "") -> None:
-        """Change settings at run time. Raises SettingError."""
-
-    def reset(self, asked_by: str = "") -> None:
-        """Go back to what is configured."""
-
-    def keep_alives(self) -> Mapping[str, Any]:
-        """What is kept by request."""
-
-    def keep_alive(
-        self, kind: object, identity: object, duration: object, until: object, asked_by: str = ""
-    ) -> Mapping[str, Any]:
-        """Keep something. Raises SettingError, or KeyError when there is no such thing."""
-
-    def resume(self, kind: object, identity: object, asked_by: str = "") -> None:
-        """Take that back. Raises SettingError, or KeyError when there was none."""
+#: What Jupyter's own refusals are called.
+CODES = {
+    401: ErrorCode.FORBIDDEN,
+    403: ErrorCode.FORBIDDEN,
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.NO_SUCH_METHOD,
+}
 
 
 class CullingHandler(APIHandler):
     """What our handlers share: one auth resource, JSON bodies, clear refusals."""
 
     auth_resource = AUTH_RESOURCE
+    #: Whether the request comes from a page of this server, or from none.
+    _ours = True
     #: A body of a POST that is accepted.
     example = '{"idle_time": 120, "keep_terminals": false}'
 
     @property
-    def desk(self) -> Desk:
+    def desk(self) -> ServerDesk:
         """The other side of the counter."""
-        desk: Desk = self.settings["culling_manager_desk"]
+        desk: ServerDesk = self.settings["culling_manager_desk"]
         return desk
 
     def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
         """Check the origin as Jupyter does; one that is no URL is not ours."""
         try:
-            return bool(super().check_origin(origin_to_satisfy_tornado))
+            self._ours = bool(super().check_origin(origin_to_satisfy_tornado))
         except ValueError:
-            return False
+            self._ours = False
+        return self._ours
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with Jupyter's JSON; to a verb that there is not, also with those that there are."""
+        """Answer in Jupyter's shape, with a code; to a verb that there is not, also with those that there are."""
         if status_code == 405:
             self.set_header("Allow", ", ".join([*verbs(type(self)), "OPTIONS"]))
-        super().write_error(status_code, **kwargs)
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        said = isinstance(error, HTTPError)
+        words = (error.log_message if said else None) or responses.get(status_code, "Unknown HTTP Error")
+        self.log.warning("Culling: wrote error %d: %s", status_code, words, exc_info=not said)
+        code = CODES.get(status_code, ErrorCode.INTERNAL if status_code >= 500 else ErrorCode.BAD_REQUEST)
+        code = code if self._ours else ErrorCode.OTHER_SITE
+        self.set_header("Content-Type", "application/json")
+        self.refuse(status_code, code, words, reason=error.reason if said else None)
 
-    def refuse(self, status: int, message: str, **more: Any) -> None:
-        """Answer with an error that says what is wrong."""
+    def refuse(self, status: int, code: ErrorCode, message: str, **more: Any) -> None:
+        """Answer with an error that says what is wrong, to programs by its code."""
         self.set_status(status)
-        self.finish(json.dumps({"message": message, **more}))
+        self.finish(json.dumps({"code": code.value, "message": message, **more}))
 
     def body(self) -> dict[str, Any]:
-        """Give the request's JSON object.
-
-        Raises
-        ------
-        SettingError
-            Naming what the body is instead.
-        """
-        raw = self.request.body
-        if len(raw) > LONGEST_BODY:
-            raise SettingError("body", f"{len(raw)} bytes", f"at most {LONGEST_BODY} bytes")
-        accepted = f"a JSON object such as {self.example}"
-        try:
-            found = json.loads(raw)
-        except (ValueError, RecursionError):
-            raise SettingError("body", raw[:60].decode("utf-8", "replace"), accepted) from None
-        if not isinstance(found, dict):
-            raise SettingError("body", found, accepted)
-        return found
+        """Give the request's JSON object. Raises BodyError."""
+        return json_object(self.request.body, self.example)
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
@@ -117,11 +85,12 @@ class CullingHandler(APIHandler):
         try:
             yield
         except SettingError as error:
-            self.refuse(400, str(error), field=error.name, accepted=error.accepted)
+            self.refuse(400, error.code, str(error), field=error.name, accepted=error.accepted)
         except CullingError as error:
-            self.refuse(409, str(error))
+            self.refuse(409, error.code, str(error))
         except KeyError as error:
-            self.refuse(404, f"there is no such thing, or nothing was asked for it: {error.args[0]!r}")
+            words = f"there is no such thing, or nothing was asked for it: {error.args[0]!r}"
+            self.refuse(404, ErrorCode.NOT_FOUND, words)
 
     @property
     def asked_by(self) -> str:
@@ -139,67 +108,8 @@ def verbs(handler: type[CullingHandler]) -> list[str]:
     return [verb for verb in ("GET", "POST", "DELETE") if verb.lower() in own]
 
 
-def idle_time(body: Mapping[str, Any]) -> object:
-    """Give ``idle_time`` (minutes) from a body; a numeric string counts as its number."""
-    if "idle_time" not in body:
-        raise SettingError("idle_time", None, "present: a number of minutes over 0")
-    value = body["idle_time"]
-    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
-
-
-def keep_terminals(body: Mapping[str, Any], needed: bool) -> bool | None:
-    """Give ``keep_terminals`` from a body, None when it is absent and not `needed`."""
-    if "keep_terminals" not in body and not needed:
-        return None
-    value = body.get("keep_terminals")
-    if not isinstance(value, bool):
-        raise SettingError("keep_terminals", value, "true or false")
-    return value
-
-
-def flag(body: Mapping[str, Any], name: str) -> bool:
-    """Give an optional true or false from a body; absent is false."""
-    value = body.get(name, False)
-    if not isinstance(value, bool):
-        raise SettingError(name, value, "true or false")
-    return value
-
-
-def _is_host(url: str | None, host: str) -> bool:
-    """Whether a URL, where there is one, is of `host`."""
-    try:
-        return url is None or urlsplit(url).netloc == host
-    except ValueError:
-        return False
-
-
-class IdleCheckerHandler(CullingHandler):
+class IdleCheckerHandler(OriginalClients, CullingHandler):
     """``idle_checker``: count and settings; the shapes are those of the original extension."""
-
-    def check_xsrf_cookie(self) -> None:
-        """Check as Jupyter does, and accept the original's client, which sends another cookie's value as token."""
-        try:
-            super().check_xsrf_cookie()
-        except HTTPError:
-            if not self._sent_back_a_cookie():
-                raise
-
-    def _sent_back_a_cookie(self) -> bool:
-        """Whether a same-origin JSON POST proves, like a double submit, that its sender can read our cookies.
-
-        The original's ``set-time-interval.sh`` takes the first ``Set-Cookie`` of ``{base_url}/tree`` for the XSRF
-        cookie, up to the second '='; on Jupyter Server 2.x that is the login cookie. Another site can neither read it
-        nor send JSON here without asking, so whoever knows its value is no forger.
-        """
-        request = self.request
-        if request.method != "POST" or not request.headers.get("Content-Type", "").startswith("application/json"):
-            return False
-        if not all(_is_host(request.headers.get(name), request.host) for name in ("Origin", "Referer")):
-            return False
-        sent = (self.get_query_argument("_xsrf", "") or "").strip('" ')
-        names = ("_xsrf", self.identity_provider.get_cookie_name(self))
-        known = [(self.get_cookie(name) or "").strip('" ').split("=")[0] for name in names]
-        return len(sent) >= 32 and any(hmac.compare_digest(sent.encode(), value.encode()) for value in known)
 
     @authenticated
     @authorized
@@ -267,8 +177,7 @@ class KeepAliveHandler(CullingHandler):
         with self.refusing():
             body = self.body()
             names = ("kind", "id", "duration", "until")
-            for name in body.keys() - set(names):
-                raise SettingError(name, body[name], f"absent: the fields are {', '.join(names)}")
+            only(body, names)
             kind, identity, duration, until = (body.get(name) for name in names)
             self.answer(self.desk.keep_alive(kind, identity, duration, until, self.asked_by))
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from tornado.ioloop import IOLoop
 
 from .. import events
-from .._version import __version__
 from ..engine.culler import IdleCuller
 from ..engine.requests import end_of
-from ..errors import CullingError, ReadError, SettingError, printable
+from ..errors import NotOursError, ReadError, printable
 from ..policy import plain
-from ..records import KeepAlive, Kind
-from ..report import keep_alive_entry, state_document
-from .saved_settings import SavedSettings
-
-HOW_TO_SELECT = {
-    Kind.KERNEL: 'c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"',
-    Kind.TERMINAL: 'c.TerminalsExtensionApp.terminal_manager_class = "culling_manager.CullingTerminalManager"',
-}
+from ..records import KeepAlive
+from ..report import keep_alive_entry
+from .bodies import whom
+from .given_back import GivenBack
+from .saved_settings import SavedSettings, fitting_in
+from .status import kernels_not_ours, notices, state_of
 
 #: What trouble with saved settings is noted under.
 SAVED = "saved settings"
@@ -33,32 +29,16 @@ class ServerDesk:
     def __init__(self, server: Any, saved: SavedSettings) -> None:
         self._server = server
         self._saved = saved
+        self.given_back = GivenBack(saved.path.parent)
 
     @property
     def _culler(self) -> IdleCuller:
         return IdleCuller.of(self._server, self._server.log)
 
-    def _kernels_not_ours(self) -> str | None:
-        if Kind.KERNEL in self._culler.watches:
-            return None
-        name = type(self._server.kernel_manager).__name__
-        return f"Kernels are not culled: the kernel manager is {name}. Configure {HOW_TO_SELECT[Kind.KERNEL]}"
-
-    def _terminals_not_ours(self) -> str | None:
-        terminals = self._server.web_app.settings.get("terminal_manager")
-        if terminals is None or Kind.TERMINAL in self._culler.watches:
-            return None
-        name = type(terminals).__name__
-        return f"Terminals are not culled: the terminal manager is {name}. Configure {HOW_TO_SELECT[Kind.TERMINAL]}"
-
-    def notices(self) -> list[str]:
-        """What is not ours on this server, and how to make it so."""
-        return [words for words in (self._kernels_not_ours(), self._terminals_not_ours()) if words is not None]
-
     def _ours(self) -> IdleCuller:
-        """The culler. Raises CullingError when none of the server's managers is ours."""
+        """The culler. Raises NotOursError when none of the server's managers is ours."""
         if not self._culler.watches:
-            raise CullingError(" ".join(self.notices()))
+            raise NotOursError(" ".join(notices(self._server, self._culler)))
         return self._culler
 
     # -- settings ----------------------------------------------------------------------------------
@@ -71,7 +51,7 @@ class ServerDesk:
             "idle_time": _whole(culler.policy.idle_timeout if ours else 0.0),
             "keep_terminals": culler.policy.keep_terminals,
             "count": culler.count,
-            "errors": culler.troubles.last_text() or self._kernels_not_ours(),
+            "errors": culler.troubles.last_text() or kernels_not_ours(self._server, culler),
         }
 
     def all_settings(self) -> Mapping[str, Any]:
@@ -142,15 +122,8 @@ class ServerDesk:
         saved = self._load_saved()
         if not saved or not self._culler.watches:
             return
-        culler, policy = self._culler, self._culler.policy
-        check = {"idle_time": policy.user_minutes, "keep_terminals": policy.user_keep_terminals}
-        fitting: dict[str, Any] = {}
-        refused = []
-        for name, value in saved.items():
-            try:
-                fitting[name] = check[name](name, value)
-            except SettingError as error:
-                refused.append(str(error))
+        culler = self._culler
+        fitting, refused = fitting_in(saved, culler.policy)
         if refused:
             culler.trouble(SAVED, f"of the saved settings in {self._saved.path} is ignored: {'; '.join(refused)}")
         if fitting:
@@ -241,48 +214,9 @@ class ServerDesk:
 
     def status(self) -> Mapping[str, Any]:
         """The state document."""
-        culler = self._culler
-        now = culler.now()
-        current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
-        return state_document(
-            version=__version__,
-            now=now,
-            running=culler.running,
-            count=culler.count,
-            watching=culler.watches,
-            policy=asdict(culler.policy) if culler.watches else None,
-            next_wake_up=culler.next_wake_up,
-            kernels=current.get(Kind.KERNEL, ()),
-            terminals=current.get(Kind.TERMINAL, ()),
-            apps=current.get(Kind.APP, ()),
-            warned={(kind, identity) for kind, watch in culler.watches.items() for identity in watch.warned()},
-            keep_alive=culler.keep.current(now),
-            app_manager=None if culler.neighbours is None else culler.neighbours.describe(),
-            troubles=culler.troubles.recent(now),
-            outcomes=culler.outcomes,
-            notices=self.notices(),
-        )
+        return state_of(self._culler, notices(self._server, self._culler), self.given_back)
 
 
 def _whole(value: float) -> float:
     """An int where the value is whole."""
     return int(value) if value == int(value) else value
-
-
-def whom(kind: object, identity: object) -> tuple[Kind | None, str | None]:
-    """Read whom a keep-alive is for: "all", or a kind and an identity.
-
-    Raises
-    ------
-    SettingError
-        When they are not that.
-    """
-    if kind is None or kind == "all":
-        if identity is not None:
-            raise SettingError("id", identity, "absent for kind 'all'; else give 'kind' too")
-        return None, None
-    if kind not in [each.value for each in Kind]:
-        raise SettingError("kind", kind, "one of 'all', 'kernel', 'terminal', 'app'")
-    if not isinstance(identity, str) or not identity or len(identity) > 2000:
-        raise SettingError("id", identity, f"the id of a {kind}, as in the status document")
-    return Kind(kind), identity

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .base import Signal, Subject
     from .documents import DocumentSignal
     from .gpu import GpuSignal
+    from .kernels import OtherKernelsSignal
     from .processes import ProcessSignal
     from .runner import Finding, Signals
     from .server_use import ServerUseSignal
@@ -19,6 +20,7 @@ _HOMES = {
     "DocumentSignal": "documents",
     "Finding": "runner",
     "GpuSignal": "gpu",
+    "OtherKernelsSignal": "kernels",
     "ProcessSignal": "processes",
     "ServerUseSignal": "server_use",
     "Signal": "base",
@@ -31,6 +33,7 @@ __all__ = [
     "DocumentSignal",
     "Finding",
     "GpuSignal",
+    "OtherKernelsSignal",
     "ProcessSignal",
     "ServerUseSignal",
     "Signal",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from traitlets import Float, TraitError
 from traitlets.config import LoggingConfigurable
 
+from ..concurrency import SingleFlight
+from ..engine.clock import utcnow
 from ..errors import SettingError
 from ..policy import number, plain
 from ..records import Kind, Record
@@ -40,12 +41,12 @@ class Subject:
 class Signal(LoggingConfigurable):
     """One check: a sentence that says why something is in use, or None.
 
-    Its methods run on the server's event loop, so whatever blocks belongs into a thread (`threads.in_thread`).
+    Its methods run on the server's event loop, so whatever blocks belongs into a thread (`concurrency.in_thread`).
     A signal is asked only about what is otherwise due. Whatever it raises counts as use and is reported.
     """
 
     #: Where it reads wall time (aware UTC).
-    now: Callable[[], datetime] = staticmethod(lambda: datetime.now(timezone.utc))
+    now: Callable[[], datetime] = staticmethod(utcnow)
 
     @property
     def takes_seconds(self) -> float:
@@ -98,13 +99,8 @@ class Shared(Generic[Answer]):
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, Answer]]) -> None:
         self._work = work
-        self._running: asyncio.Task[Answer] | None = None
+        self._runs = SingleFlight()
 
     async def __call__(self) -> Answer:
         """Give the result of the run that is under way, or of a new one."""
-        loop = asyncio.get_running_loop()
-        running = self._running
-        if running is None or running.done() or running.get_loop() is not loop:
-            running = self._running = loop.create_task(self._work())
-            running.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(running)
+        return await self._runs.run("", self._work)

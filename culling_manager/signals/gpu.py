@@ -10,11 +10,12 @@ from typing import Any
 
 from traitlets import Integer
 
+from ..concurrency import in_thread
 from ..records import Kind
-from ..threads import in_thread
 from .base import Bounded, Shared, Signal, Subject
+from .snapshot import Table
 from .table import read_table
-from .usage import Table, shown
+from .usage import shown
 
 #: Errors of NVML that mean that there is no GPU to look at.
 NO_GPU = ("LibraryNotFound", "DriverNotLoaded", "NotFound")

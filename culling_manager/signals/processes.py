@@ -17,12 +17,15 @@ from functools import partial
 
 from traitlets import Integer, List, Unicode
 
+from ..concurrency import in_thread
 from ..errors import ReadError
 from ..records import Kind
-from ..threads import in_thread
 from .base import Bounded, Shared, Signal, Subject
+from .network import connections, talks_outside
+from .runtime import other_servers
+from .snapshot import Table
 from .table import owner, read_labels, read_table
-from .usage import Table, Usage, summary, usages, usages_since
+from .usage import LEAST_SHARE, Usage, summary, together, usages, usages_since
 
 #: An earlier reading that is older than this (seconds) says nothing about now; some are kept, this far apart.
 EARLIER_SECONDS = 90.0
@@ -46,7 +49,8 @@ COMES_WITH_IMAGES = [
 class Sample:
     """Who was busy just now, and who was on average since an earlier reading at `earlier_at` (seconds since 1970).
 
-    `workers` are those that have been busy for much of their lives. `count` is how many processes there were at most.
+    `workers` are those that have been busy for much of their lives, `servers` other Jupyter Servers of this user.
+    `count` is how many processes there were at most.
     """
 
     table: Table
@@ -55,25 +59,29 @@ class Sample:
     busy_since: list[Usage]
     earlier_at: float | None
     workers: frozenset[int]
+    servers: frozenset[int]
 
 
 class ProcessSignal(Signal):
-    """Processes that use the processor or move data.
+    """Processes that use the processor, want it and do not get it, or move data; each alone, or a job of many together.
 
     For a kernel or terminal its own; for the app that this server runs on every process of the server's user, and of
-    everything that the server started, except the server, what it was started by, and `ignored_names`.
+    everything that the server started, except the server, what it was started by, and `ignored_names`. What only beats
+    does not count: see `usage`.
     """
 
     # An idle ipykernel was measured at 0.0 to 0.1% of a core (at most one tick of 10 ms in a second, also with a
     # kernel_info_request in it) and at 1 to 32 bytes per second (under 400 with that request). Idle bash, vim, less and
-    # tmux were measured at 0 and 0. So there is a factor of five, or more, on each side of the defaults.
+    # tmux were measured at 0 and 0. So there is a factor of five, or more, on each side of the defaults. What beats
+    # more than that is in the table of `usage`.
     cpu_share = Bounded(
         0.05,
         low=0.001,
         high=1000,
         config=True,
         help="""A process that uses more than this share of one core counts as use (0.001 to 1000; 0.05 is 5% of a
-        core). Processor time of children that it has waited for is its own.""",
+        core), and so do several of one kernel, terminal or job that use it together. Processor time of children
+        that it has waited for is its own.""",
     )
     io_rate = Bounded(
         20_000.0,
@@ -109,6 +117,15 @@ class ProcessSignal(Signal):
         a pattern (`*` any characters, `?` one) for the name of a process, of its program, or of the script that an
         interpreter runs; one with a `/` is for their whole paths. What such a process starts counts unless it matches
         too. To add to the default: `c.ProcessSignal.ignored_names.append("my-agent")`.""",
+    )
+
+    ignored_cpu_share = Bounded(
+        0.1,
+        low=0,
+        high=1000,
+        config=True,
+        help="""A process of an ignored name that uses more than this share of one core counts all the same (0.1 is 10%
+        of a core): a name alone excuses only what is quiet.""",
     )
 
     def __init__(self, **kwargs: object) -> None:
@@ -161,17 +178,27 @@ class ProcessSignal(Signal):
                 for row in table.rows.values()
                 if row.cpu_seconds > self.cpu_share * max(table.read_at - row.started_at, 1.0)
             ),
+            servers=frozenset(other_servers(table, os.getpid())),
         )
 
     def _labelled(self, found: Iterable[Usage]) -> list[Usage]:
-        """Those that count, busiest first, with their names and owners as far as that many can be looked up."""
+        """Those that may count, busiest first, with their names and owners as far as that many can be looked up."""
         busy = sorted(
-            (each for each in found if each.over(self.cpu_share, self.io_rate)), key=lambda each: -each.cpu_share
+            (each for each in found if each.over(self.cpu_share, self.io_rate) or self._adds(each)),
+            key=lambda each: -each.cpu_share,
         )
-        for index, usage in enumerate(busy[:MOST_LABELS]):
-            roles, owned_by = read_labels(usage.row.pid)
-            busy[index] = replace(usage, roles=roles, owner=owned_by)
+        outside = connections() if any(each.beats for each in busy) else None
+        for index, usage in enumerate(busy):
+            beats = usage.beats and index < MOST_LABELS and not talks_outside(usage.row.pid, outside)
+            labels = read_labels(usage.row.pid) if index < MOST_LABELS else ((), None, "")
+            usage = replace(usage, beats=beats, roles=labels[0], owner=labels[1], command=labels[2])
+            busy[index] = replace(usage, ignored=self.ignores(usage))
         return busy
+
+    @staticmethod
+    def _adds(usage: Usage) -> bool:
+        """Whether it adds to what its tree uses together."""
+        return usage.cpu_share > LEAST_SHARE and not usage.beats
 
     def _found(self, sample: Sample, subject: Subject) -> str | None:
         """What of a sample concerns `subject`, in words."""
@@ -181,19 +208,27 @@ class ProcessSignal(Signal):
             raise ReadError(f"the server's own process {subject.server_pid} is not among {sample.count} processes")
         unseen = sample.earlier_at is not None and sample.earlier_at >= subject.since.timestamp()
         for busy in (sample.busy, sample.busy_since if unseen else []):
-            found = self._of(subject, busy, sample.table)
-            if found:
-                return summary(found)
+            found = self._of(subject, busy, sample)
+            alone = [each for each in found if each.over(self.cpu_share, self.io_rate) and not each.beats]
+            words = summary(alone) or together(found, sample.table, subject.server_pid, self.cpu_share)
+            if words:
+                return words
         return None
 
-    def _of(self, subject: Subject, busy: list[Usage], table: Table) -> list[Usage]:
-        """Those of the busy that are `subject`'s."""
+    def _of(self, subject: Subject, busy: list[Usage], sample: Sample) -> list[Usage]:
+        """Those of the busy that are `subject`'s; another server is none of an app's, what it started is."""
         if not busy:
             return []
-        members = self.members(table, subject)
+        members = self.members(sample.table, subject)
         theirs = subject.owner or owner(subject.kind, subject.identity, subject.server_pid)
         found = [each for each in busy if each.row.pid in members or each.owner == theirs]
-        return [each for each in found if not self.ignores(each)] if subject.kind is Kind.APP else found
+        if subject.kind is not Kind.APP:
+            return found
+        return [each for each in found if not self._excused(each) and each.row.pid not in sample.servers]
+
+    def _excused(self, usage: Usage) -> bool:
+        """Whether it is ignored, and quiet."""
+        return usage.ignored and usage.cpu_share <= self.ignored_cpu_share
 
     def members(self, table: Table, subject: Subject) -> set[int]:
         """Which processes are those of `subject`, before any is ignored. KeyError when the server is not among them."""

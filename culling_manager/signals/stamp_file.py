@@ -9,8 +9,8 @@ from functools import partial
 
 from traitlets import Unicode
 
+from ..concurrency import in_thread
 from ..records import Kind
-from ..threads import in_thread
 from .base import Signal, Subject
 
 #: How the writers of the file, and its other readers, write time: in UTC, with a fraction.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-import time
 from typing import Any
 
+from ..engine.clock import epoch, monotonic
 from ..errors import ReadError
 from ..records import Kind
-from .usage import Row, Table
+from .snapshot import Row, Table
 
 #: A variable in the environment of kernels and terminals that says whose they, and all they start, are.
 MARKER = "CULLING_MANAGER_OWNER"
@@ -18,6 +19,15 @@ INTERPRETERS = ("bash", "bun", "dash", "deno", "java", "node", "perl", "python",
 #: Those in which editors and their servers are written. Where a script of another one lies says nothing of whose work
 #: it is: an editor's debugger starts a user's program by a script of its own.
 EDITORS = ("bun", "deno", "node")
+#: Options of interpreters that say that what follows is code, and those whose value is the next word.
+CODE = re.compile(r"-[a-zA-Z]*[ceEp]|--eval|--print|eval")
+TAKE_A_VALUE = ("-W", "-X", "-I", "-r", "-cp", "-classpath", "--class-path", "--module-path", "--require", "-o", "-O")
+#: A command line can be megabytes long: of so many words at most this many characters are looked at.
+LONGEST_NAME, MOST_WORDS = 1000, 64
+#: Of a process with more threads than this nobody counts how it runs.
+MOST_THREADS = 500
+#: Those states that matter, as psutil calls them.
+STATES = {"running": "R", "disk-sleep": "D"}
 
 
 def owner(kind: Kind, identity: str, server_pid: int) -> str:
@@ -41,7 +51,7 @@ def read_table(most: int) -> Table:
     One that ends meanwhile is left out, and so is one that may not be read.
     """
     psutil = _psutil()
-    read_at = time.time()
+    read_at = epoch()
     pids = psutil.pids()
     rows: dict[int, Row] = {}
     for pid in pids if len(pids) <= most else ():
@@ -67,9 +77,11 @@ def _read_row(psutil: Any, pid: int) -> Row | None:
                 started_at=process.create_time(),
                 cpu_seconds=times.user + times.system,
                 child_seconds=getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0),
-                moved_bytes=_moved_bytes(psutil, process),
-                at=time.monotonic(),
+                **_moved_bytes(psutil, process),
+                at=monotonic(),
                 ended=process.status() == psutil.STATUS_ZOMBIE,
+                state=STATES.get(process.status(), ""),
+                threads=_threads(pid),
             )
     except (psutil.Error, OSError):
         return None
@@ -82,31 +94,52 @@ def _session(pid: int) -> int:
         return 0
 
 
-def _moved_bytes(psutil: Any, process: Any) -> float | None:
-    """Bytes it read and wrote: through system calls, or on disk by mapped memory, whichever is more.
+def _moved_bytes(psutil: Any, process: Any) -> dict[str, float | None]:
+    """Bytes it read and wrote: through system calls, or on disk by mapped memory, whichever is more; `Row` says which.
 
     None where that is not known: on macOS, in some sandboxes, of processes that protect themselves.
     """
     try:
         seen = process.io_counters()
-        called = getattr(seen, "read_chars", 0) + getattr(seen, "write_chars", 0)
-        return float(max(called, seen.read_bytes + seen.write_bytes))
+        wrote = getattr(seen, "write_chars", 0)
+        return {
+            "moved_bytes": float(max(getattr(seen, "read_chars", 0) + wrote, seen.read_bytes + seen.write_bytes)),
+            "kept_bytes": float(max(wrote, seen.write_bytes) + seen.read_bytes),
+        }
     except (psutil.Error, OSError, AttributeError, NotImplementedError, RuntimeError, ValueError):
-        return None
+        return {}
 
 
-def read_labels(pid: int) -> tuple[tuple[str, ...], str | None]:
-    """The names by which a process can be ignored, and what its environment says it belongs to."""
+def _threads(pid: int) -> dict[int, tuple[float, float, int]]:
+    """How long each thread has run and waited for a core (seconds), and in how many pieces; none where unknown."""
+    found: dict[int, tuple[float, float, int]] = {}
+    try:
+        names = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return found
+    for name in names if len(names) <= MOST_THREADS else ():
+        try:
+            with open(f"/proc/{pid}/task/{name}/schedstat", "rb") as file:
+                ran, waited, pieces = file.read(100).split()
+        except (OSError, ValueError):
+            continue  # it has ended, or this Linux does not count
+        found[int(name)] = (int(ran) / 1e9, int(waited) / 1e9, int(pieces))
+    return found
+
+
+def read_labels(pid: int) -> tuple[tuple[str, ...], str | None, str]:
+    """The names by which a process can be ignored, what its environment says it belongs to, and what it is called."""
     psutil = _psutil()
     try:
         process = psutil.Process(pid)
-        roles = roles_of(process.name(), process.cmdline())
+        name, words = process.name(), [word[:LONGEST_NAME] for word in process.cmdline()[:MOST_WORDS]]
     except (psutil.Error, OSError):
-        return (), None
+        return (), None, ""
+    roles, command = roles_of(name, words), command_of(name, words)
     try:
-        return roles, process.environ().get(MARKER)
+        return roles, process.environ().get(MARKER), command
     except (psutil.Error, OSError):
-        return roles, None
+        return roles, None, command
 
 
 def roles_of(name: str, words: list[str]) -> tuple[str, ...]:
@@ -122,4 +155,29 @@ def roles_of(name: str, words: list[str]) -> tuple[str, ...]:
         if program.startswith(INTERPRETERS):
             script = next((word for word in words[1:] if not word.startswith("-")), "")
             roles += [os.path.basename(script), script if program.startswith(EDITORS) else ""]
-    return tuple(dict.fromkeys(role for role in roles if role))
+    return tuple(dict.fromkeys(role[:LONGEST_NAME] for role in roles if role))
+
+
+def command_of(name: str, words: list[str]) -> str:
+    """What a person calls a program: the script or module that an interpreter runs, else the process's name.
+
+    Code on the command line is no name and is never told, nor is any other argument.
+
+    >>> command_of("python3.11", ["python3.11", "-W", "error", "/home/u/train.py", "--password=x"])
+    'train.py'
+    >>> command_of("python3", ["python3", "-c", "import secret"])
+    'python3'
+    """
+    if not words or not os.path.basename(words[0]).startswith(INTERPRETERS):
+        return name
+    program, rest = os.path.basename(words[0]), iter(words[1:])
+    for word in rest:
+        if not word.startswith(("-", "+")):
+            return os.path.basename(word.rstrip("/")) or name
+        if word == "-m" and program.startswith("python"):
+            return next(rest, name)
+        if CODE.fullmatch(word) and not program.startswith("java"):
+            return name
+        if word in TAKE_A_VALUE:
+            next(rest, None)
+    return name

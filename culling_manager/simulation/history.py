@@ -22,11 +22,11 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from ..client.words import moment
 from ..errors import CullingError, SettingError
 from ..policy import LONGEST_SECONDS, number
 from ..records import Kind
-from .world import Event, EventType
+from ..report import moment
+from .things import Event, EventType, Key
 
 #: Times before and after these years are mistakes.
 YEARS = (1970, 2970)
@@ -47,7 +47,6 @@ AT_WORK = frozenset({"at work", "busy"})
 OURS = re.compile("/culling_manager/(culling|app)(/|$|-|_)")
 
 Line = Mapping[str, Any]
-Key = tuple[Kind, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,63 @@
+"""What cannot be due yet, and so need not be read: all that was in use within its timeout, by a glance at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ..decisions import timeout_of
+from .clock import AT_ONCE, NEVER
+from .ports import KEPT, Source
+from .situation import Situation
+
+
+@dataclass(slots=True, eq=False)
+class Band:
+    """All that has one timeout: what was in use after `cutoff` cannot be due, the `oldest` of it not before `left`.
+
+    Where the timeout is off, nothing can: then `left` is None.
+    """
+
+    cutoff: datetime
+    oldest: datetime
+    left: timedelta | None
+
+
+@dataclass(slots=True, eq=False)
+class Horizon:
+    """Tells what of one source has to be looked at more closely."""
+
+    source: Source
+    situation: Situation
+
+    def suspects(self, now: datetime) -> tuple[list[str], datetime]:
+        """Give what may be due, and when the first of all others may be: fresh activity only makes that later."""
+        bands: dict[float | None, Band] = {None: self._band(None, now)}
+        suspects = []
+        for identity, last, own in self.source.glance(self.situation.policy):
+            if last is None:
+                suspects.append(identity)
+                continue
+            band = bands.get(own)
+            if band is None:
+                band = bands[own] = self._band(own, now)
+            if last is not KEPT:
+                if not band.cutoff < last <= now:
+                    suspects.append(identity)
+                elif last < band.oldest:
+                    band.oldest = last
+        return suspects, min(NEVER if band.left is None else band.oldest + band.left for band in bands.values())
+
+    def _band(self, own: float | None, now: datetime) -> Band:
+        """What has this timeout of its own (seconds; None: the policy's)."""
+        timeout = self._shortest_timeout() if own is None else own
+        if timeout is None or timeout <= 0:
+            return Band(AT_ONCE, now, None)
+        left = timedelta(seconds=timeout) - self.situation.ahead(timeout)
+        return Band(now - left, now, left)
+
+    def _shortest_timeout(self) -> float | None:
+        """Seconds: what has no timeout of its own and was in use later than these ago cannot be due."""
+        policy = self.situation.policy
+        timeouts = [timeout_of(self.source.kind, policy), policy.busy_timeout]
+        return min((seconds for seconds in timeouts if seconds > 0), default=None)

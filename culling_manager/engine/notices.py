@@ -1,0 +1,128 @@
+"""What is to be done about something before its deadline: warn of it, and ask activity signals whether it is in use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from ..decisions import KEEPS_UNTIL, Reason, timeout
+from ..errors import ErrorCode
+from ..records import Use
+from .clock import NEVER
+from .item import NOT_USED, Item
+from .ports import Source
+from .situation import Situation
+
+#: How often (seconds) what activity signals found in use is looked at again.
+ASK_AGAIN_SECONDS = 60.0
+#: And no sooner than this (seconds), however short its timeout is.
+ASK_LEAST_SECONDS = 2.0
+#: Reasons that end by themselves at `due_at`: then it is culled.
+ENDS_BY_ITSELF = KEEPS_UNTIL | {Reason.BUSY}
+
+
+@dataclass(slots=True, eq=False)
+class Notices:
+    """What the items of one source need besides culling; `attended` are those that are warned of or found in use."""
+
+    source: Source
+    situation: Situation
+    attended: set[str] = field(default_factory=set)
+    _visit_mono: float = 0.0
+
+    def whom_to_visit(self) -> list[str]:
+        """Those to look at now, once per heartbeat: whether what they are warned of, or in use by, still holds."""
+        if not self.attended or self.until_visit() > 0:
+            return []
+        self._visit_mono = self.situation.clock.monotonic() + self.situation.policy.cull_interval
+        return list(self.attended)
+
+    def until_visit(self) -> float:
+        """Seconds until the next visit is due; infinite when there is nobody to visit."""
+        return self._visit_mono - self.situation.clock.monotonic() if self.attended else math.inf
+
+    def timeout(self, item: Item) -> float:
+        """Seconds of idleness after which an item is due."""
+        return timeout(item.record, self.situation.policy)
+
+    def attend(self, item: Item, now: datetime) -> datetime:
+        """Warn, or take a warning back, when it is time for it; gives when to look at it next, if nothing happens."""
+        self._warn(item, now)
+        if item.decision.reason is Reason.OFF:
+            item.use = NOT_USED
+        attended = item.warned_for is not None or item.use.used_by is not None
+        (self.attended.add if attended else self.attended.discard)(item.record.identity)
+        # At the very deadline it is not due yet, so that appointment still stands.
+        return min((at for at in self._appointments(item) if at >= now), default=NEVER)
+
+    def wants_asking(self, item: Item, now: datetime) -> bool:
+        """Whether to ask the signals now: shortly before the deadline, and again and again while it is in use."""
+        if item.asking is not None or self.situation.guard is None:
+            return False
+        if getattr(item.record, "state", None) == "busy" or item.decision.reason is Reason.OFF:
+            return False
+        asked_at = item.use.asked_at
+        if item.use.used_by is not None and asked_at is not None:
+            return now >= asked_at + self._ask_again(item)
+        if item.due_at is None or item.decision.reason not in ENDS_BY_ITSELF:
+            return False
+        ask_at = item.due_at - self.situation.lead(self.timeout(item))
+        return now >= ask_at and (asked_at is None or asked_at < ask_at)
+
+    async def ask(self, item: Item) -> None:
+        """Ask the activity signals about it, and remember what they say. Not to be able to ask counts as use."""
+        situation, subject = self.situation, f"{self.source.kind.value} {item.record.identity}"
+        if situation.guard is None:
+            return
+        began = situation.now()
+        try:
+            found = await situation.guard.ask(item.record, self.source.roots(item.record.identity))
+        except Exception as error:
+            words = f"activity signals could not be asked about it: {error!r}"
+            situation.journal.trouble(f"signals of {subject}", f"{subject} is kept: {words}", ErrorCode.SIGNAL_FAILED)
+            found = Use(used_by=words)
+        item.answered(found, began, situation.now())
+
+    def over(self, item: Item) -> None:
+        """There is nothing more to be warned of: what it was warned of has happened, or it is gone."""
+        item.warned_for = None
+        self.attended.discard(item.record.identity)
+
+    def _appointments(self, item: Item) -> list[datetime]:
+        """When something may have to be done about it."""
+        found = []
+        if item.use.used_by is not None and item.use.asked_at is not None:
+            found.append(item.use.asked_at + self._ask_again(item))
+        if item.due_at is not None:
+            found.append(item.due_at)
+            if item.decision.reason in ENDS_BY_ITSELF:
+                found.append(item.due_at - timedelta(seconds=self._warning(item)))
+                found.append(item.due_at - self.situation.lead(self.timeout(item)))
+        return found
+
+    def _warn(self, item: Item, now: datetime) -> None:
+        """Warn once of a deadline that is near; take it back when it is not any more."""
+        policy, decision, ahead = self.situation.policy, item.decision, self._warning(item)
+        if decision.reason is Reason.UNKNOWN:
+            return  # nobody knows whether it still holds
+        near = decision.reason in ENDS_BY_ITSELF and item.due_at is not None and ahead > 0
+        if near and item.due_at is not None and now >= item.due_at - timedelta(seconds=ahead):
+            if item.warned_for is None and not policy.dry_run:
+                self._tell("warned", item, now)
+            item.warned_for = None if policy.dry_run else item.due_at
+        elif item.warned_for is not None and not decision.cull:
+            item.warned_for = None
+            self._tell("withdrawn", item, now)
+
+    def _warning(self, item: Item) -> float:
+        """Seconds ahead of its deadline at which to warn of it."""
+        policy = self.situation.policy
+        return policy.warning(policy.busy_timeout if item.decision.reason is Reason.BUSY else self.timeout(item))
+
+    def _ask_again(self, item: Item) -> timedelta:
+        """How long after an answer that it is in use it is asked about again."""
+        return timedelta(seconds=max(ASK_LEAST_SECONDS, min(ASK_AGAIN_SECONDS, self.timeout(item) / 2)))
+
+    def _tell(self, action: str, item: Item, now: datetime) -> None:
+        self.situation.journal.tell_item(action, item, now)
