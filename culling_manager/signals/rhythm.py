@@ -11,7 +11,6 @@ a day went unseen for 36 minutes at most in 88 such half days, at one request in
 from __future__ import annotations
 
 import re
-import statistics
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -126,7 +125,7 @@ class _Heard:
 
     def _learn(self) -> None:
         if len(self.pauses) == PAUSES and sum(self.pauses) >= LEAST_SECONDS:
-            beat = statistics.median(self.pauses)
+            beat = sorted(self.pauses)[PAUSES // 2]
             if all(self._is_equal(each, beat) for each in self.pauses):
                 self.beat = beat
         for window in self.windows:
