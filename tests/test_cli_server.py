@@ -120,8 +120,8 @@ class TestForeignManagers:
         return {"ServerApp": {"jpserver_extensions": {"culling_manager": True, "jupyter_server_terminals": True}}}
 
     async def test_it_is_said_what_to_configure(self, culling, capsys):
-        """In `status`, and as a refusal with a code of its own."""
-        assert await culling("status") == 0
+        """In `status`, with a code of its own."""
+        assert await culling("status") == Code.NOT_SELECTED
         assert "culls nothing here" in (shown := capsys.readouterr().out)
         assert "culling_manager.CullingKernelManager" in shown.replace("\n", "")
 

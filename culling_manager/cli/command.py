@@ -24,7 +24,7 @@ from .._version import __version__
 from ..client.servers import Code, Failure, parse_url
 from ..client.words import printable, speak_plainly
 from ..errors import CullingError, SettingError
-from . import keeping, savings, settings, simulate, status
+from . import keeping, savings, selection, settings, simulate, status
 
 PROGRAM = "jupyter culling"
 Command = Callable[[argparse.Namespace], Code]
@@ -56,14 +56,12 @@ def minutes(text: str) -> float:
 def where() -> argparse.ArgumentParser:
     """The options that say which server, shared by the commands that ask one."""
     parser = argparse.ArgumentParser(add_help=False)
-    group = parser.add_argument_group("which server")
+    group = parser.add_argument_group("which server", "where it has only a password, that goes into JUPYTER_PASSWORD")
     group.add_argument(
         "--server", metavar="PORT|URL", help="one of those that run here (default: all, or the only one)"
     )
     group.add_argument("--url", type=url, help="any server, such as http://localhost:8888/jupyter/default")
-    group.add_argument(
-        "--token", help="others on this machine can see it here; they cannot see JUPYTER_TOKEN or JUPYTER_PASSWORD"
-    )
+    group.add_argument("--token", help="others on this machine can see it here; they cannot see JUPYTER_TOKEN")
     group.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="for an answer (default: 10)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -100,6 +98,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     added = command("resume", keeping.resume, "Take a keep-alive back; without options the one for everything.")
     one_thing(added).add_argument("--all", action="store_true", help="every keep-alive that there is")
     _set(command("set", settings.settings, "Show or change the settings of a running server."))
+    for name, run, words in (
+        ("enable", selection.enable, "Select culling_manager's managers where Jupyter reads it."),
+        ("disable", selection.disable, "Take that selection away again; from everywhere, unless one place is given."),
+    ):
+        selection.add_arguments(command(name, run, words, shared=False), enabling=name == "enable")
     savings.add_arguments(command("savings", savings.savings, savings.SUMMARY, shared=False))
     simulate.add_arguments(command("simulate", simulate.simulate, simulate.SUMMARY, shared=False))
     return parser.parse_args(argv)
