@@ -26,7 +26,7 @@ from culling_manager.cli import status as cli_status
 from culling_manager.cli.screen import screen
 from culling_manager.cli.table import drawn
 from culling_manager.client.servers import Code, parse_url, running_servers
-from culling_manager.client.words import clock, kept, until_iso
+from culling_manager.client.words import asked_duration, clock, kept, until_iso
 from culling_manager.errors import SettingError
 from tests.cli_double import ARN, BUSY, IDLE, NOW, SPACE, document, entry, running
 
@@ -358,7 +358,7 @@ def test_urls_are_cut_to_the_base_url(url, base):
     assert parse_url(url).url == base
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8888", "ftp://x/", "http://", "http://a b/", "http://x/?token=ü€"])
+@pytest.mark.parametrize("url", ["", "localhost", "ftp://x/", "http://", "http://a b/", "http://x/?token=ü€"])
 def test_what_is_no_url_is_refused_without_repeating_it(url, capsys):
     """It may hold a token."""
     with pytest.raises(SystemExit) as ended:
@@ -373,7 +373,9 @@ def test_a_server_shows_no_token():
     assert SECRET not in repr(parse_url("http://localhost:8888/", SECRET))
 
 
-@pytest.mark.parametrize(("name", "told"), [("alice", " (asked by alice)"), ("0" * 32, ""), (None, "")])
+@pytest.mark.parametrize(
+    ("name", "told"), [("alice", " (asked by alice)"), ("0" * 32, " (asked by somebody on this server)"), (None, "")]
+)
 def test_who_asked_is_told_where_there_is_a_name(double, capsys, name, told):
     """Somebody who did not log in has only a number."""
     double.keep_alive = [{"kind": "all", "id": None, "until": "2026-06-01T16:30:00Z", "asked_by": name}]
@@ -686,6 +688,118 @@ def test_nothing_in_a_runtime_file_or_an_answer_commands_the_terminal(place, cap
     assert "It redirects to x/" in text
     assert "\x1b" not in text.replace("\x1b[0m", "")
     assert "\x07" not in text
+
+
+# -- what people type ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("4hours", "4h"), ("4 hours", "4h"), ("1h30", "1h30m"), ("1 hour and 30 minutes", "1h30m"), 
+        ("90 min", "90m"),
+        ("2 days, 3 hrs", "2d3h"), ("1.5h", "1.5h"), ("90", 90), ("45 secs", "45s"), ("soon", "soon"),
+        ("4 weeks", "4 weeks"), ("30 1", "30 1"), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_duration_is_read_as_it_is_meant(typed, sent):
+    """What is not understood goes as it is, so that the server says what it accepts."""
+    assert asked_duration(typed) == sent
+
+
+def test_keep_alive_off_takes_back_what_keep_alive_asked_for(double, capsys):
+    """One word for both ways; `resume` says the same."""
+    asked = [["keep-alive", "4hours"], ["keep-alive", "off"], ["keep-alive", "1h30", "--kernel", "deadc"]]
+    asked += [["keep-alive", "off", "--kernel", "deadc"], ["keep-alive", "1h", "--all"], ["keep-alive", "off", "--all"]]
+
+    assert [main(each) for each in asked] == [0] * 6
+    assert [(method, path.partition("?")[2] or body.get("duration")) for method, path, body in double.changes] == [
+        ("POST", "4h"), ("DELETE", "kind=all"), ("POST", "1h30m"), ("DELETE", f"kind=kernel&id={IDLE}"), ("POST", "1h"),
+        ("DELETE", "kind=all"),
+    ]  # fmt: skip
+    assert said(capsys).count("No longer kept by request: everything.") == 2
+
+
+@pytest.mark.parametrize("options", [["--timeout", "90"], ["--idle_timeout", "90"], ["--idle-timeout=90"]])
+def test_each_way_to_say_the_idle_timeout_sets_that(double, options):
+    """`--timeout` is what a person means by it, and the trait's own spelling is understood."""
+    assert main(["set", *options]) == 0
+
+    ((_, _, body),) = double.changes
+    assert body["idle_time"] == 90
+
+
+def test_how_long_to_wait_for_an_answer_has_a_word_of_its_own(capsys):
+    """And the old one still does, where it cannot be taken for something else."""
+    with socket.socket() as quiet:
+        quiet.bind(("127.0.0.1", 0))
+        quiet.listen()
+        url = f"http://127.0.0.1:{quiet.getsockname()[1]}/"
+        for options in (["set", "--answer-within", "0.1"], ["status", "--timeout", "0.1"]):
+            assert main([*options, "--url", url]) == Code.NO_ANSWER
+
+    assert said(capsys).count("No answer within 0.1 s (--answer-within)") == 2
+
+
+def test_a_server_may_be_named_without_http(double, capsys):
+    """As `localhost:8888` in a browser."""
+    named = f"localhost:{double.port}"
+
+    assert main(["status", "--url", named + double.base_url]) == 0
+    assert main(["set", "--server", named + double.base_url]) == 0
+    assert "deadc0de" in said(capsys)
+    assert parse_url("localhost:8888").url == "http://localhost:8888/"
+
+
+# -- this notebook, this terminal ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(place, monkeypatch):
+    """Two servers of one user; ours is the second."""
+    for name in ("JPY_PARENT_PID", "JUPYTER_SERVER_URL", "JPY_SESSION_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    with running(base_url="/") as other, running(sessions={"work/explore.ipynb": IDLE, "explore.ipynb": BUSY}) as found:
+        other.write_runtime_file(place, pid=os.getppid())
+        found.write_runtime_file(place)
+        yield found
+        assert other.changes == []
+
+
+@pytest.mark.parametrize(("name", "kernel"), [("/home/me/work/explore.ipynb", IDLE), ("/home/me/explore.ipynb", BUSY)])
+def test_this_in_a_notebook_is_its_own_kernel_on_its_own_server(several, monkeypatch, name, kernel):
+    """Nobody is asked which server, nor for an id, though another notebook in another folder has the same name."""
+    monkeypatch.setenv("JPY_PARENT_PID", str(os.getpid()))
+    monkeypatch.setenv("JUPYTER_SERVER_URL", "http://localhost:1/outer/")
+    monkeypatch.setenv("JPY_SESSION_NAME", name)
+
+    assert main(["keep-alive", "4h", "--this"]) == 0
+    assert main(["keep-alive", "off", "--this"]) == 0
+    assert several.changes == [
+        ("POST", f"{SPACE}/keep-alive", {"duration": "4h", "kind": "kernel", "id": kernel}),
+        ("DELETE", f"{SPACE}/keep-alive?kind=kernel&id={kernel}", None),
+    ]
+
+
+def test_this_in_a_terminal_is_everything_on_its_server(several, monkeypatch):
+    """A terminal knows its server's address and not its own name."""
+    monkeypatch.setenv("JUPYTER_SERVER_URL", several.url)
+
+    assert main(["keep-alive", "4h", "--this"]) == 0
+    assert several.changes == [("POST", f"{SPACE}/keep-alive", {"duration": "4h", "kind": "all"})]
+
+
+def test_this_elsewhere_says_what_to_give_instead(several, capsys, monkeypatch):
+    """In a shell of nobody's, and in a notebook that was renamed or is closed."""
+    nowhere = main(["keep-alive", "4h", "--this"])
+    monkeypatch.setenv("JPY_PARENT_PID", str(os.getpid()))
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/gone.ipynb")
+    gone = main(["keep-alive", "4h", "--this"])
+
+    text = said(capsys)
+    assert (nowhere, gone) == (Code.USAGE, Code.REFUSED)
+    assert "--this is for a notebook and for a terminal" in text
+    assert "no open notebook of the name gone.ipynb: give --kernel ID" in text
 
 
 # -- words -------------------------------------------------------------------------------------------
