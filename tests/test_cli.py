@@ -696,7 +696,7 @@ def test_nothing_in_a_runtime_file_or_an_answer_commands_the_terminal(place, cap
 @pytest.mark.parametrize(
     ("typed", "sent"),
     [
-        ("4hours", "4h"), ("4 hours", "4h"), ("1h30", "1h30m"), ("1 hour and 30 minutes", "1h30m"), 
+        ("4hours", "4h"), ("4 hours", "4h"), ("1h30", "1h30m"), ("1 hour and 30 minutes", "1h30m"),
         ("90 min", "90m"),
         ("2 days, 3 hrs", "2d3h"), ("1.5h", "1.5h"), ("90", 90), ("45 secs", "45s"), ("soon", "soon"),
         ("4 weeks", "4 weeks"), ("30 1", "30 1"), ("", ""),
