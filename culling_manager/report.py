@@ -240,13 +240,12 @@ def state_document(
     warned: Collection[tuple[Kind, str]] = (),
     keep_alive: Iterable[KeepAlive] = (),
     app_manager: dict[str, str] | None = None,
-    troubles: Iterable[Trouble] = (),
+    troubles: Collection[Trouble] = (),
     outcomes: Iterable[Outcome] = (),
     notices: Iterable[str] = (),
     given_back: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The one document that command line, web page and tests read. `policy` is in seconds."""
-    troubles = list(troubles)
     errors = {trouble.subject: trouble.message for trouble in troubles if trouble.active}
     return {
         "version": version,

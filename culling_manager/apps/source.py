@@ -7,7 +7,7 @@ in between is due a whole timeout after its last activity, so it is seen in time
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -62,9 +62,7 @@ class AppSource:
 
     def _open_accounts(self) -> None:
         """Accounts and deletions of the apps of this app manager."""
-        self.accounts = _accounts(
-            self.apps, self.engine, lambda identity: self._census(self.engine.now()).residents(identity)
-        )
+        self.accounts = _accounts(self)
         self.deletions = Deletions(self.engine, self.ledger, self.accounts)
 
     # -- what the engine asks of a source ------------------------------------------------------------
@@ -245,12 +243,13 @@ class AppSource:
         return self.accounts.tell_times()
 
 
-def _accounts(apps: AppManager, engine: Engine, residents: Callable[[str], Any]) -> Accounts:
+def _accounts(source: AppSource) -> Accounts:
     """The accounts of an app manager's apps; a ledger is kept where a server has any."""
+    apps = source.apps
     keeps = apps.server is not None and not isinstance(apps, NoApps)
     return Accounts(
-        engine=engine,
-        residents=residents,
+        engine=source.engine,
+        residents=lambda identity: source._census(source.engine.now()).residents(identity),
         savings=Savings(jupyter_config_dir()) if keeps else None,
         own=not apps.lists,
         process=isinstance(apps, JupyterServerProcess),

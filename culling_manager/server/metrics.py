@@ -55,7 +55,9 @@ class CullingCollector:
         """What stops gave back over all starts of this user's servers; absent without a ledger."""
         found = self._given_back.at(cullers[0].now()) if self._given_back and cullers else None
         words = "Seconds for which this user's apps did not run because they were stopped here: at {}."
-        for bound in ("least", "most") if found is not None else ():
+        if found is None:
+            return
+        for bound in ("least", "most"):
             family = GaugeMetricFamily(f"culling_savings_at_{bound}_seconds", words.format(bound))
             family.add_metric([], found[f"at_{bound}_seconds"])
             yield family
