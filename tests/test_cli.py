@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import pty
+import re
+import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -128,6 +134,61 @@ def test_watching_looks_again_until_ctrl_c(double, monkeypatch, capsys):
     assert main(["status", "--watch", "5"]) == 0
     assert looks == [5.0, 5.0]
     assert said(capsys).count("culler running") == 2
+
+
+def seen(output: str, height: int) -> list[str]:
+    """What a terminal shows after this output: a line for each of its rows."""
+    rows, row, column = [""] * height, 0, 0
+    for text, argument, command, char in re.findall(r"([^\x1b\r\n]+)|\x1b\[([?0-9;]*)([a-zA-Z])|([\r\n])", output):
+        if text:
+            rows[row] = rows[row][:column].ljust(column) + text + rows[row][column + len(text) :]
+            column += len(text)
+        elif char == "\r":
+            column = 0
+        elif char == "\n":  # which a terminal's driver makes a return of, too
+            row, column = row + 1, 0
+            if row == height:
+                rows, row = [*rows[1:], ""], height - 1
+        elif command == "A":
+            row = max(0, row - int(argument or 1))
+        elif command == "H":
+            row, column = 0, 0
+        elif command == "K":
+            rows[row] = "" if argument == "2" else rows[row][:column]
+        elif command == "J":
+            rows[row:] = [rows[row][:column], *[""] * (height - row - 1)]
+    return rows
+
+
+@pytest.mark.parametrize("rich", [True, False])
+@pytest.mark.parametrize("many", [1, 60])
+def test_watching_draws_in_the_place_of_what_was_there(double, place, rich, many):
+    """On a real terminal, with rich and without it, also where there is more to show than the terminal has lines."""
+    double.status["kernels"] *= many
+    double.status["notices"] = ["A long story, " * 20]
+    hide = "" if rich else "sys.modules['rich.console'] = None; "
+    code = f"import sys; {hide}from culling_manager.cli import main; sys.exit(main(['status', '--watch', '0.05']))"
+    us, them = pty.openpty()
+    fcntl.ioctl(us, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    env["TERM"] = "xterm"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=them, stdout=them, stderr=them, env=env | {"TERM": "xterm"}
+    )
+    os.close(them)
+    output, counts = b"", []
+    while output.count(b"culler running") < 5:
+        output += os.read(us, 65_536)
+        shown = seen(output.decode(errors="ignore"), 24)
+        counts.append(sum("culler running" in row for row in shown))
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # what Linux says at the end of a terminal
+        while os.read(us, 65_536):
+            pass
+    os.close(us)
+
+    assert process.wait() == 0
+    assert max(counts) == 1, counts
 
 
 def test_watching_ends_by_itself_so_that_it_keeps_no_terminal_for_ever(double, monkeypatch, capsys):
