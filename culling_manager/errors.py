@@ -68,6 +68,10 @@ STAYS_BILLED = frozenset(
 )
 
 
+#: No value is shown with more characters than this.
+LONGEST_SHOWN = 80
+
+
 class CullingError(Exception):
     """Anything that this package itself reports as wrong; `code` is its class's, or the one that it is given."""
 
@@ -79,6 +83,15 @@ class CullingError(Exception):
             self.code = code
 
 
+def shown(value: object) -> str:
+    """How a value is shown in words: as Python writes it, cut when that is long; by its type when it cannot be."""
+    try:
+        text = repr(value[:LONGEST_SHOWN] if isinstance(value, (str, bytes)) else value)
+    except (RecursionError, ValueError):  # nested too deep, or an integer of thousands of digits
+        return f"a {type(value).__name__} that is too large to show"
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+
+
 class SettingError(CullingError, ValueError):
     """A setting has a value that is not accepted.
 
@@ -88,10 +101,7 @@ class SettingError(CullingError, ValueError):
     code = ErrorCode.BAD_FIELD
 
     def __init__(self, name: str, value: object, accepted: str) -> None:
-        shown = repr(value)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
-        super().__init__(f"{name} = {shown} is not accepted: it must be {accepted}")
+        super().__init__(f"{name} = {shown(value)} is not accepted: it must be {accepted}")
         self.name, self.value, self.accepted = name, value, accepted
 
 
