@@ -38,6 +38,7 @@ from .rules.kernel import (
     kernel_idle,
     kernel_timeout,
     kernels_off,
+    odd_timeout,
     unknown_state,
 )
 from .rules.terminal import (
@@ -96,6 +97,7 @@ KERNEL_RULES: tuple[Rule[KernelRecord], ...] = (
     kernels_off,
     dead,
     kept_alive,
+    odd_timeout,
     unknown_state,
     busy,
     connected,

@@ -68,8 +68,13 @@ STAYS_BILLED = frozenset(
 )
 
 
-#: No value is shown with more characters than this.
-LONGEST_SHOWN = 80
+def shown(value: object, most: int = 80) -> str:
+    """A value as Python writes it, cut to `most` characters: words about it are short whatever it is."""
+    try:
+        found = repr(value)
+    except (ValueError, RecursionError):  # an endless number, lists in lists without end
+        return f"a value of type {type(value).__name__} that cannot be written"
+    return found if len(found) <= most else f"{found[: most - 3]}..."
 
 
 class CullingError(Exception):
@@ -81,15 +86,6 @@ class CullingError(Exception):
         super().__init__(*words)
         if code is not None:
             self.code = code
-
-
-def shown(value: object) -> str:
-    """How a value is shown in words: as Python writes it, cut when that is long; by its type when it cannot be."""
-    try:
-        text = repr(value[:LONGEST_SHOWN] if isinstance(value, (str, bytes)) else value)
-    except (RecursionError, ValueError):  # nested too deep, or an integer of thousands of digits
-        return f"a {type(value).__name__} that is too large to show"
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 class SettingError(CullingError, ValueError):

@@ -25,6 +25,8 @@ def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:
         return  # a manager of its own, in somebody's program: nothing of the machine is its to stop
     apps = make(wanted, kernel_manager)
     culler.neighbours = source = AppSource(apps, culler)
+    culler.listeners.append(lambda happening: source.accounts.rehearsed(happening))
+    culler.beats.append(lambda: source.accounts.beat())
     if not isinstance(apps, NoApps) or apps.again is not None:
         culler.attach(source)
         from .apps.native_shutdown import Bridge

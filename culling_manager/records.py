@@ -44,11 +44,12 @@ class KernelRecord:
     """One kernel as it was seen.
 
     `state` is Jupyter's execution state. `idle_timeout` (seconds) is the kernelspec's own ``cull_idle_timeout``, if it
-    has one. `error` says why the reading is not to be trusted, if it is not. `settled` is False while nothing was heard
-    from the kernel, since its start or since the last request to it, that would make its state believable. `app_name`
-    and `instance_type` are what the kernel's model says of where it runs, if it says anything. `ran_until` is when its
-    last run ended, which took `run_seconds`. `disconnected_at` is when its last connection was closed. `asked_by` has
-    asked that it is kept until `kept_until`. For `used_by` and `used_at` see `Use`.
+    has one; `odd_timeout` says why what it has instead makes no sense. `error` says why the reading is not to be
+    trusted, if it is not. `settled` is False while nothing was heard from the kernel, since its start or since the last
+    request to it, that would make its state believable. `app_name` and `instance_type` are what the kernel's model says
+    of where it runs, if it says anything. `ran_until` is when its last run ended, which took `run_seconds`.
+    `disconnected_at` is when its last connection was closed. `asked_by` has asked that it is kept until `kept_until`.
+    For `used_by` and `used_at` see `Use`.
     """
 
     kind: ClassVar[Literal[Kind.KERNEL]] = Kind.KERNEL
@@ -64,6 +65,7 @@ class KernelRecord:
     kept_until: datetime | None = None
     asked_by: str = ""
     idle_timeout: float | None = None
+    odd_timeout: str | None = None
     alive: bool = True
     owned: bool = True
     settled: bool = True

@@ -46,7 +46,8 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
     idle = "" if decision.idle_seconds is None else duration(decision.idle_seconds)
     match decision.reason:
         case Reason.UNKNOWN:
-            return record.error or "Kept, for its state cannot be told."
+            odd = getattr(record, "odd_timeout", None)
+            return record.error or (f"Kept: {odd}." if odd else "Kept, for its state cannot be told.")
         case Reason.DEAD:
             return "Its process is gone."
         case Reason.BUSY_TOO_LONG:
@@ -120,10 +121,13 @@ def heartbeat_line(
     watching: Iterable[Kind],
     errors: str | None,
     codes: Iterable[ErrorCode] = (),
+    times: Mapping[str, Any] | None = None,
 ) -> str:
     """The line that a fleet check looks for in the collected logs: a marker, and one JSON object; times in seconds.
 
-    `errors` are words for people, cut; a check reads `codes`, which has one for each thing that is wrong now.
+    `errors` are words for people, cut; a check reads `codes`, which has one for each thing that is wrong now. `times`
+    has ``run``, ``span``, ``seconds`` (by the reason why the app was kept, adding up to the span), ``gaps`` (idle ones
+    that ended) and ``last_use``.
     """
     found = {
         "watching": [kind.value for kind in watching],
@@ -135,6 +139,7 @@ def heartbeat_line(
         "count": count,
         "app_manager": app_manager,
         "dry_run": policy.dry_run,
+        **(times or {}),
     }
     return f"{HEARTBEAT_MARKER} {json.dumps(found)}"
 
@@ -235,12 +240,12 @@ def state_document(
     warned: Collection[tuple[Kind, str]] = (),
     keep_alive: Iterable[KeepAlive] = (),
     app_manager: dict[str, str] | None = None,
-    troubles: Iterable[Trouble] = (),
+    troubles: Collection[Trouble] = (),
     outcomes: Iterable[Outcome] = (),
     notices: Iterable[str] = (),
+    given_back: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The one document that command line, web page and tests read. `policy` is in seconds."""
-    troubles = list(troubles)
     errors = {trouble.subject: trouble.message for trouble in troubles if trouble.active}
     return {
         "version": version,
@@ -258,4 +263,5 @@ def state_document(
         "app_manager": app_manager,
         "apps": _entries(Kind.APP, apps, now, warned, errors),
         "recent": [outcome_entry(outcome) for outcome in outcomes],
+        "given_back": given_back,
     }

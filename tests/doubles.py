@@ -19,6 +19,7 @@ from culling_manager.engine.ports import KEPT, Roots
 from culling_manager.errors import ReadError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
+from culling_manager.rules.own_timeout import own_seconds
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 
@@ -120,6 +121,7 @@ class FakeKernels:
     hanging: dict[str, asyncio.Event] = field(default_factory=dict)
     refresh_error: Exception | None = None
     unreadable_ids: set[str] = field(default_factory=set)
+    strange_ids: set[str] = field(default_factory=set)
     before_confirm: Any = None
     before_last_look: Any = None
     stale: float | None = None
@@ -143,7 +145,7 @@ class FakeKernels:
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         self.looks += 1
         for identity, record in list(self.records.items()):
-            simple = record.kept_until is None and record.error is None and record.alive
+            simple = record.kept_until is None and record.error is None and record.odd_timeout is None and record.alive
             simple = simple and identity not in self.unreadable_ids
             busy = record.state == "busy" and policy.busy_timeout == 0 and not policy.cull_busy
             held = record.state in ("idle", "starting") and record.connections > 0 and not policy.cull_connected
@@ -151,7 +153,8 @@ class FakeKernels:
                 last = None
             else:
                 last = KEPT if busy or held else record.last_activity
-            yield identity, last, record.idle_timeout
+            own = None if record.idle_timeout is None else own_seconds(record.idle_timeout, policy)
+            yield identity, None if own is not None and own <= 0 else last, own
 
     def roots(self, identity: str) -> Roots:
         return self.own_roots.get(identity, Roots())
@@ -164,6 +167,8 @@ class FakeKernels:
         return identity in self.records
 
     def fingerprint(self, identity: str) -> Hashable:
+        if identity in self.strange_ids:
+            raise OSError("no such attribute")
         return self.records[identity]
 
     def read(self, identity: str, now: datetime) -> KernelRecord:

@@ -736,6 +736,23 @@ def test_what_is_left_of_four_hours_a_moment_later_is_four_hours():
     assert kept(entry, NOON) == "everything is kept until 18:30, for 4 h"
 
 
+@pytest.mark.parametrize("rich", [True, False])
+def test_a_terminal_that_knows_only_ascii_gets_its_table(double, rich):
+    """What it has no sign for is said in others; a program that reads on is not ended by a dot."""
+    hide = "" if rich else "sys.modules['rich.console'] = None; "
+    code = f"import sys; {hide}from culling_manager.cli import main; sys.exit(main(['status']))"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    double.status["kernels"][0] |= {"name": "Ünïcode 内核"}
+
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
+
+    text = ran.stdout.decode("ascii")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert "culler running - idle timeout 1 h - next wake-up" in text
+    assert "deadbeef ?n?code ??" in text
+    assert "never: busy" in text
+
+
 # -- the doors ---------------------------------------------------------------------------------------
 
 

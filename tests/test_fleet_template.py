@@ -27,7 +27,9 @@ from moto.sns.models import sns_backends
 
 from culling_manager import fleet_lambda
 from culling_manager.errors import CallError, SettingError
-from culling_manager.fleet import budget, handlers, store
+from culling_manager.fleet import budget, daily, handlers, insights, savings, store
+from culling_manager.fleet.account import Account as Account_
+from culling_manager.money.lines import AppLine, app_line
 from tests.emulator import Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment
 from tests.studio import Studio
@@ -514,3 +516,112 @@ def test_settings_that_leave_the_workers_no_time_are_refused_in_words(account, m
     by_logs = budget.options_from({"SOURCE": "logs", "CALLS_PER_SECOND": "8"})
     assert budget.rates_of_each(by_logs, 1000, 50)["rate"] == budget.LEAST_RATE
     assert budget.rates_of_each(options, 2, 50) == {"rate": 4, "logs_rate": 2.5}
+
+
+# -- savings ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counting(account, logs, sagemaker, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The account with savings switched on, and a stop of yesterday in its log; gives that day."""
+    monkeypatch.setenv("SAVINGS", "true")
+    monkeypatch.setattr(insights, "POLL_SECONDS", (0.01, 0.05))
+    midnight = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    yesterday = midnight - timedelta(days=1)
+    if datetime.now(timezone.utc) - midnight < timedelta(hours=1):
+        yesterday -= timedelta(days=1)
+    domain = next(iter(sagemaker.domains))
+    for event, hour, run in (("started", 8, "r1"), ("accepted", 12, "r1"), ("started", 20, "r2")):
+        given = {"app_type": "JupyterLab", "app": "default", "instance_type": "ml.t3.medium"}
+        line = AppLine(event=event, at=yesterday + timedelta(hours=hour), run=run, **given)
+        logs.put(f"{domain}/lab/JupyterLab/default", app_line(line), line.at)
+    return yesterday.date().isoformat()
+
+
+def stored(key: str) -> Any:
+    """What is in the bucket."""
+    return json.loads(boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+
+def test_the_daily_check_stores_what_yesterday_gave_back(account, counting, capsys, tmp_path):
+    """A document that the report reads, and one line of metrics."""
+    ended = account.run()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    (line,) = [each for each in capsys.readouterr().out.splitlines() if each.startswith('{"_aws"')]
+    told = json.loads(line)
+    assert (told["GivenBackAtMostHours"], told["Stops"], told["FalseStops"]) == (8.0, 1, 0)
+    (directive,) = told["_aws"]["CloudWatchMetrics"]
+    assert {each["Name"] for each in directive["Metrics"]} <= set(told)
+    (tmp_path / f"{counting}.json").write_text(json.dumps(stored(f"days/{counting}.json")))
+    (tmp_path / "account.json").write_text(json.dumps(stored("days/account.json")))
+    begin = datetime.fromisoformat(counting)
+    window = ["--from", counting, "--to", (begin + timedelta(days=1)).date().isoformat()]
+    assert savings.main(["--json", "--by", "owner", *window, "--days", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["given_back"]["hours"]["at_most"] == 8.0
+    assert list(found["by_owner"]) == ["user-0"]
+
+
+def test_a_day_that_is_stored_is_not_searched_again(account, counting, logs):
+    """And those that were missed are made up for."""
+    account.run()
+    before = logs.count("StartQuery")
+
+    account.run()
+
+    assert before == 2 * daily.MADE_UP
+    assert logs.count("StartQuery") == before
+
+
+def test_savings_that_cannot_be_counted_are_a_problem_that_is_told(account, counting, logs):
+    """The check itself is reported all the same, and no part of a day is stored."""
+    logs.query_ends = "Failed"
+
+    ended = account.run()
+    report = account.report()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    assert len(report["findings"]) == 8
+    (problem,) = report["problems"]
+    assert problem.startswith("The savings of yesterday could not be counted: the query of log-group:")
+    assert problem in account.published()[0]
+    with pytest.raises(boto3.client("s3").exceptions.NoSuchKey):
+        stored(f"days/{counting}.json")
+
+
+def test_savings_need_what_the_template_allows(account, counting, monkeypatch):
+    """The calls of a real run against the report's role."""
+    fleet_lambda.list_handler({"run": "run"}, None)
+    for batch in store.Store().get("runs/run/batches.json"):
+        fleet_lambda.check_handler(batch, None)
+    called: set[str] = set()
+    with _recording(called):
+        fleet_lambda.report_handler({"run": "run"}, None)
+
+    more = RESOURCES["ReportSavings"]["Properties"]["PolicyDocument"]["Statement"]
+    actions = {
+        action for each in more for action in ([each["Action"]] if isinstance(each["Action"], str) else each["Action"])
+    }
+    known = {"s3:ListObjectsV2", "sns:Publish", "s3:GetObject", "s3:PutObject"}
+    assert called - known == {each for each in actions if not each.startswith("s3:")}
+
+
+def test_the_dashboard_shows_metrics_that_there_are():
+    """A name that nobody publishes would be an empty picture for ever."""
+    body = json.loads(
+        RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"].replace("${AWS::Region}", REGION)
+    )
+    shown = {metric[1] for each in body["widgets"] for metric in each["properties"]["metrics"]}
+    names = {metric[0] for each in body["widgets"] for metric in each["properties"]["metrics"]}
+    published = daily.totals(_Nothing(), Account_(), datetime.now(timezone.utc).date())
+
+    assert shown <= set(published)
+    assert names == {daily.NAMESPACE}
+
+
+class _Nothing:
+    """A bucket with nothing in it."""
+
+    def keys(self, prefix: str) -> set[str]:
+        return set()

@@ -22,7 +22,9 @@ from tornado.web import HTTPError
 
 from culling_manager import CullingKernelManager, GatewayCullingKernelManager
 from culling_manager.decisions import Reason
+from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind, Result
+from culling_manager.rules.own_timeout import OwnTimeout
 from tests.conftest import until
 from tests.doubles import NOON
 from tests.test_clients import free_port
@@ -323,6 +325,23 @@ def test_the_gateways_kernelspecs_have_their_say_from_the_start(gateway_with_spe
     assert python3_was_there
     assert left == {"never", "odd"}
     assert any("metadata.cull_idle_timeout = '1h' is not a number" in words for words in troubles)
+
+
+def test_a_timeout_of_next_to_nothing_at_the_gateway_makes_nobody_spin():
+    """A kernelspec's 1e-9 s is a second; off, or beyond the admin's bound, is no reason to ask more often."""
+    manager = GatewayCullingKernelManager()
+    source = manager._source
+    manager._kernels["k"] = object()
+
+    def stale_after(own, **changes):
+        source.own_timeouts["k"] = OwnTimeout(own)
+        return source.stale_after(CullingPolicy(idle_timeout=7200.0, **changes))
+
+    assert stale_after(1e-9) == 1
+    assert stale_after(60.0) == 60
+    assert stale_after(0.0) == stale_after(None) == stale_after(86_400.0) == 7200
+    assert stale_after(0.0, max_idle_timeout=7200.0) == 7200
+    assert stale_after(86_400.0, max_idle_timeout=600.0) == 600
 
 
 def test_a_run_that_begins_later_is_bounded_by_busy_timeout(gateway, connect, run, monkeypatch):

@@ -109,7 +109,7 @@ def test_a_kernel_that_is_not_ours_has_its_kernelspecs_own_timeout(gateway, run)
 
         assert first.idle_timeout == 86_400
         assert not first.owned
-        assert "cull_idle_timeout" in second.error
+        assert "cull_idle_timeout" in second.odd_timeout
 
     run(check())
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "errors": set(),
     "records": {"errors"},
     "policy": {"errors"},
-    "rules": {"policy", "records"},
+    "rules": {"errors", "policy", "records"},
     "decisions": {"policy", "records", "rules"},
     "report": {"decisions", "errors", "policy", "records"},
     "concurrency": set(),

@@ -298,16 +298,18 @@ def test_upstream_starts_our_culler_and_no_loop_of_its_own(run):
     state=st.sampled_from(["idle", "busy", "starting", "restarting", "dead", "odd", None]),
     idle_for=st.floats(-100, 20_000),
     connections=st.integers(0, 1),
-    own=st.sampled_from([None, 0, -5, 60, 7200.5, "odd"]),
+    own=st.sampled_from([None, 0, -5, 1e-9, 60, 7200.5, "odd"]),
+    most=st.sampled_from([0.0, 1.0, 90.0]),
     naive=st.sampled_from([False, False, False, True]),
     timeout=st.sampled_from([0.0, 1.0, 120.0]),
     rules=st.fixed_dictionaries(
         {"cull_busy": st.booleans(), "cull_connected": st.booleans(), "busy_timeout": st.sampled_from([0.0, 1.0])}
     ),
 )
-def test_what_a_glance_leaves_out_is_kept_by_the_rules(state, idle_for, connections, own, naive, timeout, rules):
+def test_what_a_glance_leaves_out_is_kept_by_the_rules(state, idle_for, connections, own, most, naive, timeout, rules):
     """The quick look and the rules never disagree: what is not read is kept, at least until what the look says."""
-    policy = CullingPolicy(idle_timeout=timeout * 60, **{**rules, "busy_timeout": rules["busy_timeout"] * 60})
+    rules |= {"idle_timeout": timeout * 60, "max_idle_timeout": most * 60, "busy_timeout": rules["busy_timeout"] * 60}
+    policy = CullingPolicy(**rules)
     now = datetime.now(timezone.utc)
     last = (now - timedelta(seconds=idle_for)).replace(tzinfo=None if naive else timezone.utc)
     metadata = {} if own is None else {"cull_idle_timeout": own}
@@ -834,6 +836,31 @@ def test_a_kernelspecs_own_timeout_overrides(special_kernelspec, run, own, idle_
             assert (kernel_id in kernels.manager) == stays
             words = kernels.manager._culler.troubles.last_text()
             assert (words is None) == (not isinstance(own, (str, bool)))
+
+    run(check())
+
+
+@pytest.mark.parametrize(("own", "odd"), [(0, False), (-5, False), (86_400, False), ("soon", True), (True, True)])
+def test_no_kernelspec_gets_around_the_admins_bound(special_kernelspec, run, own, odd):
+    """Under `max_idle_timeout` off and nonsense are no timeout, and nothing is longer; only nonsense is told."""
+    special_kernelspec("special", {"cull_idle_timeout": own})
+
+    async def check():
+        specs = KernelSpecManager()
+        async with Kernels(kernel_spec_manager=specs, idle_timeout=60, max_idle_timeout=120) as kernels:
+            kernel_id = await kernels.manager.start_kernel(kernel_name="special")
+            await kernels.execute(kernel_id, "1")
+            kernels.manager.get_kernel(kernel_id).last_activity = ago(seconds=50 * 60)
+            kernels.manager._source.activity(kernel_id).noted_at = None
+            await kernels.manager.cull_kernels()
+            kept, words = kernel_id in kernels.manager, kernels.manager._culler.troubles.last_text()
+            kernels.manager.get_kernel(kernel_id).last_activity = ago(seconds=130 * 60)
+            await kernels.manager.cull_kernels()
+
+            assert kept
+            assert kernel_id not in kernels.manager
+            assert ("not a number of seconds; idle_timeout counts in its place" in str(words)) == odd
+            assert kernels.manager._culler.troubles.last_text() is None
 
     run(check())
 

@@ -162,13 +162,13 @@ async def test_a_signal_that_does_not_apply_is_not_asked():
     assert finding.errors == ("the signal s1 failed: ZeroDivisionError: division by zero",)
 
 
-def test_the_default_is_our_four_and_they_are_registered():
+def test_the_default_is_all_of_ours_and_they_are_registered():
     """What `names` has, what is built in, and the entry points of the installed package are the same."""
     installed = {point.name: point.load() for point in importlib.metadata.entry_points(group=runner_module.GROUP)}
 
     made = Signals().signals
 
-    assert list(made) == ["processes", "gpu", "stamp_file", "documents"]
+    assert list(made) == ["processes", "gpu", "stamp_file", "documents", "other_kernels"]
     assert {name: installed[name] for name in made} == {name: type(each) for name, each in made.items()}
 
 
@@ -196,7 +196,7 @@ def test_others_bring_their_own_signals(theirs):
     runner.start("the server")
 
     assert runner.signals["coffee"].server == "the server"
-    assert set(Signals(names=["*"]).signals) == {"processes", "gpu", "stamp_file", "documents", "coffee"}
+    assert set(Signals(names=["*"]).signals) == {*runner_module.BUILT_IN, "coffee"}
 
 
 @scenario

@@ -9,6 +9,7 @@ from ..decisions import IN_SERVICE, decide_app
 from ..errors import ErrorCode, GoneError
 from ..records import AppRecord, Happening, Kind
 from ..report import sentence
+from .accounts import Accounts
 from .base import AppManager
 from .ledger import Ledger
 from .ports import Engine
@@ -23,21 +24,27 @@ class Deletions:
 
     engine: Engine
     ledger: Ledger
+    accounts: Accounts
 
     async def ask(self, record: AppRecord, apps: AppManager) -> None:
         """Have it deleted, and tell before and after. KeyError when it is gone, or going, already."""
         self._tell("deleting", record)
+        await self.accounts.flush()  # on the disk, whatever becomes of this server now
         try:
             await apps.delete_app(record)
         except GoneError as error:
             self._was_asked(record.identity)
             self.engine.log.info("Culling: app %s: %s", record.name, error)
+            self.accounts.tell("refused", record)  # perhaps it was somebody else's
+            await self.accounts.flush()
             raise KeyError(record.identity) from error
         except Exception as error:
             self._tell("refused", record, str(error) or repr(error))
+            await self.accounts.flush()
             raise
         self._was_asked(record.identity)
         self._tell("accepted", record)
+        await self.accounts.flush()
 
     def _was_asked(self, identity: str) -> None:
         """Deleting takes its time: look now and then what became of it, and do not ask again meanwhile."""
@@ -48,6 +55,7 @@ class Deletions:
         """Tell those who listen."""
         now = self.engine.now()
         decision = decide_app(record, self.engine.policy, now)
+        self.accounts.tell(action, record, decision)
         self.engine.tell(
             Happening(
                 action=action,

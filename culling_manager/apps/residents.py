@@ -138,7 +138,8 @@ class Residents:
         if self.is_ours(stranger) or decision.reason is not Reason.UNKNOWN:
             self.engine.troubles.over(subject)
             return
-        words = stranger.error or f"state {stranger.state!r}, last activity {stranger.last_activity}"
+        state = f"state {stranger.state!r}, last activity {stranger.last_activity}"
+        words = stranger.error or stranger.odd_timeout or state
         self.engine.trouble(
             subject,
             f"kernel {stranger.identity}, which this server did not start, keeps its app: {words}",

@@ -12,17 +12,23 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from jupyter_core.paths import jupyter_config_dir
+
 from ..concurrency import SingleFlight
 from ..decisions import IN_SERVICE
 from ..engine.ports import Roots
 from ..errors import ErrorCode, GoneError, ReadError
+from ..money.ledger import Ledger as Savings
 from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord
+from .accounts import Accounts
 from .base import AppManager
 from .census import NAMED, Census
 from .deletion import Deletions
 from .ledger import FRESH_SECONDS, Ledger
+from .none import NoApps
 from .ports import Engine
+from .process import JupyterServerProcess
 from .residents import Residents, homes_of
 
 #: How soon apps are listed again (seconds) when a kernel was started on one that is not known.
@@ -45,13 +51,19 @@ class AppSource:
     stop_can_be_cancelled: bool = True
     ledger: Ledger = field(default_factory=Ledger)
     residents: Residents = field(init=False)
+    accounts: Accounts = field(init=False)
     deletions: Deletions = field(init=False)
     _known: Census | None = None
     _fetching: SingleFlight = field(default_factory=lambda: SingleFlight(ends_with_starter=True))
 
     def __post_init__(self) -> None:
         self.residents = Residents(self.engine, self.left)
-        self.deletions = Deletions(self.engine, self.ledger)
+        self._open_accounts()
+
+    def _open_accounts(self) -> None:
+        """Accounts and deletions of the apps of this app manager."""
+        self.accounts = _accounts(self)
+        self.deletions = Deletions(self.engine, self.ledger, self.accounts)
 
     # -- what the engine asks of a source ------------------------------------------------------------
 
@@ -170,7 +182,9 @@ class AppSource:
             self.engine.keep.take_back(Kind.APP, identity)
         for identity in begun:
             self.engine.tally.returned(identity, now)
+            self.accounts.started(self.ledger.listed[identity])
         self.deletions.follow(self.apps, now)
+        await self.accounts.flush()
 
     def _look_for_apps(self, apps: AppManager) -> None:
         """What could not be told at the start may be by now: which apps there are to manage."""
@@ -178,6 +192,7 @@ class AppSource:
         if apps.again is not None:
             raise ReadError(f"{apps.reason}; until it can be read no app is deleted")
         self.engine.log.info("Culling: apps are managed by %s", type(apps).__name__)
+        self._open_accounts()
         for kind, watch in self.engine.watches.items():
             if kind is not Kind.APP:
                 watch.forget_decisions()  # where terminals run is known only now
@@ -222,6 +237,23 @@ class AppSource:
     def describe(self) -> dict[str, str]:
         """Which app manager there is, and why there is none."""
         return {"class": type(self.apps).__name__, "detail": self.apps.reason}
+
+    def times(self) -> Mapping[str, Any]:
+        """Why apps were kept since the last heartbeat, for how long, and which run this is."""
+        return self.accounts.tell_times()
+
+
+def _accounts(source: AppSource) -> Accounts:
+    """The accounts of an app manager's apps; a ledger is kept where a server has any."""
+    apps = source.apps
+    keeps = apps.server is not None and not isinstance(apps, NoApps)
+    return Accounts(
+        engine=source.engine,
+        residents=lambda identity: source._census(source.engine.now()).residents(identity),
+        savings=Savings(jupyter_config_dir()) if keeps else None,
+        own=not apps.lists,
+        process=isinstance(apps, JupyterServerProcess),
+    )
 
 
 async def _in_time(apps: AppManager, asking: Awaitable[Answer]) -> Answer:

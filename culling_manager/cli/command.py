@@ -22,9 +22,9 @@ from collections.abc import Callable
 
 from .._version import __version__
 from ..client.servers import Code, Failure, parse_url
-from ..client.words import printable
+from ..client.words import printable, speak_plainly
 from ..errors import CullingError, SettingError
-from . import keeping, settings, simulate, status
+from . import keeping, savings, selection, settings, simulate, status
 
 PROGRAM = "jupyter culling"
 Command = Callable[[argparse.Namespace], Code]
@@ -56,7 +56,7 @@ def minutes(text: str) -> float:
 def where() -> argparse.ArgumentParser:
     """The options that say which server, shared by the commands that ask one."""
     parser = argparse.ArgumentParser(add_help=False)
-    group = parser.add_argument_group("which server")
+    group = parser.add_argument_group("which server", "where it has only a password, that goes into JUPYTER_PASSWORD")
     group.add_argument(
         "--server", metavar="PORT|URL", help="one of those that run here (default: all, or the only one)"
     )
@@ -98,6 +98,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     added = command("resume", keeping.resume, "Take a keep-alive back; without options the one for everything.")
     one_thing(added).add_argument("--all", action="store_true", help="every keep-alive that there is")
     _set(command("set", settings.settings, "Show or change the settings of a running server."))
+    for name, run, words in (
+        ("enable", selection.enable, "Select culling_manager's managers where Jupyter reads it."),
+        ("disable", selection.disable, "Take that selection away again; from everywhere, unless one place is given."),
+    ):
+        selection.add_arguments(command(name, run, words, shared=False), enabling=name == "enable")
+    savings.add_arguments(command("savings", savings.savings, savings.SUMMARY, shared=False))
     simulate.add_arguments(command("simulate", simulate.simulate, simulate.SUMMARY, shared=False))
     return parser.parse_args(argv)
 
@@ -123,6 +129,7 @@ def _set(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command, and give the exit code."""
+    speak_plainly()
     options = arguments(argv)
     try:
         return int(options.run(options))

@@ -33,8 +33,11 @@ class Look:
 
     @property
     def code(self) -> Code:
-        """The exit code."""
-        return Code.OK if self.failure is None else self.failure.exit_code
+        """The exit code; nothing is culled where none of our managers watches anything."""
+        if self.failure is not None:
+            return self.failure.exit_code
+        watching = (self.document or {}).get("watching")
+        return Code.NOT_SELECTED if watching == [] else Code.OK
 
     def as_json(self) -> dict[str, Any]:
         """For programs; the token is not in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import socket
 import ssl
@@ -80,6 +81,8 @@ class Client:
         else:
             self._be_known()
         answer = self._send(method, f"{URL_SPACE}/{name}", body)
+        if wants_login(answer) and self._log_in():
+            answer = self._send(method, f"{URL_SPACE}/{name}", body)
         if answer.status != 200:
             raise self._failure(answer)
         if not isinstance(answer.found, dict):
@@ -92,8 +95,18 @@ class Client:
             if "_xsrf" not in self._cookies:
                 self._send("GET", page)
 
+    def _log_in(self) -> bool:
+        """Log in with the environment's password, where there is one and no token; whether that gave a cookie."""
+        password = os.environ.get("JUPYTER_PASSWORD", "")
+        if self.server.token or not password:
+            return False
+        self._be_known()
+        before = set(self._cookies)
+        self._send("POST", "login", form={"password": password, "_xsrf": self._cookies.get("_xsrf", "")})
+        return set(self._cookies) > before
+
     def _headers(self) -> dict[str, str]:
-        found = {"Content-Type": "application/json", "Accept": "application/json"}
+        found = {"Accept": "application/json"}
         if self.server.token:
             found["Authorization"] = f"token {self.server.token}"
         if self._cookies:
@@ -102,12 +115,18 @@ class Client:
             found["X-XSRFToken"] = self._cookies["_xsrf"].strip('"')
         return found
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
+    def _send(
+        self, method: str, path: str, body: dict[str, Any] | None = None, form: dict[str, str] | None = None
+    ) -> Answer:
         """One request, without a proxy and without following redirects, either of which would be shown the token."""
         text = None if body is None else json.dumps(body)
+        kind = "application/json"
+        if form is not None:
+            text, kind = urlencode(form), "application/x-www-form-urlencoded"
+        headers = {"Content-Type": kind, **self._headers()}
         try:
             with contextlib.closing(self._connect()) as connection:
-                connection.request(method, self.server.path + path, body=text, headers=self._headers())
+                connection.request(method, self.server.path + path, body=text, headers=headers)
                 response = connection.getresponse()
                 raw = response.read(LONGEST_ANSWER)
         except (ConnectionRefusedError, FileNotFoundError):
@@ -147,7 +166,7 @@ class Client:
     def _failure(self, answer: Answer) -> Failure:
         """Why it is none of what was asked for: by the answer's code, else, for older servers, by how it looks."""
         words, code = said(answer.found), code_in(answer.found)
-        if answer.status in (401, 403) or re.search("login|oauth", answer.location):
+        if wants_login(answer):
             return self._not_let_in(answer)
         if code in EXITS and words:
             return Failure(EXITS[code], words)
@@ -176,7 +195,12 @@ class Client:
         if words and words != "Forbidden":
             return Failure(Code.TOKEN_REFUSED, f"Not allowed: {words}")
         if not self.server.token:
-            return Failure(Code.TOKEN_REFUSED, "It wants a token: give it in JUPYTER_TOKEN or with --token.")
+            if os.environ.get("JUPYTER_PASSWORD"):
+                return Failure(Code.TOKEN_REFUSED, "The password in JUPYTER_PASSWORD is wrong, or it wants a token.")
+            words = "It wants a token: give it in JUPYTER_TOKEN or with --token"
+            return Failure(
+                Code.TOKEN_REFUSED, f"{words}; where there is only a password, give that in JUPYTER_PASSWORD."
+            )
         return Failure(Code.TOKEN_REFUSED, "The token is wrong, or it does not allow this (JUPYTER_TOKEN or --token).")
 
     def _is_there(self) -> bool:
@@ -200,6 +224,11 @@ def parsed(raw: bytes) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError):
         return None
+
+
+def wants_login(answer: Answer) -> bool:
+    """Whether it is the answer to somebody who is not let in."""
+    return answer.status in (401, 403) or re.search("login|oauth", answer.location) is not None
 
 
 def code_in(found: Any) -> ErrorCode | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +18,8 @@ SHORT = 8
 
 #: The name that Jupyter Server gives to somebody who did not log in.
 _ANONYMOUS = re.compile(r"[0-9a-f]{32}")
+#: Signs of ours that not every terminal has.
+_PLAIN = {"·": "-", "…": "~", "─": "-", "━": "-"}
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
 ACCEPTED_UNTIL = "a time of day such as 18:30, or a date and time such as 2026-06-01T18:30"
 
@@ -51,6 +56,21 @@ def clock(at: datetime, now: datetime) -> str:
 def minute(at: datetime, now: datetime) -> str:
     """The nearest minute as the local clock shows it: for an end, of which less than a minute is nobody's concern."""
     return clock(at + timedelta(seconds=30), now)
+
+
+def speak_plainly() -> None:
+    """Let stdout and stderr say what their encoding has no sign for in other signs, and never fail for it."""
+    codecs.register_error("culling_manager", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="culling_manager")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    words = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(each, "?") for each in words), error.end
 
 
 def printable(text: object) -> str:

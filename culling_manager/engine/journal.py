@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -46,10 +46,14 @@ class Journal:
         self.log.exception("Culling: %s; %s", words, next_words)
         self.trouble(subject, f"{words}: {error!r}", told=True)
 
+    def odd_timeout(self, identity: str, words: str) -> None:
+        """A kernelspec's own timeout makes no sense, and the policy's counts in its place."""
+        self.trouble(f"timeout of kernel {identity}", f"kernel {identity}: {words}; idle_timeout counts in its place")
+
     def gone(self, kind: Kind, identity: str) -> None:
         """It is gone, and with it what was wrong with it."""
         subject = f"{kind.value} {identity}"
-        for each in (subject, f"signals of {subject}", f"pre_cull_hook for {subject}"):
+        for each in (subject, f"timeout of {subject}", f"signals of {subject}", f"pre_cull_hook for {subject}"):
             self.troubles.over(each)
 
     def jumped(self, seconds: float) -> None:
@@ -119,11 +123,13 @@ class Journal:
         """The line when culling starts."""
         self.log.info("Culling: %s", policy_line(policy, kinds))
 
-    def heartbeat(self, policy: CullingPolicy, count: int, app_manager: str, kinds: Iterable[Kind]) -> None:
-        """The line that shows to a fleet check that the culler runs, and with which settings."""
+    def heartbeat(
+        self, policy: CullingPolicy, count: int, app_manager: str, kinds: Iterable[Kind], times: Mapping[str, Any]
+    ) -> None:
+        """The line that shows to a fleet check that the culler runs, with which settings, and how time was spent."""
         level = max(logging.INFO, self.log.getEffectiveLevel())  # so that it is written whatever the log's level is
         words, codes = self.troubles.last_text(), self.troubles.codes()
-        self.log.log(level, "%s", heartbeat_line(__version__, policy, count, app_manager, kinds, words, codes))
+        self.log.log(level, "%s", heartbeat_line(__version__, policy, count, app_manager, kinds, words, codes, times))
 
 
 def unread(kind: Kind, error: Exception) -> ErrorCode:

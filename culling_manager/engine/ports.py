@@ -110,6 +110,9 @@ class Neighbours(Protocol):
     def describe(self) -> dict[str, str]:
         """Who that is, and more words."""
 
+    def times(self) -> Mapping[str, Any]:
+        """What the heartbeat line tells of time since the last one; see `heartbeat_line`."""
+
 
 class Guard(Protocol):
     """What is asked before something is culled for being idle."""

@@ -18,6 +18,7 @@ from ..engine.clock import epoch, utcnow
 from .budget import deadline, options_from, rates_of_each
 from .calls import FleetCalls
 from .check import check_batch
+from .daily import save_days
 from .judge import unreachable, without_app
 from .logs import Heartbeats, read_heartbeats
 from .options import FleetOptions, Source
@@ -98,6 +99,8 @@ def check_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
 def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Put all findings together, store the report, and publish it if somebody needs care or the check had problems.
 
+    Where the template says so the savings of yesterday are stored, too; when they cannot be that is such a problem.
+
     `event` is ``{"run"}``, with ``"error"`` when the listing failed, or ``"map_error"`` when the map as a whole did. A
     batch without findings is one whose workers failed: its targets are reported as unreachable, never dropped.
 
@@ -111,6 +114,9 @@ def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         report = failed(event["error"], options)
     else:
         broken = [f"Not all could be checked: {words_of(event['map_error'])}"] if "map_error" in event else []
+        if os.environ.get("SAVINGS") == "true":
+            calls = FleetCalls(options, deadline(context))
+            broken += save_days(calls, options, store, utcnow())
         report = gathered(run, options, store, broken)
     key = f"runs/{run}/report.json"
     store.put(key, report.as_json())

@@ -15,6 +15,8 @@ IN_SERVICE = "InService"
 BASE_PATHS = {"JupyterServer": "/jupyter/default", "JupyterLab": "/jupyterlab/default"}
 
 _SECRETS = re.compile(r"(\?|token=|Cookie:)\s*[^\s'\"]+", re.IGNORECASE)
+#: With a scheme, with www, or a host with a path; an ARN and the path of a file are none.
+_LINKS = re.compile(r"(?:\b[a-z][a-z0-9+.-]*://|\bwww\.|\bmailto:)\S*|\b(?:[a-z0-9-]+\.)+[a-z]{2,}/\S*", re.IGNORECASE)
 
 
 class State(enum.Enum):
@@ -39,6 +41,16 @@ def scrubbed(text: object, longest: int = 300) -> str:
     line = "".join(each if each.isprintable() else " " for each in str(text))
     line = _SECRETS.sub(r"\1(hidden)", line).strip()
     return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+def unlinked(text: object, longest: int = 300) -> str:
+    """The same without anything that a mail program would make a link of: a user's server may say what it likes."""
+    return scrubbed(_LINKS.sub("(a link)", str(text)), longest)
+
+
+def quoted(words: str) -> str:
+    """What a server says of itself, as its words and nobody else's."""
+    return '"' + words.replace('"', "'") + '"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

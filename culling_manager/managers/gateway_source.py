@@ -19,9 +19,10 @@ from ..engine.ports import Roots
 from ..errors import ErrorCode, ReadError
 from ..policy import CullingPolicy
 from ..records import KernelRecord
+from ..rules.own_timeout import OwnTimeout, own_seconds, own_timeout_in
 from .gateway_models import ANSWER_SECONDS, GatewayModels, placed_by, public, public_url, record_of, spec_name
 from .hosts import GatewayHost
-from .kernel_source import KernelSource, own_timeout_in
+from .kernel_source import KernelSource
 from .probe import remote_at_work
 
 #: How often (seconds) the gateway is asked about something that only it can see: a disconnect, a change of runs.
@@ -48,13 +49,13 @@ class GatewayKernelSource(KernelSource):
 
     # -- what is known --------------------------------------------------------------------------------
 
-    def own_timeout(self, kernel: Any) -> float | None:
+    def own_timeout(self, kernel: Any) -> OwnTimeout:
         """The ``cull_idle_timeout`` of the gateway's kernelspec.
 
         Raises
         ------
         ReadError
-            When it is no number, or not known yet: nothing is decided about a kernel before its spec is known.
+            When it is not known yet: nothing is decided about a kernel before its spec is known.
         """
         name = spec_name(kernel)
         if name not in self.models.specs:
@@ -89,8 +90,8 @@ class GatewayKernelSource(KernelSource):
         """A kernel that became idle unseen is due one timeout later at the earliest; see also `POLL_SECONDS`."""
         if policy.idle_timeout <= 0 or not self.manager._kernels:
             return None
-        own = (self.own_timeouts.get(kernel_id) for kernel_id in self.manager._kernels)
-        timeouts = [policy.idle_timeout, *(seconds for seconds in own if seconds is not None and seconds > 0)]
+        own = {own_seconds(each.seconds, policy) for each in self.own_timeouts.values()}
+        timeouts = [policy.idle_timeout, *(seconds for seconds in own if seconds > 0)]
         if self._watched_closely(policy):
             timeouts.append(POLL_SECONDS)
         return min(timeouts)
@@ -180,14 +181,12 @@ class GatewayKernelSource(KernelSource):
         return [self._with_own_timeout(record_of(model, now)) for model in others]
 
     def _with_own_timeout(self, record: KernelRecord) -> KernelRecord:
-        """With its kernelspec's own timeout; one that makes no sense, or is not known, keeps it."""
+        """With its kernelspec's own timeout; one that is not known keeps it."""
         unread = self.models.unread_specs.get(record.name)
         if unread is not None:
             return replace(record, error=f"its kernelspec cannot be fetched: {unread}")
-        try:
-            return replace(record, idle_timeout=own_timeout_in(self.models.specs.get(record.name, {})))
-        except ReadError as error:
-            return replace(record, error=str(error))
+        own = own_timeout_in(self.models.specs.get(record.name, {}))
+        return replace(record, idle_timeout=own.seconds, odd_timeout=own.odd)
 
     async def is_at_work(self, identity: str) -> bool:
         """Whether a kernel that this server did not start works although its state does not show it.

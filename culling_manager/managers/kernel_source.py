@@ -13,12 +13,14 @@ from tornado.web import HTTPError
 from ..decisions import QUIET_STATES
 from ..engine.clock import utcnow
 from ..engine.ports import KEPT, Roots
-from ..errors import ErrorCode, ReadError, StopError
+from ..errors import ErrorCode, StopError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
+from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
 from ..rules.run import Run
 from .activity import KernelActivity
 from .hosts import KernelHost
+from .local import local_pid
 from .probe import at_work
 
 
@@ -34,7 +36,7 @@ class KernelSource:
         self.activities: dict[str, KernelActivity] = {}
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
-        self.own_timeouts: dict[str, float | None] = {}
+        self.own_timeouts: dict[str, OwnTimeout] = {}
         self._long_run = 0.0
 
     def settings(self) -> Mapping[str, Any]:
@@ -65,15 +67,16 @@ class KernelSource:
         for kernel_id, kernel in list(self.manager._kernels.items()):
             own: float | None = None
             try:
-                if kernel_id in timeouts:
-                    own = timeouts[kernel_id]
-                else:
-                    own = timeouts[kernel_id] = self.own_timeout(kernel)
+                told = timeouts.get(kernel_id)
+                if told is None:
+                    told = timeouts[kernel_id] = self.own_timeout(kernel)
+                if told.seconds is not None and policy.idle_timeout > 0:
+                    own = own_seconds(told.seconds, policy)
                 state = kernel.execution_state
                 last = kernel.last_activity
                 if state == "busy":
                     last = KEPT if busy_keeps else None
-                elif state not in QUIET_STATES or last is None or last.tzinfo is None:
+                elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None:
                     last = None
                 elif not policy.cull_connected and connections.get(kernel_id):
                     last = KEPT
@@ -118,7 +121,7 @@ class KernelSource:
         """Read one kernel. KeyError when it is gone."""
         kernel = self.manager._kernels[identity]
         activity = self.activity(identity)
-        state = getattr(kernel, "execution_state", None)
+        state, own = getattr(kernel, "execution_state", None), self.own_timeout(kernel)
         activity.run.follow(state == "busy", now)
         last = utc(getattr(kernel, "last_activity", None), "last_activity")
         noted = now if activity.restarting else activity.noted_at
@@ -131,7 +134,8 @@ class KernelSource:
             disconnected_at=activity.disconnected_at,
             started_at=activity.started_at,
             busy_since=activity.run.busy_since,
-            idle_timeout=self.own_timeout(kernel),
+            idle_timeout=own.seconds,
+            odd_timeout=own.odd,
             alive=not activity.gone,
             owned=getattr(kernel, "owns_kernel", True) is not False,
             settled=activity.settled and not activity.outstanding,
@@ -139,11 +143,11 @@ class KernelSource:
             run_seconds=activity.run.run_seconds,
         )
 
-    def own_timeout(self, kernel: Any) -> float | None:
-        """The kernelspec's own ``cull_idle_timeout`` (seconds), if it has one."""
+    def own_timeout(self, kernel: Any) -> OwnTimeout:
+        """What the kernelspec says of its own ``cull_idle_timeout``."""
         spec = getattr(kernel, "kernel_spec", None)
         metadata = getattr(spec, "metadata", None)
-        return own_timeout_in(metadata) if metadata else None
+        return own_timeout_in(metadata) if metadata else NOTHING
 
     def unreadable(self, identity: str, error: str) -> KernelRecord:
         """The record of a kernel whose reading failed."""
@@ -189,9 +193,8 @@ class KernelSource:
 
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""
-        kernel = self.manager._kernels.get(identity)
-        pid = getattr(getattr(kernel, "provisioner", None), "pid", None)
-        return Roots((pid,)) if isinstance(pid, int) and pid > 0 else Roots()
+        pid = local_pid(self.manager._kernels.get(identity))
+        return Roots((pid,)) if pid else Roots()
 
     async def stop(self, record: KernelRecord) -> None:
         """Shut the kernel down as upstream does."""
@@ -220,19 +223,3 @@ def listen_again(manager: KernelHost, kernel_id: str, activity: KernelActivity) 
     activity.welcome_expected = True
     manager.start_watching_activity(kernel_id)
     kernel.last_activity = last_activity
-
-
-def own_timeout_in(metadata: Mapping[str, Any]) -> float | None:
-    """Read ``cull_idle_timeout`` (seconds; 0 or less is off) from a kernelspec's metadata; None when it has none.
-
-    Raises
-    ------
-    ReadError
-        When it is not a number: then nobody knows what was meant, and the kernel is kept.
-    """
-    own = metadata.get("cull_idle_timeout")
-    if own is None:
-        return None
-    if type(own) in (int, float) and abs(own) < 1e9:  # a bool is none of the two
-        return float(own)
-    raise ReadError(f"the kernelspec's metadata.cull_idle_timeout = {own!r} is not a number of seconds")

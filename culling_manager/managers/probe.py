@@ -22,6 +22,7 @@ from tornado.websocket import websocket_connect
 from ..engine.clock import utcnow
 from ..errors import ReadError
 from .activity import KernelActivity
+from .local import local_pid
 
 #: How long a kernel that was never heard has to answer (seconds) before its silence counts.
 ASK_SECONDS = 1.0
@@ -92,7 +93,7 @@ def _cpu_seconds(kernel: Any) -> float:
     """CPU time of the kernel's process and its children so far (seconds); 0 when it cannot be told."""
     import psutil
 
-    pid = getattr(getattr(kernel, "provisioner", None), "pid", None)
+    pid = local_pid(kernel)
     if not pid:
         return 0.0
     total = 0.0

@@ -22,6 +22,10 @@ LONGEST_LINE = 4096
 LONGEST_TEXT = 256
 #: No span of time in a line is longer than this (seconds): ten years.
 LONGEST_SECONDS = 10 * 366 * 86_400.0
+#: Why an app is kept that is in use. For any other reason its time is billed and not used.
+IN_USE = frozenset({"busy", "at work", "in use", "in use by a person"})
+#: Why something is kept that costs nothing.
+FREE = "not billed"
 #: Idle gaps that are shorter than this (seconds) are not told; of one heartbeat at most so many are.
 LEAST_GAP = 300.0
 MOST_GAPS = 60

@@ -12,13 +12,11 @@ from typing import Any
 
 from .curve import SOON, USUAL, Gap, curve
 from .days import DAY_SECONDS, Window, midnight
-from .lines import LEAST_GAP
+from .lines import FREE, IN_USE, LEAST_GAP
 from .prices import Prices
 from .runs import DISPUTED, App, Run, Runs
 from .stops import Stop, find_stops
 
-#: Why an app is kept that is in use. Everything else is time that was billed and not used.
-IN_USE = frozenset({"busy", "at work", "in use", "in use by a person"})
 UNKNOWN = "unknown"
 #: A run is taken to be there still when its last heartbeat is not older than this (seconds), as in the fleet check.
 FRESH_SECONDS = 7800.0
@@ -130,7 +128,7 @@ class Counted:
         found: dict[str, list[float]] = {}
         for _, _, run in self.runs:
             for reason, seconds in run.kept.items():
-                if reason not in IN_USE:
+                if reason not in IN_USE and reason != FREE:
                     found.setdefault(reason, []).append(seconds / 3600)
         told = {reason: round(math.fsum(hours), 4) for reason, hours in found.items()}
         return dict(sorted(told.items(), key=lambda each: (-each[1], each[0])))

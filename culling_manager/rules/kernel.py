@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from ..policy import CullingPolicy
 from ..records import KernelRecord
+from .own_timeout import own_seconds
 from .verdict import Action, Decision, Hold, Reason, by_deadline, idle_since, keep
 
 #: Execution states that mean: alive and not working. Any other than these, 'busy' and 'dead' is unknown, and kept.
@@ -18,9 +19,7 @@ RECONNECT_SECONDS = 30.0
 
 def kernel_timeout(record: KernelRecord, policy: CullingPolicy) -> float:
     """Seconds until this kernel is due: the kernelspec's own, else the policy's; 0 is off, and off for all is off."""
-    if policy.idle_timeout <= 0 or record.idle_timeout is None:
-        return policy.idle_timeout
-    return max(record.idle_timeout, 0.0)
+    return own_seconds(record.idle_timeout, policy)
 
 
 def external(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
@@ -40,6 +39,11 @@ def dead(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision
     since = idle_since(record, now)
     idle = None if since is None else (now - since).total_seconds()
     return Decision(action=Action.CULL, reason=Reason.DEAD, idle_seconds=idle, due_at=now)
+
+
+def odd_timeout(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Kept, for a kernelspec's own timeout that makes no sense may mean never; under `max_idle_timeout` it may not."""
+    return None if record.odd_timeout is None or policy.max_idle_timeout > 0 else keep(Reason.UNKNOWN, record, now)
 
 
 def unknown_state(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:

@@ -82,10 +82,10 @@ def end_on_bad_terminal_settings(server: Any) -> None:
         server.exit(1)
 
 
-def _expose(culler: IdleCuller) -> None:
+def _expose(culler: IdleCuller, desk: ServerDesk) -> None:
     """Add metrics once all extensions are loaded, in whatever order; without a manager of ours there are none."""
     if culler.watches:
-        expose(culler)
+        expose(culler, given_back=desk.given_back)
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
@@ -96,7 +96,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
     if culler.watches:
         register(server)
     desk.restore()
-    IOLoop.current().add_callback(_expose, culler)
+    IOLoop.current().add_callback(_expose, culler, desk)
     server.web_app.add_handlers(".*$", routes(settings["base_url"]))
     choose = getattr(server.kernel_manager, "connection_class", None)
     if choose is not None:

@@ -15,6 +15,7 @@ from ..policy import plain
 from ..records import KeepAlive
 from ..report import keep_alive_entry
 from .bodies import whom
+from .given_back import GivenBack
 from .saved_settings import SavedSettings, fitting_in
 from .status import kernels_not_ours, notices, state_of
 
@@ -28,6 +29,7 @@ class ServerDesk:
     def __init__(self, server: Any, saved: SavedSettings) -> None:
         self._server = server
         self._saved = saved
+        self.given_back = GivenBack(saved.path.parent)
 
     @property
     def _culler(self) -> IdleCuller:
@@ -212,7 +214,7 @@ class ServerDesk:
 
     def status(self) -> Mapping[str, Any]:
         """The state document."""
-        return state_of(self._culler, notices(self._server, self._culler))
+        return state_of(self._culler, notices(self._server, self._culler), self.given_back)
 
 
 def _whole(value: float) -> float:

@@ -10,6 +10,7 @@ from .._version import __version__
 from ..engine.culler import IdleCuller
 from ..records import Kind
 from ..report import state_document
+from .given_back import GivenBack
 
 HOW_TO_SELECT = {
     Kind.KERNEL: 'c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"',
@@ -40,8 +41,8 @@ def notices(server: Any, culler: IdleCuller) -> list[str]:
     return [words for words in found if words is not None]
 
 
-def state_of(culler: IdleCuller, told: Iterable[str]) -> Mapping[str, Any]:
-    """The state document; `told` are its notices."""
+def state_of(culler: IdleCuller, told: Iterable[str], given_back: GivenBack) -> Mapping[str, Any]:
+    """The state document; `told` are its notices, `given_back` what was given back over all starts of this user's."""
     now = culler.now()
     current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
     return state_document(
@@ -61,4 +62,5 @@ def state_of(culler: IdleCuller, told: Iterable[str]) -> Mapping[str, Any]:
         troubles=culler.troubles.recent(now),
         outcomes=culler.outcomes,
         notices=told,
+        given_back=given_back.at(now),
     )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .base import Signal, Subject
     from .documents import DocumentSignal
     from .gpu import GpuSignal
+    from .kernels import OtherKernelsSignal
     from .processes import ProcessSignal
     from .runner import Finding, Signals
     from .stamp_file import StampFileSignal
@@ -18,6 +19,7 @@ _HOMES = {
     "DocumentSignal": "documents",
     "Finding": "runner",
     "GpuSignal": "gpu",
+    "OtherKernelsSignal": "kernels",
     "ProcessSignal": "processes",
     "Signal": "base",
     "Signals": "runner",
@@ -29,6 +31,7 @@ __all__ = [
     "DocumentSignal",
     "Finding",
     "GpuSignal",
+    "OtherKernelsSignal",
     "ProcessSignal",
     "Signal",
     "Signals",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from traitlets import Float, TraitError
 from traitlets.config import LoggingConfigurable
 
+from ..concurrency import SingleFlight
 from ..engine.clock import utcnow
 from ..errors import SettingError
 from ..policy import number, plain
@@ -99,13 +99,8 @@ class Shared(Generic[Answer]):
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, Answer]]) -> None:
         self._work = work
-        self._running: asyncio.Task[Answer] | None = None
+        self._runs = SingleFlight()
 
     async def __call__(self) -> Answer:
         """Give the result of the run that is under way, or of a new one."""
-        loop = asyncio.get_running_loop()
-        running = self._running
-        if running is None or running.done() or running.get_loop() is not loop:
-            running = self._running = loop.create_task(self._work())
-            running.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(running)
+        return await self._runs.run("", self._work)

@@ -22,6 +22,7 @@ from ..errors import ReadError
 from ..records import Kind
 from .base import Bounded, Shared, Signal, Subject
 from .network import connections, talks_outside
+from .runtime import other_servers
 from .snapshot import Table
 from .table import owner, read_labels, read_table
 from .usage import LEAST_SHARE, Usage, summary, together, usages, usages_since
@@ -48,7 +49,8 @@ COMES_WITH_IMAGES = [
 class Sample:
     """Who was busy just now, and who was on average since an earlier reading at `earlier_at` (seconds since 1970).
 
-    `workers` are those that have been busy for much of their lives. `count` is how many processes there were at most.
+    `workers` are those that have been busy for much of their lives, `servers` other Jupyter Servers of this user.
+    `count` is how many processes there were at most.
     """
 
     table: Table
@@ -57,6 +59,7 @@ class Sample:
     busy_since: list[Usage]
     earlier_at: float | None
     workers: frozenset[int]
+    servers: frozenset[int]
 
 
 class ProcessSignal(Signal):
@@ -175,6 +178,7 @@ class ProcessSignal(Signal):
                 for row in table.rows.values()
                 if row.cpu_seconds > self.cpu_share * max(table.read_at - row.started_at, 1.0)
             ),
+            servers=frozenset(other_servers(table, os.getpid())),
         )
 
     def _labelled(self, found: Iterable[Usage]) -> list[Usage]:
@@ -204,21 +208,23 @@ class ProcessSignal(Signal):
             raise ReadError(f"the server's own process {subject.server_pid} is not among {sample.count} processes")
         unseen = sample.earlier_at is not None and sample.earlier_at >= subject.since.timestamp()
         for busy in (sample.busy, sample.busy_since if unseen else []):
-            found = self._of(subject, busy, sample.table)
+            found = self._of(subject, busy, sample)
             alone = [each for each in found if each.over(self.cpu_share, self.io_rate) and not each.beats]
             words = summary(alone) or together(found, sample.table, subject.server_pid, self.cpu_share)
             if words:
                 return words
         return None
 
-    def _of(self, subject: Subject, busy: list[Usage], table: Table) -> list[Usage]:
-        """Those of the busy that are `subject`'s."""
+    def _of(self, subject: Subject, busy: list[Usage], sample: Sample) -> list[Usage]:
+        """Those of the busy that are `subject`'s; another server is none of an app's, what it started is."""
         if not busy:
             return []
-        members = self.members(table, subject)
+        members = self.members(sample.table, subject)
         theirs = subject.owner or owner(subject.kind, subject.identity, subject.server_pid)
         found = [each for each in busy if each.row.pid in members or each.owner == theirs]
-        return [each for each in found if not self._excused(each)] if subject.kind is Kind.APP else found
+        if subject.kind is not Kind.APP:
+            return found
+        return [each for each in found if not self._excused(each) and each.row.pid not in sample.servers]
 
     def _excused(self, usage: Usage) -> bool:
         """Whether it is ignored, and quiet."""
