@@ -752,6 +752,19 @@ class TestAttention:
         assert minutes_from_now(used["used_at"]) == pytest.approx(0, abs=1)
 
 
+async def test_being_looked_at_keeps_nothing_alive(jp_fetch, jp_serverapp):
+    """Whatever the client sends, a GET of ours is no activity of the server; a change is."""
+    known = jp_serverapp.web_app.settings
+    for method, path in EVERY_CALL:
+        if method == "GET":
+            await ask(jp_fetch, path)
+    looked_at = known.get("api_last_activity")
+    await ask(jp_fetch, "settings", BODIES["settings"])
+
+    assert looked_at is None
+    assert known.get("api_last_activity") is not None
+
+
 # -- who may -----------------------------------------------------------------------------------------
 
 
