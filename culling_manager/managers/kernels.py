@@ -93,8 +93,9 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         await self._culler.run_pass()
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
-        """Cull one kernel if it is due."""
-        await self._culler.consider(Kind.KERNEL, kernel_id)
+        """Cull one kernel if it is due. It is called for each that is due, so that a subclass may keep one, as ever."""
+        if not await self._source.stops.carry_out(kernel_id):
+            await self._culler.consider(Kind.KERNEL, kernel_id)
 
     async def shutdown_all(self, now: bool = False) -> None:  # type: ignore[override]
         """Shut all kernels down; nothing is culled meanwhile."""

@@ -28,6 +28,12 @@ OUR_CLASSES = (
     *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals", "Presence"),
     *("ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
 )
+#: Upstream's settings that mean what our `idle_timeout` means, and the sections in which people have them.
+UPSTREAMS_TIMEOUTS = {
+    "CullingKernelManager": ("cull_idle_timeout", "KernelManager"),
+    "GatewayCullingKernelManager": ("cull_idle_timeout", "KernelManager"),
+    "CullingTerminalManager": ("cull_inactive_timeout", "TerminalManager"),
+}
 SELECTION = {"ServerApp": "kernel_manager_class", "TerminalsExtensionApp": "terminal_manager_class"}
 
 
@@ -45,6 +51,13 @@ def selected_in(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return picked
 
 
+def settled_by_upstreams(section: str, config: Mapping[str, Any]) -> set[str]:
+    """Settings of a section of ours that are configured under upstream's names, in whatever class's section."""
+    name, kind = UPSTREAMS_TIMEOUTS.get(section, ("", " "))
+    found = any(each.endswith(kind) and name in values for each, values in config.items())
+    return {"idle_timeout"} if found else set()
+
+
 def _link_jupyter_server_extension(server: Any) -> None:
     """Let settings in ``jupyter_server_config.d/*.json`` count, before the server makes its managers.
 
@@ -54,7 +67,7 @@ def _link_jupyter_server_extension(server: Any) -> None:
     """
     found = ExtensionConfigManager(read_config_path=jupyter_config_path()).get("jupyter_server_config")
     for section, values in selected_in(found).items():
-        known = server.config.get(section, {})
+        known = {*server.config.get(section, {}), *settled_by_upstreams(section, server.config)}
         new = {name: value for name, value in values.items() if name not in known}
         server.update_config(Config({section: new}))
     kernels = server.config.ServerApp.get("kernel_manager_class")
