@@ -145,7 +145,7 @@ class Activation:
             say("background")
 
     def wait_for_the_one_that_comes(self) -> None:
-        """A server that starts is never restarted before it answers: it may be removing packages, or seconds from up."""
+        """A server that starts is not restarted before it answers: it may be removing packages, or seconds from up."""
         self.go_to_background()
         before = self.state()
         code, words = NOBODY[0], ""

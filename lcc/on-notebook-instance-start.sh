@@ -54,7 +54,7 @@ fail() {
 within() {
   local most=$1 left=$((LIMIT - SECONDS))
   ((left > 3)) || left=4
-  timeout -k 5 "$((most < left ? most : left))" "${@:2}" </dev/null
+  timeout -k 5 "$((most < left ? most : left))" "${@:2}" </dev/null 3<&- 4>&-
 }
 
 # try SECONDS COMMAND...: what it says is $said, the line that matters $why.
@@ -225,16 +225,16 @@ install() {
 # obey: does what lifecycle.py says, for root runs nothing that a user can write.
 obey() {
   local verb words
-  while IFS=' ' read -r verb words <&"${TOLD[0]}"; do
+  while IFS=' ' read -r verb words <&3; do
     if [ "$verb" = restart ]; then
       if restart; then why=done; else
         log ERROR "Installed, but the server cannot be restarted: $why. The culler will be active when it starts again."
         told=yes
       fi
-      echo "$why" >&"${TOLD[1]}"
+      echo "$why" >&4
     elif [ "$verb" = background ]; then
       LIMIT=1800
-      obey >/dev/null 2> >("${RUN[@]}" bash -c 'exec cat >"$0"' "$LOG" >/dev/null 2>&1) &
+      { obey 2>&1 | "${RUN[@]}" bash -c 'exec cat >"$0"' "$LOG"; } >/dev/null 2>&1 &
       return 0
     else
       log "$verb" "$words"
@@ -284,6 +284,7 @@ main() {
   set -m # what goes on in the background outlives this script
   coproc TOLD { exec "${run[@]}" activate $changed "$MANAGER" 2>/dev/null; }
   set +m
+  exec 3<&"${TOLD[0]}" 4>&"${TOLD[1]}"
   obey || exit 1
 }
 

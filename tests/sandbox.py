@@ -134,7 +134,10 @@ def wait_until(holds: Any, what: str, seconds: float = 40.0) -> None:
 
 
 def make_wheel(folder: Path, version: str | None = None, needs: str = "", **changed: str) -> Path:
-    """Our wheel as hatch makes it, without any build backend. `changed` replaces modules (`managers__kernels`); `needs`: one more need."""
+    """Our wheel as hatch makes it, without any build backend.
+
+    `changed` replaces modules, such as `managers__kernels`; `needs`: one more need.
+    """
     found = importlib.metadata.distribution(DIST)
     version = version or found.version
     more = f"\nRequires-Dist: {needs}" if needs else ""

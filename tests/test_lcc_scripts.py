@@ -923,10 +923,6 @@ def test_as_root_in_a_home_of_somebody_else_it_works_as_that_user(place: Any, bu
 
     assert (ran.code, ran.lines("ERROR", "WARNING")) == (0, []), ran
     lines = log.read_text().splitlines()
-    assert all(
-        line.startswith(("-u somebody -- env HOME=", " ", "import", "def", "if", "from", "ours", "globals")) or line
-        for line in lines
-    )
     for what in ("mktemp", "-m pip", "lifecycle.py", "rm -rf"):
         assert any(what in line for line in lines), what
 
