@@ -89,6 +89,7 @@ def _keeper(record: Record, reason: Reason, idle: str) -> str:
         Reason.NOT_BILLED: "it runs on compute that costs nothing",
         Reason.PROTECTED: "its name is among those that are never deleted",
         Reason.USED: f"{record.used_by}".rstrip("."),
+        Reason.PERSON: f"somebody works in {printable(getattr(record, 'session_name', None) or 'its document')}",
     }
     return words[reason]
 
@@ -162,6 +163,7 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
     found: dict[str, Any] = {"id": record.identity}
     if isinstance(record, KernelRecord):
         found |= {"name": record.name, "state": record.state, "connections": record.connections}
+        found |= {"path": record.path, "session_name": record.session_name}
     elif isinstance(record, AppRecord):
         found |= {"name": record.name, "state": record.state, "type": record.app_type}
         found |= {"instance_type": record.instance_type, "created_at": iso(record.created_at)}
@@ -243,18 +245,19 @@ def state_document(
     troubles: Collection[Trouble] = (),
     outcomes: Iterable[Outcome] = (),
     notices: Iterable[str] = (),
+    presence: bool = False,
     given_back: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The one document that command line, web page and tests read. `policy` is in seconds."""
     errors = {trouble.subject: trouble.message for trouble in troubles if trouble.active}
     return {
-        "version": version,
-        "now": iso(now),
+        **{"version": version, "now": iso(now)},
         "running": running,
         "count": count,
         "watching": [kind.value for kind in watching],
         "errors": [trouble_entry(trouble) for trouble in troubles],
         "notices": list(notices),
+        "presence": presence,
         "policy": policy,
         "next_wake_up": iso(next_wake_up),
         "keep_alive": [keep_alive_entry(request) for request in keep_alive],
