@@ -96,7 +96,6 @@ def state_document(
     apps: Iterable[tuple[Record, Decision]] = (),
     warned: Collection[tuple[Kind, str]] = (),
     keep_alive: Iterable[KeepAlive] = (),
-    app_manager: dict[str, str] | None = None,
     troubles: Iterable[Trouble] = (),
     outcomes: Iterable[Outcome] = (),
     notices: Iterable[str] = (),
@@ -119,7 +118,6 @@ def state_document(
         "keep_alive": [keep_alive_entry(request) for request in keep_alive],
         "kernels": _entries(Kind.KERNEL, kernels, now, warned, errors),
         "terminals": _entries(Kind.TERMINAL, terminals, now, warned, errors),
-        "app_manager": app_manager,
         "apps": _entries(Kind.APP, apps, now, warned, errors),
         "recent": [outcome_entry(outcome) for outcome in outcomes],
     } | more
