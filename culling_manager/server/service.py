@@ -12,7 +12,7 @@ from ..engine.culler import IdleCuller
 from ..engine.requests import end_of
 from ..errors import NotOursError, ReadError, printable
 from ..policy import plain
-from ..records import KeepAlive, Kind
+from ..records import KeepAlive
 from ..report import keep_alive_entry
 from .bodies import whom
 from .given_back import GivenBack
@@ -30,7 +30,7 @@ class ServerDesk:
     def __init__(self, server: Any, saved: SavedSettings) -> None:
         self._server = server
         self._saved = saved
-        self._presence = Presence(server)
+        self.presence = Presence(server)
         self.given_back = GivenBack(saved.path.parent)
 
     @property
@@ -154,30 +154,6 @@ class ServerDesk:
         found = {"idle_time": policy.idle_timeout, "keep_terminals": policy.keep_terminals, "saved": saved}
         events.emit(self._server, events.SETTINGS, {"action": action, "asked_by": asked_by, **found})
 
-    # -- presence ----------------------------------------------------------------------------------
-
-    def listen(self) -> None:
-        """Hear when documents are saved, where kernels are ours."""
-        if Kind.KERNEL in self._culler.watches:
-            self._presence.start()
-
-    def present(self, path: object) -> Mapping[str, Any]:
-        """Count that somebody works in a document; gives the kernels for which it counts.
-
-        Raises
-        ------
-        SettingError
-            When `path` is not accepted.
-        KeyError
-            When the document has no kernel.
-        CullingError
-            When presence is turned off, or kernels are not culled here.
-        """
-        words = kernels_not_ours(self._server, self._culler)
-        if words is not None:
-            raise NotOursError(words)
-        return {"kernels": self._presence.seen(path)}
-
     # -- keep-alive --------------------------------------------------------------------------------
 
     def keep_alives(self) -> Mapping[str, Any]:
@@ -241,9 +217,8 @@ class ServerDesk:
     def status(self) -> Mapping[str, Any]:
         """The state document."""
         culler = self._culler
-        listens = self._presence.enabled and Kind.KERNEL in culler.watches
-        found = state_of(culler, notices(self._server, culler), self.given_back, presence=listens)
-        name_documents(found["kernels"], self._presence.documents)
+        found = state_of(culler, notices(self._server, culler), self.given_back, presence=self.presence.counts)
+        name_documents(found["kernels"], self.presence.documents)
         return found
 
 
