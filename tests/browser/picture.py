@@ -48,7 +48,7 @@ def warned(browser: Browser, site: Site, look: str) -> Seen:
     seen = Seen(page, site)
     seen.lab("analysis.ipynb") if where == "lab" else seen.notebook("analysis.ipynb")
     seen.open_panel()
-    site.near("analysis.ipynb", 240)
+    site.near("analysis.ipynb", 180)
     seen.looks("warned")
     seen.page.locator(".Toastify__toast").first.wait_for(timeout=150_000)
     if where == "lab":
