@@ -220,7 +220,7 @@ class PresenceHandler(CullingHandler):
         with self.refusing():
             body = self.body()
             only(body, ("path",))
-            self.answer(self.desk.present(body.get("path")))
+            self.answer({"kernels": self.desk.presence.seen(body.get("path"))})
 
 
 class OpenApiHandler(CullingHandler):
