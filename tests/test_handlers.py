@@ -239,7 +239,9 @@ async def test_what_is_saved_is_what_was_asked_for(jp_fetch, save, saved):
     assert (status, found["saved"]) == (200, saved)
 
 
-@pytest.mark.parametrize("save", ["yes", ["nonsense"], [["idle_time"]], 1, None, {"idle_time": True}])
+@pytest.mark.parametrize(
+    "save", ["yes", ["nonsense"], [["idle_time"]], ["idle_time"] * 2, 1, None, {"idle_time": True}]
+)
 async def test_what_to_save_is_named_or_refused(jp_fetch, save):
     """With what is accepted."""
     status, answer = await ask(jp_fetch, "settings", {"idle_time": 60, "save": save})

@@ -67,11 +67,8 @@ def saved(body: Mapping[str, Any]) -> frozenset[str]:
     value = body.get("save", False)
     if isinstance(value, bool):
         return SETTINGS if value else frozenset()
-    if (
-        not isinstance(value, list)
-        or not value
-        or not all(isinstance(each, str) and each in SETTINGS for each in value)
-    ):
+    names = [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    if not names or names != value or not SETTINGS.issuperset(names) or len(set(names)) < len(names):
         raise SettingError("save", value, f"true, false, or a list of one or both of {' and '.join(sorted(SETTINGS))}")
     return frozenset(value)
 
