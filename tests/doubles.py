@@ -118,6 +118,7 @@ class FakeKernels:
     looks: int = 0
     refreshes: int = 0
     failing: set[str] = field(default_factory=set)
+    kept_by_manager: set[str] = field(default_factory=set)
     hanging: dict[str, asyncio.Event] = field(default_factory=dict)
     refresh_error: Exception | None = None
     unreadable_ids: set[str] = field(default_factory=set)
@@ -191,14 +192,17 @@ class FakeKernels:
         if self.before_confirm is not None:
             self.before_confirm(record)
 
-    async def stop(self, record: KernelRecord) -> None:
+    async def stop(self, record: KernelRecord) -> str | None:
         identity = record.identity
         if identity in self.hanging:
             await self.hanging[identity].wait()
+        if identity in self.kept_by_manager:
+            return "its manager keeps it"
         if identity in self.failing:
             raise RuntimeError("it refuses to stop")
         self.stopped.append(identity)
         del self.records[identity]
+        return None
 
 
 @dataclass

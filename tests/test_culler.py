@@ -285,6 +285,26 @@ async def test_a_failing_shutdown_is_told_and_tried_again_with_growing_pauses_an
 
 
 @scenario
+async def test_what_its_manager_keeps_is_no_failure_and_is_not_asked_for_at_every_turn():
+    """Once a minute at most; it goes when the manager lets it."""
+    world = World()
+    world.kernels.put("a")
+    world.kernels.kept_by_manager.add("a")
+    world.start()
+
+    await world.clock.run_for(TIMEOUT + 300)
+    kept = list(world.culler.outcomes)
+    words = world.culler.troubles.last_text()
+    world.kernels.kept_by_manager.clear()
+    await world.clock.run_for(61)
+
+    assert {(outcome.result, outcome.message) for outcome in kept} == {(Result.CHANGED, "its manager keeps it")}
+    assert 4 <= len(kept) <= 6
+    assert words is None
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
 async def test_a_failed_shutdown_stays_told_when_settings_change_and_is_over_when_the_kernel_works_again():
     """What went wrong is wrong until it is done, or not wanted any more."""
     world = World()

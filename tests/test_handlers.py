@@ -11,7 +11,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jupyter_server.base.handlers import APIHandler
 from tornado.httpclient import HTTPClientError
+from tornado.web import HTTPError
 
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.records import Use
@@ -27,12 +29,14 @@ EVERY_CALL = [
     *(("GET", "idle_checker"), ("POST", "idle_checker"), ("GET", "status"), ("GET", "openapi.json")),
     *(("GET", "settings"), ("POST", "settings"), ("DELETE", "settings")),
     *(("GET", "keep-alive"), ("POST", "keep-alive"), ("DELETE", "keep-alive")),
+    ("POST", "presence"),
 ]
 #: What each POST accepts.
 BODIES = {
     "idle_checker": {"idle_time": 1, "keep_terminals": False},
     "settings": {"idle_time": 1, "save": True},
     "keep-alive": {"duration": "4h"},
+    "presence": {"path": "explore.ipynb"},
 }
 
 
@@ -239,9 +243,7 @@ async def test_what_is_saved_is_what_was_asked_for(jp_fetch, save, saved):
     assert (status, found["saved"]) == (200, saved)
 
 
-@pytest.mark.parametrize(
-    "save", ["yes", ["nonsense"], [["idle_time"]], ["idle_time"] * 2, 1, None, {"idle_time": True}]
-)
+@pytest.mark.parametrize("save", ["yes", ["no"], [["idle_time"]], ["idle_time"] * 2, 1, None, {"idle_time": True}])
 async def test_what_to_save_is_named_or_refused(jp_fetch, save):
     """With what is accepted."""
     status, answer = await ask(jp_fetch, "settings", {"idle_time": 60, "save": save})
@@ -355,6 +357,20 @@ async def test_everything_is_kept_for_a_while(jp_fetch):
     assert (entry["kind"], entry["id"]) == ("all", None)
     assert minutes_from_now(entry["until"]) == pytest.approx(240, abs=1)
     assert listed["keep_alive"] == [entry]
+
+
+@pytest.mark.parametrize(("path", "field"), [("idle_checker", "idle_time"), ("settings", "save"), ("keep-alive", "id")])
+async def test_a_body_however_deep_is_refused_and_fails_nothing(jp_fetch, path, field):
+    """What Python can just read but not write, 977 levels on some, is no fault of the server's."""
+    others = {} if path == "keep-alive" else {"idle_time": 1, "keep_terminals": False}
+    body = json.dumps(others | {field: "DEEP"})
+    answers = [
+        await ask(jp_fetch, path, body.replace('"DEEP"', "[" * depth + "]" * depth))
+        for depth in (100, *range(930, 1000), 10_000)
+    ]
+
+    assert {status for status, _ in answers} == {400}
+    assert {answer["field"] for _, answer in answers} == {field, "body"}
 
 
 @pytest.mark.parametrize("what", ["kernel", "terminal"])
@@ -773,6 +789,19 @@ class TestAttention:
         assert minutes_from_now(used["used_at"]) == pytest.approx(0, abs=1)
 
 
+async def test_being_looked_at_keeps_nothing_alive(jp_fetch, jp_serverapp):
+    """Whatever the client sends, a GET of ours is no activity of the server; a change is."""
+    known = jp_serverapp.web_app.settings
+    for method, path in EVERY_CALL:
+        if method == "GET":
+            await ask(jp_fetch, path)
+    looked_at = known.get("api_last_activity")
+    await ask(jp_fetch, "settings", BODIES["settings"])
+
+    assert looked_at is None
+    assert known.get("api_last_activity") is not None
+
+
 # -- who may -----------------------------------------------------------------------------------------
 
 
@@ -823,7 +852,34 @@ async def test_who_is_only_logged_in_by_cookie_needs_the_xsrf_token(
 
     assert any(each.startswith("username-") for each in cookies)
     assert (forged.code, json.loads(forged.body)["code"]) == (403, "forbidden")
-    assert ours.code == (404 if (method, path) == ("DELETE", "keep-alive") else 200)
+    nothing_there = [("DELETE", "keep-alive"), ("POST", "presence")]  # no request to take back, no such document
+    assert ours.code == (404 if (method, path) in nothing_there else 200)
+
+
+async def test_what_a_stricter_server_refuses_is_refused_here_too(
+    http_server_client, jp_serverapp, jp_base_url, monkeypatch
+):
+    """A JupyterHub signs its `_xsrf` cookie: one that another user's page has planted does not pass by equality."""
+    planted, name = "x" * 40, "_xsrf"
+    token = jp_serverapp.identity_provider.token
+    page = await http_server_client.fetch(f"{jp_base_url}tree?token={token}", follow_redirects=False, raise_error=False)
+    cookies = [each.split(";")[0] for each in page.headers.get_list("Set-Cookie") if each.startswith("username-")]
+
+    def signed_only(self):
+        raise HTTPError(403, "the _xsrf cookie is not signed")
+
+    monkeypatch.setattr(APIHandler, "check_xsrf_cookie", signed_only)
+    answer = await http_server_client.fetch(
+        f"{jp_base_url}{SPACE}/idle_checker?_xsrf={planted}",
+        method="POST",
+        headers={"Cookie": "; ".join([*cookies, f"{name}={planted}"]), "Content-Type": "application/json"},
+        body=json.dumps(BODIES["idle_checker"]),
+        raise_error=False,
+    )
+
+    assert len(cookies) == 1
+    assert (answer.code, json.loads(answer.body)["code"]) == (403, "forbidden")
+    assert IdleCuller.of(jp_serverapp).policy.idle_timeout == 7200
 
 
 class TestAuthorization:

@@ -24,7 +24,7 @@ from traitlets.config import Config
 from culling_manager import CullingKernelManager
 from culling_manager.decisions import Reason, decide_kernel
 from culling_manager.engine.ports import KEPT
-from culling_manager.errors import CullingError
+from culling_manager.errors import CullingError, StopError
 from culling_manager.managers.kernel_source import KernelSource
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind, Result
@@ -40,8 +40,8 @@ def ago(**how_long) -> datetime:
 class Kernels:
     """A manager with real kernels, for tests without a server."""
 
-    def __init__(self, **settings) -> None:
-        self.manager = CullingKernelManager(**settings)
+    def __init__(self, manager_class=CullingKernelManager, **settings) -> None:
+        self.manager = manager_class(**settings)
 
     async def __aenter__(self) -> Kernels:
         return self
@@ -288,6 +288,73 @@ def test_upstream_starts_our_culler_and_no_loop_of_its_own(run):
             assert kernels.manager._culler.running
 
     run(check())
+
+
+class PoolingManager(CullingKernelManager):
+    """A manager that keeps some kernels ready, as Voila's does with its pre-heated ones."""
+
+    def __init__(self, **settings) -> None:
+        super().__init__(**settings)
+        self.pool, self.asked = set(), []
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        self.asked.append(kernel_id)
+        if kernel_id not in self.pool:
+            await super().cull_kernel_if_idle(kernel_id)
+
+
+def test_a_subclass_that_keeps_a_kernel_from_being_culled_keeps_it(run):
+    """Upstream calls `cull_kernel_if_idle` for each; so do we for each that is due, and that is no failure."""
+
+    async def check():
+        async with Kernels(PoolingManager, idle_timeout=0.02, warn_before=0, cull_interval=0.2) as kernels:
+            manager = kernels.manager
+            pooled, other = [await kernels.start() for _ in range(2)]
+            manager.pool.add(pooled)
+            await until(lambda: other not in manager and pooled in manager.asked, 30)
+            stays, words = pooled in manager, manager._culler.troubles.last_text()
+            manager.pool.clear()
+            await until(lambda: pooled not in manager, 90)
+            return stays, words, Result.FAILED in kernels.results()
+
+    assert run(check()) == (True, None, False)
+
+
+def test_a_kernel_that_is_started_anew_just_now_is_waited_for(run):
+    """One that exits at once, again and again, was told as 'could not be culled: Exception is not set.'."""
+
+    async def check():
+        async with Kernels(idle_timeout=120, warn_before=0) as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.heard(kernel)
+            record = kernels.manager._source.read(kernel_id, datetime.now(timezone.utc))
+            kernel._ready = started = asyncio.get_running_loop().create_future()
+            stopping = asyncio.ensure_future(kernels.manager._source.stop(record))
+            await asyncio.sleep(0.2)
+            waits = not stopping.done()
+            started.set_result(None)
+            return waits, await stopping, kernel_id in kernels.manager
+
+    assert run(check()) == (True, None, False)
+
+
+def test_a_kernel_whose_start_does_not_end_is_told_in_words(run, monkeypatch):
+    """And it is tried again later."""
+    monkeypatch.setattr("culling_manager.managers.kernel_stops.START_SECONDS", 0.1)
+
+    async def check():
+        async with Kernels(idle_timeout=120, warn_before=0) as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            record = kernels.manager._source.read(kernel_id, datetime.now(timezone.utc))
+            kernel._ready = started = asyncio.get_running_loop().create_future()
+            with pytest.raises(StopError, match=r"being started anew, which has not ended within 0.1 s"):
+                await kernels.manager._source.stop(record)
+            started.set_result(None)
+            return await kernels.manager._source.stop(record)
+
+    assert run(check()) is None
 
 
 # -- what a glance leaves out --------------------------------------------------------------------------

@@ -44,6 +44,7 @@ class GatewayKernelSource(KernelSource):
     def __init__(self, manager: GatewayHost) -> None:
         super().__init__(manager)
         self.models = GatewayModels(manager)
+        self.stops.waits_for_start = False
         self.adopted: set[str] = set()
         self.unread: dict[str, str] = {}
 

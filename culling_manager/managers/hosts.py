@@ -14,6 +14,7 @@ class KernelHost(Protocol):
 
     idle_timeout: Any
     log: Any
+    parent: Any
     _culler: IdleCuller
     _kernels: Any
     _kernel_connections: Any
@@ -27,6 +28,9 @@ class KernelHost(Protocol):
 
     def start_watching_activity(self, kernel_id: str) -> None:
         """Listen to a kernel."""
+
+    def cull_kernel_if_idle(self, kernel_id: str) -> Any:
+        """Upstream's seam: whoever overrides it may keep a kernel. Ours shuts down what its source is carrying out."""
 
     def shutdown_kernel(self, kernel_id: str) -> Any:
         """Shut a kernel down; may be awaited."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from jupyter_core.utils import ensure_async
-from tornado.web import HTTPError
+from traitlets import TraitError
 
 from ..decisions import QUIET_STATES
 from ..engine.clock import utcnow
 from ..engine.ports import KEPT, Roots
-from ..errors import ErrorCode, StopError
+from ..errors import ErrorCode
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
 from ..rules.run import Run
 from .activity import KernelActivity
+from .documents import Documents
 from .hosts import KernelHost
+from .kernel_stops import KernelStops
 from .local import local_pid
 from .probe import at_work
 
@@ -33,11 +34,13 @@ class KernelSource:
 
     def __init__(self, manager: KernelHost) -> None:
         self.manager = manager
+        self.documents = Documents(manager.parent)
         self.activities: dict[str, KernelActivity] = {}
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
         self.own_timeouts: dict[str, OwnTimeout] = {}
         self._long_run = 0.0
+        self.stops = KernelStops(manager)
 
     def settings(self) -> Mapping[str, Any]:
         """The manager's traits as fields of `CullingPolicy`."""
@@ -112,7 +115,7 @@ class KernelSource:
             return None
         return (
             getattr(kernel, "execution_state", None),
-            getattr(kernel, "last_activity", None),
+            last_activity(kernel),
             self.manager._kernel_connections.get(identity),
             0 if activity is None else activity.version,
         )
@@ -123,7 +126,7 @@ class KernelSource:
         activity = self.activity(identity)
         state, own = getattr(kernel, "execution_state", None), self.own_timeout(kernel)
         activity.run.follow(state == "busy", now)
-        last = utc(getattr(kernel, "last_activity", None), "last_activity")
+        last = utc(last_activity(kernel), "last_activity")
         noted = now if activity.restarting else activity.noted_at
         return KernelRecord(
             identity=identity,
@@ -141,7 +144,14 @@ class KernelSource:
             settled=activity.settled and not activity.outstanding,
             ran_until=activity.run.ran_until,
             run_seconds=activity.run.run_seconds,
+            person_at=activity.person_at,
+            **self.document(identity),
         )
+
+    def document(self, identity: str) -> dict[str, Any]:
+        """The document that a kernel belongs to, as fields of its record."""
+        found = self.documents.of(identity)
+        return {} if found is None else {"path": found.path, "session_name": found.name}
 
     def own_timeout(self, kernel: Any) -> OwnTimeout:
         """What the kernelspec says of its own ``cull_idle_timeout``."""
@@ -196,30 +206,15 @@ class KernelSource:
         pid = local_pid(self.manager._kernels.get(identity))
         return Roots((pid,)) if pid else Roots()
 
-    async def stop(self, record: KernelRecord) -> None:
-        """Shut the kernel down as upstream does."""
-        try:
-            await ensure_async(self.manager.shutdown_kernel(record.identity))
-            pending = self.manager._pending_kernels.get(record.identity)
-            if pending is not None:
-                await asyncio.wait([pending])
-        except HTTPError as error:
-            if error.status_code == 404:
-                raise KeyError(record.identity) from error
-            raise
-        finally:
-            if record.identity in self.manager._kernels:
-                listen_again(self.manager, record.identity, self.activity(record.identity))
-        if record.identity in self.manager:
-            raise StopError("it is still listed after its shutdown, see the log for the reason")
+    async def stop(self, record: KernelRecord) -> str | None:
+        """Have the manager cull it as upstream does; gives why it stays, where a subclass of the manager's keeps it."""
+        return await self.stops.stop(record, self.activity(record.identity))
 
 
-def listen_again(manager: KernelHost, kernel_id: str, activity: KernelActivity) -> None:
-    """Upstream stops listening to a kernel before it is down; one that stays has to be heard again."""
-    kernel = manager._kernels.get(kernel_id)
-    if kernel is None or getattr(kernel, "_activity_stream", kernel) is not None:
-        return
-    last_activity = kernel.last_activity
-    activity.welcome_expected = True
-    manager.start_watching_activity(kernel_id)
-    kernel.last_activity = last_activity
+def last_activity(kernel: Any) -> datetime | None:
+    """When a kernel was last active, as Jupyter has it; None while it starts, for the trait has no valid value then."""
+    try:
+        found: datetime | None = getattr(kernel, "last_activity", None)
+    except TraitError:
+        return None
+    return found

@@ -93,8 +93,9 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         await self._culler.run_pass()
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
-        """Cull one kernel if it is due."""
-        await self._culler.consider(Kind.KERNEL, kernel_id)
+        """Cull one kernel if it is due. It is called for each that is due, so that a subclass may keep one, as ever."""
+        if not await self._source.stops.carry_out(kernel_id):
+            await self._culler.consider(Kind.KERNEL, kernel_id)
 
     async def shutdown_all(self, now: bool = False) -> None:  # type: ignore[override]
         """Shut all kernels down; nothing is culled meanwhile."""
@@ -148,6 +149,17 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         env = os.environ if kwargs.get("env") is None else kwargs["env"]
         kwargs["env"] = {**env, MARKER: owner(Kind.KERNEL, kernel_id, os.getpid())}
         return manager, kernel_name, kernel_id
+
+    def worked_in(self, kernel_id: str, *, by_a_person: bool) -> None:
+        """Count as use that its document was saved, or that somebody was seen to work in it."""
+        if kernel_id not in self._kernels:
+            return
+        activity = self._source.activity(kernel_id)
+        now = self._culler.now()
+        activity.note(now)
+        if by_a_person:
+            activity.person_at = now
+        self._culler.wake_soon(Kind.KERNEL)
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel as upstream does; one that turns 'dead' is culled at once."""

@@ -28,6 +28,8 @@ URL_SPACE = "sagemaker-studio-autoshutdown"
 OPENAPI = Path(__file__).parents[1] / "schemas" / "openapi.json"
 #: What Jupyter calls somebody who did not log in as anybody.
 _ANONYMOUS = re.compile(r"[0-9a-f]{32}")
+#: Verbs that only look.
+LOOKING = ("GET", "HEAD", "OPTIONS")
 #: What Jupyter's own refusals are called.
 CODES = {
     401: ErrorCode.FORBIDDEN,
@@ -59,6 +61,11 @@ class CullingHandler(APIHandler):
         except ValueError:
             self._ours = False
         return self._ours
+
+    def update_api_activity(self) -> None:
+        """Count what changes something as activity of the server; being looked at keeps nothing alive."""
+        if self.request.method not in LOOKING:
+            super().update_api_activity()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer in Jupyter's shape, with a code; to a verb that there is not, also with those that there are."""
@@ -205,6 +212,21 @@ class StatusHandler(CullingHandler):
         self.answer(self.desk.status())
 
 
+class PresenceHandler(CullingHandler):
+    """``presence``: somebody works in a document."""
+
+    example = '{"path": "explore.ipynb"}'
+
+    @authenticated
+    @authorized
+    async def post(self) -> None:
+        """Count it as use of the document's kernel: only that somebody is there, never what was typed."""
+        with self.refusing():
+            body = self.body()
+            only(body, ("path",))
+            self.answer(self.desk.present(body.get("path")))
+
+
 class OpenApiHandler(CullingHandler):
     """``openapi.json``: the description of all this."""
 
@@ -223,5 +245,6 @@ def routes(base_url: str) -> list[tuple[str, type[CullingHandler]]]:
         (url_path_join(base_url, URL_SPACE, "settings"), SettingsHandler),
         (url_path_join(base_url, URL_SPACE, "status"), StatusHandler),
         (url_path_join(base_url, URL_SPACE, "keep-alive"), KeepAliveHandler),
+        (url_path_join(base_url, URL_SPACE, "presence"), PresenceHandler),
         (url_path_join(base_url, URL_SPACE, "openapi.json"), OpenApiHandler),
     ]

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 from tornado.web import HTTPError
 
+#: The least that is accepted of a cookie's value (characters); a guess is shorter.
+LEAST_SENT = 32
+
 
 class OriginalClients:
     """To be mixed into the one handler that those clients POST to, before Jupyter's own handler."""
@@ -18,29 +21,39 @@ class OriginalClients:
     get_query_argument: Any
 
     def check_xsrf_cookie(self) -> None:
-        """Check as Jupyter does, and accept the original's client, which sends another cookie's value as token."""
+        """Check as Jupyter does, and accept the original's client, which sends the login cookie's value as token."""
         try:
             super().check_xsrf_cookie()  # type: ignore[misc]
         except HTTPError:
-            if not self._sent_back_a_cookie():
+            if not (self._is_sent_by_a_program() and self._sent_back_its_login()):
                 raise
 
-    def _sent_back_a_cookie(self) -> bool:
-        """Whether a same-origin JSON POST proves, like a double submit, that its sender can read our cookies.
-
-        The original's ``set-time-interval.sh`` takes the first ``Set-Cookie`` of ``{base_url}/tree`` for the XSRF
-        cookie, up to the second '='; on Jupyter Server 2.x that is the login cookie. Another site can neither read it
-        nor send JSON here without asking, so whoever knows its value is no forger.
-        """
+    def _is_sent_by_a_program(self) -> bool:
+        """Whether it is a JSON POST that no page of another site can have sent without being asked for first."""
         request = self.request
         if request.method != "POST" or not request.headers.get("Content-Type", "").startswith("application/json"):
             return False
-        if not all(_is_host(request.headers.get(name), request.host) for name in ("Origin", "Referer")):
+        return all(_is_host(request.headers.get(name), request.host) for name in ("Origin", "Referer"))
+
+    def _sent_back_its_login(self) -> bool:
+        """Whether its token is the value of a login cookie that this server has signed for the user who asks.
+
+        The original's ``set-time-interval.sh`` takes the first ``Set-Cookie`` of ``{base_url}/tree`` for the XSRF
+        cookie, up to the second '='; on Jupyter Server 2.x that is the login cookie. No page can read that one, and a
+        cookie that a page of another user on the same host has planted is not signed.
+        """
+        user = self.identity_provider.get_user_cookie(self)  # None unless its signature is ours and not too old
+        if not _same_user(user, getattr(self, "_jupyter_current_user", None)):  # Tornado asks before there is one
             return False
         sent = (self.get_query_argument("_xsrf", "") or "").strip('" ')
-        names = ("_xsrf", self.identity_provider.get_cookie_name(self))
-        known = [(self.get_cookie(name) or "").strip('" ').split("=")[0] for name in names]
-        return len(sent) >= 32 and any(hmac.compare_digest(sent.encode(), value.encode()) for value in known)
+        value = (self.get_cookie(self.identity_provider.get_cookie_name(self)) or "").strip('" ').split("=")[0]
+        return len(sent) >= LEAST_SENT and hmac.compare_digest(sent.encode(), value.encode())
+
+
+def _same_user(signed: Any, asking: Any) -> bool:
+    """Whether a cookie's user is the one who asks; an identity provider of another kind may give something else."""
+    username = getattr(signed, "username", None)
+    return username is not None and username == getattr(asking, "username", None)
 
 
 def _is_host(url: str | None, host: str) -> bool:
