@@ -34,6 +34,7 @@ from .rules.kernel import (
     connected,
     dead,
     external,
+    in_use_by_a_person,
     just_disconnected,
     kernel_idle,
     kernel_timeout,
@@ -104,6 +105,7 @@ KERNEL_RULES: tuple[Rule[KernelRecord], ...] = (
     just_disconnected,
     busy_too_long,
     at_work,
+    in_use_by_a_person,
     after_long_run,
     kernel_idle,
 )

@@ -40,6 +40,7 @@ class ErrorCode(str, Enum):
     NO_SUCH_METHOD = "no_such_method"  # 405: the header `Allow` has those that there are
     TOO_LATE = "too_late"  # 409: it is being shut down or deleted already
     NOT_OUR_MANAGERS = "not_our_managers"  # 409: no manager of this server is ours
+    TURNED_OFF = "turned_off"  # 409: a setting of the admin's says that it does not count
     NOT_SAVED = "not_saved"  # 409: what is to last cannot be written or deleted
     INTERNAL = "internal"  # 5xx: a fault of ours, which the server's log has
 

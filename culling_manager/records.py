@@ -49,7 +49,8 @@ class KernelRecord:
     request to it, that would make its state believable. `app_name` and `instance_type` are what the kernel's model says
     of where it runs, if it says anything. `ran_until` is when its last run ended, which took `run_seconds`.
     `disconnected_at` is when its last connection was closed. `asked_by` has asked that it is kept until `kept_until`.
-    For `used_by` and `used_at` see `Use`.
+    For `used_by` and `used_at` see `Use`. `path` and `session_name` are those of its document, as far as they are
+    known, and `person_at` is when somebody was last seen to work in it.
     """
 
     kind: ClassVar[Literal[Kind.KERNEL]] = Kind.KERNEL
@@ -75,6 +76,9 @@ class KernelRecord:
     run_seconds: float = 0.0
     used_by: str | None = None
     used_at: datetime | None = None
+    path: str | None = None
+    session_name: str | None = None
+    person_at: datetime | None = None
     error: str | None = None
 
 

@@ -5,11 +5,14 @@ Creates a Studio lifecycle configuration from the script, under a name that says
 domain's default for that app type, in user profiles' and shared spaces' defaults. Other settings of the domain, and
 other lifecycle configurations attached to it, stay; one of somebody else's that was the default until now does not run
 by itself any more, which is said. Running it twice changes nothing the second time. Apps pick the default up when they
-are started the next time.
+are started the next time. With --detach it is taken off again, and what somebody else attached stays.
+
+Before anything is sent, the script checks its own settings; Windows line ends are put right. For a notebook instance
+it says which commands do it.
 
 Needs boto3 and sagemaker:CreateStudioLifecycleConfig, DescribeStudioLifecycleConfig, DescribeDomain, UpdateDomain.
 
-exit codes: 0 attached (or was so already); 1 AWS refused; 2 usage.
+exit codes: 0 attached or detached (or was so already); 1 AWS refused; 2 usage.
 """
 
 from __future__ import annotations
@@ -31,6 +34,12 @@ from typing import Any
 LONGEST = 16_384
 #: Which script is for which app type.
 APP_TYPES = {"on-jupyterlab-start.sh": "JupyterLab", "on-jupyter-server-start.sh": "JupyterServer"}
+#: What is not for a domain, and what to do with it instead.
+NOTEBOOK = "on-notebook-instance-start.sh"
+NOTEBOOK_WORDS = """is for notebook instances, which no domain has. Use instead:
+  aws sagemaker create-notebook-instance-lifecycle-config --notebook-instance-lifecycle-config-name culling-manager \\
+    --on-start "Content=$(tr -d '\\r' <{script} | base64 -w0)"
+  aws sagemaker update-notebook-instance --notebook-instance-name NAME --lifecycle-config-name culling-manager"""
 
 #: Whom the settings of a domain are for.
 FOR_WHOM = {"DefaultUserSettings": "user profiles and their private spaces", "DefaultSpaceSettings": "shared spaces"}
@@ -55,6 +64,28 @@ def check_text(script: Path, text: bytes) -> None:
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode and "line " in said:  # without, it is not the script: Windows has a bash that only starts WSL
         raise Refused(f"the script {script} is refused by bash: {said.splitlines()[0]}")
+    if b"\ncheck_settings() {" in text:
+        check_settings(script, bash, text)
+
+
+def check_settings(script: Path, bash: str, text: bytes) -> None:
+    """Have the script check its own settings, nothing else. Raises Refused in the script's words."""
+    if found := re.search(rb"(?m)^EXTRA_SETTINGS='([^'\n]+)'", text):
+        try:
+            extra = json.loads(found[1])
+        except ValueError as error:
+            raise Refused(f"EXTRA_SETTINGS of the script {script} is no JSON: {error}") from error
+        if not all(isinstance(each, dict) for each in (extra, *(extra.values() if isinstance(extra, dict) else ()))):
+            raise Refused(f"EXTRA_SETTINGS of the script {script} has to be a JSON object of objects")
+    env = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
+    command = [bash, "-s", "--", "--check"]
+    try:
+        done = subprocess.run(command, input=text, env=env, capture_output=True, check=False, timeout=60)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise Refused(f"the script {script} does not end when it is to check its settings") from None
+    said = re.search(r"auto-shutdown: ERROR: (.*)", done.stderr.decode(errors="replace"))
+    if said:
+        raise Refused(f"the script {script} refuses its settings: {said[1].removesuffix(' Nothing was changed.')}")
 
 
 def content_of(script: Path) -> str:
@@ -63,8 +94,9 @@ def content_of(script: Path) -> str:
         text = script.read_bytes()
     except OSError as error:
         raise Refused(f"the script {script} cannot be read: {error.strerror}") from error
-    if b"\r" in text:
-        raise Refused(f"the script {script} has Windows line ends (CRLF), with which bash does not run: convert it")
+    if b"\r\n" in text:
+        text = text.replace(b"\r\n", b"\n")
+        warn(f"the script {script} has Windows line ends (CRLF), with which it would not run: sent without")
     check_text(script, text)
     encoded = base64.b64encode(text).decode()
     if len(encoded) > LONGEST:
@@ -74,6 +106,8 @@ def content_of(script: Path) -> str:
 
 def app_type_of(script: Path, wanted: str | None) -> str:
     """The app type that a script is for. Raises Refused when that cannot be told."""
+    if script.name == NOTEBOOK:
+        raise Refused(f"{script} {NOTEBOOK_WORDS.format(script=script)}")
     found = wanted or APP_TYPES.get(script.name)
     if found is None:
         raise Refused(f"give --app-type: it cannot be told from the name {script.name!r}")
@@ -139,6 +173,40 @@ def attach(
     return sorted(changes)
 
 
+def without(settings: dict[str, Any], app_type: str, is_ours: Callable[[str], bool]) -> dict[str, Any]:
+    """The part of user or space settings in which none of ours is left for an app type; nothing when none was there."""
+    key = f"{app_type}AppSettings"
+    app = dict(settings.get(key, {}))
+    spec = dict(app.get("DefaultResourceSpec", {}))
+    attached = app.get("LifecycleConfigArns", [])
+    if not any(is_ours(each) for each in (*attached, spec.get("LifecycleConfigArn", ""))):
+        return {}
+    if is_ours(spec.get("LifecycleConfigArn", "")):
+        del spec["LifecycleConfigArn"]
+    app["LifecycleConfigArns"] = [each for each in attached if not is_ours(each)]
+    if "DefaultResourceSpec" in app:
+        app["DefaultResourceSpec"] = spec
+    return {key: app}
+
+
+def detach(client: Any, domain_id: str, app_type: str, stem: str) -> list[str]:
+    """Take ours off the domain; gives the names of the settings that were changed, none when none was attached."""
+    ours = re.compile(rf".*/{re.escape(stem)}-{app_type.lower()}-[0-9a-f]{{12}}")
+    domain = client.describe_domain(DomainId=domain_id)
+    changes = {}
+    for name in FOR_WHOM:
+        before = domain.get(name) or {}
+        after = without(before, app_type, lambda arn: ours.fullmatch(arn) is not None)
+        if after:
+            changes[name] = {
+                **({"ExecutionRole": before["ExecutionRole"]} if "ExecutionRole" in before else {}),
+                **after,
+            }
+    if changes:
+        client.update_domain(DomainId=domain_id, **changes)
+    return sorted(changes)
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -148,6 +216,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", default="culling-manager", help="stem of the name (default: culling-manager)")
     parser.add_argument("--region", help="default: as configured for AWS")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    parser.add_argument("--detach", action="store_true", help="take it off again; the script need not be as it was")
     return parser.parse_args(argv)
 
 
@@ -158,16 +227,36 @@ def warn(words: str) -> None:
 
 def run(asked: argparse.Namespace, make_client: Callable[[], Any], tell: Callable[[str], None]) -> None:
     """Do what was asked for. Raises Refused."""
-    app_type, content = app_type_of(asked.script, asked.app_type), content_of(asked.script)
+    app_type = app_type_of(asked.script, asked.app_type)
+    if asked.detach:
+        take_off(asked, app_type, make_client, tell)
+        return
+    content = content_of(asked.script)
     name = f"{asked.name}-{app_type.lower()}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     if asked.dry_run:
-        tell(f"would create the lifecycle configuration {name} and make it the default of {asked.domain_id}")
+        where = asked.region or "the region that is configured for AWS"
+        tell(f"would create the lifecycle configuration {name} and make it the default of {asked.domain_id} in {where}")
         return
     client = make_client()
     arn = create(client, name, content, app_type)
     changed = attach(client, asked.domain_id, app_type, arn, warn)
     what = f"set in {' and '.join(changed)}" if changed else "it was the default already"
-    tell(json.dumps({"domain": asked.domain_id, "app_type": app_type, "lifecycle_config": arn, "result": what}))
+    told = {"domain": asked.domain_id, "region": client.meta.region_name, "app_type": app_type}
+    tell(json.dumps({**told, "lifecycle_config": arn, "result": what}))
+
+
+def take_off(
+    asked: argparse.Namespace, app_type: str, make_client: Callable[[], Any], tell: Callable[[str], None]
+) -> None:
+    """Detach what was attached under this name. Apps that run keep what they were started with."""
+    if asked.dry_run:
+        tell(f"would take {asked.name}-{app_type.lower()}-* off {asked.domain_id}")
+        return
+    client = make_client()
+    changed = detach(client, asked.domain_id, app_type, asked.name)
+    what = f"taken off {' and '.join(changed)}" if changed else "none of ours was attached"
+    told = {"domain": asked.domain_id, "region": client.meta.region_name, "app_type": app_type, "result": what}
+    tell(json.dumps(told))
 
 
 def main(argv: list[str] | None = None) -> int:

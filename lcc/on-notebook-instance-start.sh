@@ -13,8 +13,12 @@ TIMEOUT_IN_MINS=120   # minutes without activity until idle compute is shut down
 KEEP_TERMINALS=false  # true: idle terminals are kept
 MIN_TIMEOUT_IN_MINS=0 # minutes; the least that users may set; 0: no bound
 MAX_TIMEOUT_IN_MINS=0 # minutes; the most that users may set; 0: no bound
-BUNDLE=''             # s3://bucket/key, /path/to/bundle.tar.gz, or pip:requirement
-BUNDLE_SHA256=''      # the bundle's checksum; '': only the files in it are verified
+MAX_KEEP_ALIVE_IN_MINS=1440 # minutes; the longest keep-alive; 0: no bound
+DRY_RUN=false         # true: nothing is shut down, only told
+EXTRA_SETTINGS=''     # JSON: '{"Class": {"trait": value}}'
+BUNDLE=''             # s3://bucket/key, /path/to/bundle.tar.gz, or pip:name==version
+BUNDLE_SHA256=''      # its checksum (pip: the wheel's); '': only the files in it are verified
+INDEX_URL=''          # the one index for pip, https://...
 WAIT_IN_SECS=120      # seconds that a restarted server has to answer
 CONDA_DIR=/home/ec2-user/anaconda3
 SERVER_PYTHON=''      # the Python that runs the server; '': the one of JupyterSystemEnv
@@ -25,20 +29,18 @@ PYTHONS=(envs/JupyterSystemEnv/bin/python) RUN=(env "HOME=$USER_HOME" "PATH=$PAT
 [ "$(id -un)" = "$SERVER_USER" ] || RUN=(sudo -n -u "$SERVER_USER" -- "${RUN[@]}")
 [ "$(id -u)" = 0 ] || ROOT=(sudo -n)
 
-is_started() {
-  within 10 systemctl is-active --quiet jupyter-server 2>/dev/null ||
-    within 10 initctl status jupyter-server 2>/dev/null | grep -q start/running
-}
+MANAGER=upstart
+[ -z "$(command -v systemctl)" ] || MANAGER=systemd
 
 restart() {
   local how=(initctl restart jupyter-server --no-wait)
   [ -z "$(command -v systemctl)" ] || how=(systemctl --no-block restart jupyter-server)
-  within 60 "${ROOT[@]}" "${how[@]}" >restart.log 2>&1 || ! why=$(tail -n 1 restart.log)
+  try 60 "${ROOT[@]}" "${how[@]}"
 }
 
 # ---- From here on the same in all three scripts.
 OURS=sagemaker_studio_autoshutdown
-SECONDS=0 work='' config='' scripts='' told='' said='' why='' fine='' rest='Nothing was changed.'
+LIMIT=240 SECONDS=0 work='' config='' scripts='' told='' said='' why='' fine='' rest='Nothing was changed.'
 
 log() { printf 'auto-shutdown: %s: %s\n' "$1" "$(printf %s "${*:2}" | tr -c '[:print:]' ' ')" >&2; }
 
@@ -48,14 +50,14 @@ fail() {
   exit 1
 }
 
-# within SECONDS COMMAND...: ends it after that time, and all before SageMaker's 300 s.
+# within SECONDS COMMAND...: ends it then, and all before SageMaker's 300 s.
 within() {
-  local most=$1 left=$((240 - SECONDS))
+  local most=$1 left=$((LIMIT - SECONDS))
   ((left > 3)) || left=4
-  timeout -k 5 "$((most < left ? most : left))" "${@:2}" </dev/null
+  timeout -k 5 "$((most < left ? most : left))" "${@:2}" </dev/null 3<&- 4>&-
 }
 
-# try SECONDS COMMAND...: what it says goes to $said, the line that matters to $why.
+# try SECONDS COMMAND...: what it says is $said, the line that matters $why.
 try() {
   local code=0
   said=$(within "$@" 2>&1) || code=$?
@@ -110,25 +112,13 @@ def classes():
     from culling_manager.server import extension
     print(metadata.version(ours))
 
-def configure(file, keep, *minutes):
-    names = "idle_timeout", "min_idle_timeout", "max_idle_timeout"
-    text = json.dumps({
-        "ServerApp": {"kernel_manager_class": "culling_manager.CullingKernelManager"},
-        "TerminalsExtensionApp": {"terminal_manager_class": "culling_manager.CullingTerminalManager"},
-        "CullingKernelManager": dict(zip(names, map(int, minutes))),
-        "CullingTerminalManager": {"keep_terminals": keep == "true"},
-    }, indent=2)
-    if os.path.isfile(file) and open(file, errors="replace").read() == text:
-        return print("same")
-    os.makedirs(os.path.dirname(file), exist_ok=True)
-    with open(file + ".new", "w") as output:
-        output.write(text)
-    os.replace(file + ".new", file)
-
 globals()[sys.argv[1]](*sys.argv[2:])
 '
 
 refuse() { fail "$1 is '${!1}', and must be $2."; }
+
+# must NAME PATTERN WORDS: a setting that has to match.
+must() { [[ ${!1} =~ ^$2$ ]] || refuse "$1" "$3"; }
 
 # whole NAME LEAST: a setting that is a whole number.
 whole() {
@@ -140,25 +130,29 @@ whole() {
 
 check_settings() {
   local name value
-  for name in STRICT TIMEOUT_IN_MINS KEEP_TERMINALS MIN_TIMEOUT_IN_MINS MAX_TIMEOUT_IN_MINS BUNDLE BUNDLE_SHA256 \
-    WAIT_IN_SECS CONDA_DIR SERVER_PYTHON; do
+  for name in STRICT KEEP_TERMINALS {,MIN_,MAX_}TIMEOUT_IN_MINS MAX_KEEP_ALIVE_IN_MINS DRY_RUN EXTRA_SETTINGS BUNDLE \
+    BUNDLE_SHA256 INDEX_URL WAIT_IN_SECS CONDA_DIR SERVER_PYTHON; do
     value=${!name-}
     value=${value%"${value##*[![:space:]]}"} # a carriage return goes, too
     printf -v "$name" %s "${value#"${value%%[![:space:]]*}"}"
     [[ ! ${!name} =~ [[:cntrl:]] ]] || refuse "$name" "one line of plain text"
   done
-  [[ $STRICT =~ ^[01]$ ]] || refuse STRICT "0 or 1"
+  KEEP_TERMINALS=${KEEP_TERMINALS,,} DRY_RUN=${DRY_RUN,,} BUNDLE_SHA256=${BUNDLE_SHA256,,}
+  must STRICT '[01]' "0 or 1"
   whole TIMEOUT_IN_MINS 1
   whole MIN_TIMEOUT_IN_MINS 0
   whole MAX_TIMEOUT_IN_MINS 0
+  whole MAX_KEEP_ALIVE_IN_MINS 0
   whole WAIT_IN_SECS 1
   ((MAX_TIMEOUT_IN_MINS == 0 || MIN_TIMEOUT_IN_MINS <= MAX_TIMEOUT_IN_MINS)) ||
     refuse MAX_TIMEOUT_IN_MINS "0 or at least MIN_TIMEOUT_IN_MINS"
-  KEEP_TERMINALS=${KEEP_TERMINALS,,} BUNDLE_SHA256=${BUNDLE_SHA256,,}
-  [[ $KEEP_TERMINALS =~ ^(true|false)$ ]] || refuse KEEP_TERMINALS "true or false"
-  [[ $BUNDLE =~ ^(s3://[^/]+/.|/.|pip:[[:alnum:]]) ]] || refuse BUNDLE "s3://bucket/key, /a/path, or pip:requirement"
-  [[ $BUNDLE_SHA256 =~ ^([0-9a-f]{64})?$ ]] || refuse BUNDLE_SHA256 "empty or 64 hexadecimal digits"
-  [[ -z $BUNDLE_SHA256 || $BUNDLE != pip:* ]] || refuse BUNDLE_SHA256 "empty with pip:"
+  must KEEP_TERMINALS '(true|false)' "true or false"
+  must DRY_RUN '(true|false)' "true or false"
+  must EXTRA_SETTINGS '(\{.*\})?' "empty or {JSON}"
+  must BUNDLE_SHA256 '([0-9a-f]{64})?' "empty or 64 hexadecimal digits"
+  must BUNDLE '(s3://[^/]+/.+|/.+|pip:[[:alnum:]._-]+==[[:alnum:]._!+]+)' "s3://bucket/key, /a/path, or pip:name==version"
+  [[ $BUNDLE != pip:* ]] || must BUNDLE_SHA256 .+ "the wheel's with pip:"
+  [[ $BUNDLE != pip:* ]] || must INDEX_URL '(https|file)://.+' "https://... with pip:"
 }
 
 find_server() {
@@ -171,30 +165,38 @@ find_server() {
   py 30 look || fail "$PYTHON cannot be used: $why."
   scripts=$why/share/culling_manager config=$why/etc/jupyter/jupyter_server_config.d/culling_manager_settings.json
   try 10 "${RUN[@]}" mktemp -d "${TMPDIR:-/tmp}/auto-shutdown.XXXXXX" || fail "No temporary directory: $why."
-  work=$why
-  cd "$work"
+  work=$why HERE=("${RUN[@]}" bash -c 'cd -- "$0" && exec "$@"' "$work" env)
 }
 
 fetch() {
   local aws
   aws=$(command -v aws || command -v "${PYTHON%/*}/aws" || command -v "$CONDA_DIR/bin/aws" || true)
-  if [[ $BUNDLE == /* ]]; then
-    try 60 "${RUN[@]}" cp -- "$BUNDLE" bundle.tar.gz
+  if [[ $BUNDLE == pip:* ]]; then
+    try 9 "${HERE[@]}" bash -c 'echo "$0" >wanted' "${BUNDLE#pip:} --hash=sha256:$BUNDLE_SHA256" && return
+  elif [[ $BUNDLE == /* ]]; then
+    try 60 "${HERE[@]}" cp -- "$BUNDLE" bundle.tar.gz
   elif [ -n "$aws" ]; then
-    try 90 "${RUN[@]}" "$aws" s3 cp --only-show-errors "$BUNDLE" bundle.tar.gz
+    try 90 "${HERE[@]}" "$aws" s3 cp --only-show-errors "$BUNDLE" bundle.tar.gz
   else
-    py 90 fetch "$BUNDLE" bundle.tar.gz
+    py 90 fetch "$BUNDLE" "$work/bundle.tar.gz"
   fi || fail "$BUNDLE cannot be fetched: $why."
-  try 30 "${RUN[@]}" sha256sum bundle.tar.gz || fail "$BUNDLE cannot be read: $why."
+  try 30 "${HERE[@]}" sha256sum bundle.tar.gz || fail "$BUNDLE cannot be read: $why."
   [[ -z $BUNDLE_SHA256 || ${said%% *} == "$BUNDLE_SHA256" ]] ||
     fail "$BUNDLE has checksum ${said%% *}, which is not BUNDLE_SHA256."
-  try 60 "${RUN[@]}" bash -c 'mkdir bundle && tar -xzf bundle.tar.gz -C bundle --strip-components=1 --no-same-owner &&
+  try 60 "${HERE[@]}" bash -c 'mkdir bundle && tar -xzf bundle.tar.gz -C bundle --strip-components=1 --no-same-owner &&
     cd bundle && sha256sum --check --strict --quiet SHA256SUMS' ||
     fail "$BUNDLE cannot be unpacked, or is damaged: $why."
 }
 
-# Never --user; nothing else that is installed there changes its version.
+# Never --user; nothing else there changes its version.
 pip_install() {
+  local from=(--no-index --find-links bundle/wheels "$work"/bundle/wheels/"$OURS"-*.whl)
+  [[ $BUNDLE != pip:* ]] || from=(--require-hashes --index-url "$INDEX_URL" --no-cache-dir -r wanted)
+  try 120 "${HERE[@]}" PYTHONNOUSERSITE=1 "$PYTHON" -m pip --isolated --no-input --disable-pip-version-check install \
+    "${from[@]}" --no-user --upgrade --constraint pins "$@"
+}
+
+install() {
   local from=(install --no-cache-dir "${BUNDLE#pip:}")
   [[ $BUNDLE == pip:* ]] ||
     from=(--isolated install --no-index --find-links bundle/wheels bundle/wheels/"$OURS"-*.whl)
@@ -207,12 +209,11 @@ install() {
   rest=''
   pip_install || {
     reason=$why # pip 26.3 fails when its work is done, if another package has an odd version
-    if ! py 30 classes || { [ "$why" = "$before" ] && [ ! -e "bundle/wheels/$OURS-$why-py3-none-any.whl" ]; }; then
+    if ! py 30 classes || { [ "$why" = "$before" ] && [ ! -e "$work/bundle/wheels/$OURS-$why-py3-none-any.whl" ]; }; then
       fail "pip cannot install it: $reason. The server stays as it was."
     fi
     log WARNING "pip failed, yet $OURS $why is there and can be imported: $reason."
   }
-  # The same version may be there, damaged.
   py 30 classes || { pip_install --force-reinstall --no-deps; py 30 classes; } || {
     reason=$why
     try 60 "${RUN[@]}" "$PYTHON" -m pip uninstall --quiet --yes "$OURS" || true
@@ -221,31 +222,26 @@ install() {
   fine=yes
 }
 
-# ask SECONDS OPTION...: looks for the running servers and what they do.
-ask() { try "$1" "${RUN[@]}" "$PYTHON" "$scripts/set-time-interval.sh" "${@:2}" "$TIMEOUT_IN_MINS" \
-  --keep-terminals "$KEEP_TERMINALS"; }
-
-# activate CHANGED: restarts the server if it runs; verifies that the culler runs.
-activate() {
-  local known=() code=0
-  ask 20 --list && IFS=' ' read -ra known < <(printf '%s\n' "$why")
-  if ((${#known[@]} == 0)) && ! is_started; then
-    log INFO "Installed. The server does not run yet; the culler will be active when it starts."
-    return
-  elif [ "$1" = no ] && ask 30 --verify; then
-    log INFO "$why Nothing has changed, so the server was not restarted."
-    return
-  fi
-  restart || fail "Installed, but the server cannot be restarted: ${why:-not done in 60 s}. The culler will be active when it starts again."
-  ((WAIT_IN_SECS + SECONDS < 200)) || WAIT_IN_SECS=$((SECONDS < 199 ? 200 - SECONDS : 1))
-  ask $((WAIT_IN_SECS + 20)) --verify --timeout "$WAIT_IN_SECS" "${known[@]+"${known[@]/#/--leave-out=}"}" || code=$?
-  if ((code == 3 || code == 10)); then
-    "${RUN[@]}" rm -f -- "$config"
-    restart || true
-    fail "No server answered within $WAIT_IN_SECS s. $config was removed, and the server restarted again."
-  fi
-  ((code)) && fail "$why."
-  log INFO "$why"
+# obey: does what lifecycle.py says, for root runs nothing that a user can write.
+obey() {
+  local verb words
+  while IFS=' ' read -r verb words <&3; do
+    if [ "$verb" = restart ]; then
+      if restart; then why=done; else
+        log ERROR "Installed, but the server cannot be restarted: $why. The culler will be active when it starts again."
+        told=yes
+      fi
+      echo "$why" >&4
+    elif [ "$verb" = background ]; then
+      LIMIT=1800
+      { obey 2>&1 | "${RUN[@]}" bash -c 'exec cat >"$0"' "$LOG"; } >/dev/null 2>&1 &
+      return 0
+    else
+      log "$verb" "$words"
+      [ "$verb" != ERROR ] || told=yes
+    fi
+  done
+  [ -z "$told" ]
 }
 
 ended() {
@@ -254,37 +250,43 @@ ended() {
   set +e
   if ((code)); then
     [ -n "$told" ] || log ERROR "Ended by surprise with exit code $code."
-    # A server that cannot import the classes it has selected does not start.
     [ -n "$fine" ] || [ ! -e "$config" ] || py 30 classes || {
       "${RUN[@]}" rm -f -- "$config"
       log WARNING "$config was removed, for what it selects cannot be imported."
     }
-    [ "${STRICT-}" = 1 ] && code=1 || code=0
+    [[ ${STRICT-} = 1 || $check ]] && code=1 || code=0
   fi
-  cd /
   [ -z "$work" ] || "${RUN[@]}" rm -rf -- "$work" "$config.new"
   exit "$code"
 }
 
 main() {
-  local before changed=yes
+  local before changed=yes run
   trap ended EXIT
   trap 'exit 143' HUP INT TERM
   cd /
   check_settings
+  [ -z "$check" ] || return 0
   find_server
-  [[ $BUNDLE == pip:* ]] || fetch
-  try 30 "${RUN[@]}" PYTHONNOUSERSITE=1 "$PYTHON" -c "$CODE" pins pins ||
+  fetch
+  try 30 "${HERE[@]}" PYTHONNOUSERSITE=1 "$PYTHON" -c "$CODE" pins pins ||
     fail "What is installed for $PYTHON cannot be listed: $why."
   before=$why
   install
   log INFO "$OURS $why is installed for $PYTHON."
   [ "$why" != "$before" ] || changed=no
-  py 20 configure "$config" "$KEEP_TERMINALS" "$TIMEOUT_IN_MINS" "$MIN_TIMEOUT_IN_MINS" "$MAX_TIMEOUT_IN_MINS" ||
-    fail "$config cannot be written: $why."
+  LOG=$USER_HOME/.auto-shutdown/start.log
+  run=("${RUN[@]}" "$PYTHON" "$scripts/lifecycle.py" "$TIMEOUT_IN_MINS" "$MIN_TIMEOUT_IN_MINS" "$MAX_TIMEOUT_IN_MINS"
+    "$MAX_KEEP_ALIVE_IN_MINS" "$KEEP_TERMINALS" "$DRY_RUN" "$EXTRA_SETTINGS" "$config" "$WAIT_IN_SECS" "$LOG")
+  try 30 "${run[@]}" configure || fail "$config cannot be written: $why."
   [ "$why" = same ] || changed=yes
-  ask 20 --copy-to "$USER_HOME/.auto-shutdown" || log WARNING "$why"
-  activate "$changed"
+  try 20 "${run[@]}" copy || log WARNING "$why"
+  set -m # what goes on in the background outlives this script
+  coproc TOLD { exec "${run[@]}" activate $changed "$MANAGER" 2>/dev/null; }
+  set +m
+  exec 3<&"${TOLD[0]}" 4>&"${TOLD[1]}"
+  obey || exit 1
 }
 
+check=${1-} # --check: only the settings
 main

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Set idle timeout and keep_terminals of the running Jupyter server(s): a Python script, whatever its name says.
+""":"
+exec python3 "$0" "$@"
+":
+Set idle timeout and keep_terminals of the running Jupyter server(s): Python, which a shell starts by the lines above.
 
 Without arguments it sets what the lifecycle configuration has set; what is set here lasts until the server restarts.
 Finds servers, base URLs and tokens as check_idle_timeout_configuration.py does, which lies beside it; or takes --url,
@@ -241,7 +244,9 @@ def copy(folder: Path, options: argparse.Namespace) -> str:
     shebang = re.fullmatch(r"[\w./+-]{1,120}", sys.executable, re.ASCII)
     for source in (Path(check.__file__), Path(__file__)):
         text = source.read_text()
-        text = re.sub("^#!.*", f"#!{sys.executable}", text) if shebang else text
+        if shebang:
+            text = re.sub("^#!.*", f"#!{sys.executable}", text)
+            text = text.replace("\nexec python3 ", f"\nexec {sys.executable} ", 1)
         if source == Path(__file__):
             text = re.sub("(?m)^TIMEOUT_IN_MINS = [^ ]*", f"TIMEOUT_IN_MINS = {options.minutes:g}", text)
             text = re.sub("(?m)^KEEP_TERMINALS = .*", f"KEEP_TERMINALS = {bool(options.keep_terminals)}", text)
@@ -264,7 +269,7 @@ def boolean(text: str) -> bool:
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line; without minutes and keep_terminals, both are those on top."""
-    summary, _, codes = (__doc__ or "").partition("exit codes")
+    summary, _, codes = (__doc__ or "").partition('":\n')[2].partition("exit codes")
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=summary, epilog=f"exit codes{codes}", formatter_class=raw)
     ours = f"here {TIMEOUT_IN_MINS} and {str(KEEP_TERMINALS).lower()}"

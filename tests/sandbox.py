@@ -39,12 +39,13 @@ SETTINGS_FILE = "etc/jupyter/jupyter_server_config.d/culling_manager_settings.js
 SHARED = {
     "config/jupyter_server_config.d/culling_manager.json": "etc/jupyter/jupyter_server_config.d/culling_manager.json",
     "lcc/check_idle_timeout_configuration.py": "share/culling_manager/check_idle_timeout_configuration.py",
+    "lcc/lifecycle.py": "share/culling_manager/lifecycle.py",
     "lcc/set-time-interval.sh": "share/culling_manager/set-time-interval.sh",
 }
 #: What the scripts may use besides bash: nothing else is on their PATH but the place's own commands.
 TOOLS = (
     *("bash", "cat", "chmod", "cp", "env", "grep", "gzip", "id", "mkdir", "mktemp", "mv", "rm", "sed", "setsid"),
-    *("sha256sum", "sleep", "tail", "tar", "timeout", "tr"),
+    *("sha256sum", "sleep", "stat", "tail", "tar", "timeout", "tr"),
 )
 HEARTBEAT = ("--CullingKernelManager.cull_interval=0.2", "--CullingTerminalManager.cull_interval=0.2")
 SERVICE = """#!/usr/bin/env bash
@@ -133,7 +134,10 @@ def wait_until(holds: Any, what: str, seconds: float = 40.0) -> None:
 
 
 def make_wheel(folder: Path, version: str | None = None, needs: str = "", **changed: str) -> Path:
-    """Our wheel as hatch makes it, without any build backend. `changed` replaces modules; `needs`: one more need."""
+    """Our wheel as hatch makes it, without any build backend.
+
+    `changed` replaces modules, such as `managers__kernels`; `needs`: one more need.
+    """
     found = importlib.metadata.distribution(DIST)
     version = version or found.version
     more = f"\nRequires-Dist: {needs}" if needs else ""
@@ -142,9 +146,9 @@ def make_wheel(folder: Path, version: str | None = None, needs: str = "", **chan
     files = {
         str(path.relative_to(ROOT)): path.read_bytes()
         for path in (ROOT / "culling_manager").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {"__pycache__", "lab", "labextension"} & set(path.relative_to(ROOT).parts)
     }
-    files |= {f"culling_manager/{name}.py": text.encode() for name, text in changed.items()}
+    files |= {f"culling_manager/{name.replace('__', '/')}.py": text.encode() for name, text in changed.items()}
     for source, place in SHARED.items():
         files[f"{stem}.data/data/{place}"] = (ROOT / source).read_bytes()
     files[f"{stem}.dist-info/METADATA"] = metadata.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import shutil
@@ -102,6 +103,7 @@ def test_it_creates_the_configuration_and_makes_it_the_default_keeping_everythin
     assert code == 0
     assert told["lifecycle_config"] == arn
     assert told["result"] == "set in DefaultSpaceSettings and DefaultUserSettings"
+    assert told["region"] == "eu-west-1"
 
 
 def test_a_second_run_changes_nothing(stub, script, capsys):
@@ -172,7 +174,7 @@ def test_a_refusal_of_aws_is_told_and_exits_with_one(stub, script, capsys):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("on-jupyterlab-start.sh", "echo\r\n", "CRLF"),
+        ("on-notebook-instance-start.sh", "echo\n", "update-notebook-instance --notebook-instance-name NAME"),
         ("on-jupyterlab-start.sh", "x" * 13_000, "16384"),
         ("something.sh", "echo\n", "--app-type"),
         ("on-jupyterlab-start.sh", None, "cannot be read"),
@@ -216,3 +218,66 @@ def test_a_rehearsal_calls_nothing(script, capsys):
     """`--dry-run` needs no credentials."""
     assert attach.main([str(script), "--domain-id", DOMAIN, "--dry-run"]) == 0
     assert "would create" in capsys.readouterr().out
+
+
+def test_windows_line_ends_are_put_right(tmp_path, capsys):
+    """What is sent is what would run; it is said."""
+    path = tmp_path / "on-jupyterlab-start.sh"
+    path.write_bytes(b"#!/bin/bash\r\necho hello\r\n")
+
+    content = attach.content_of(path)
+
+    assert base64.b64decode(content) == b"#!/bin/bash\necho hello\n"
+    assert "CRLF" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("TIMEOUT_IN_MINS=120", "TIMEOUT_IN_MINS=2h", "TIMEOUT_IN_MINS is '2h', and must be a whole number"),
+        ("DRY_RUN=false", "DRY_RUN=maybe", "DRY_RUN is 'maybe', and must be true or false"),
+        ("EXTRA_SETTINGS=''", "EXTRA_SETTINGS='{1}'", "EXTRA_SETTINGS of the script"),
+        ("EXTRA_SETTINGS=''", "EXTRA_SETTINGS='[1]'", "has to be a JSON object of objects"),
+        ("KEEP_TERMINALS=false", "KEEP_TERMINALS=maybe", "KEEP_TERMINALS is 'maybe'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["on-jupyterlab-start.sh", "on-jupyter-server-start.sh"])
+def test_the_script_checks_its_settings_before_it_is_sent(tmp_path, capsys, name, old, new, words):
+    """Today's mistake would otherwise show when an app starts."""
+    text = SCRIPT.with_name(name).read_text().replace("BUNDLE=''", "BUNDLE='s3://bucket/key'")
+    assert text.count(f"\n{old}") == 1
+    path = tmp_path / name
+    path.write_text(text.replace(f"\n{old}", f"\n{new}"))
+
+    assert attach.main([str(path), "--domain-id", DOMAIN]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_detaching_takes_ours_off_and_leaves_what_others_attached(stub, script, capsys):
+    """Whatever version it was; a default of somebody else's stays the default."""
+    ours = f"{PLACE}/culling-manager-jupyterlab-0123456789ab"
+    spec = {"InstanceType": "ml.t3.medium"}
+    user = {"LifecycleConfigArns": [OTHER, ours], "DefaultResourceSpec": {**spec, "LifecycleConfigArn": ours}}
+    space = {"LifecycleConfigArns": [ours], "DefaultResourceSpec": {**spec, "LifecycleConfigArn": OTHER}}
+    settings = {
+        "DefaultUserSettings": {"JupyterLabAppSettings": user},
+        "DefaultSpaceSettings": {"JupyterLabAppSettings": space},
+    }
+    stub.add_response("describe_domain", {"DomainId": DOMAIN, **settings})
+    after = {
+        "DefaultUserSettings": {"JupyterLabAppSettings": {"LifecycleConfigArns": [OTHER], "DefaultResourceSpec": spec}},
+        "DefaultSpaceSettings": {
+            "JupyterLabAppSettings": {
+                "LifecycleConfigArns": [], "DefaultResourceSpec": {**spec, "LifecycleConfigArn": OTHER},
+            }
+        },
+    }  # fmt: skip
+    stub.add_response("update_domain", {}, {"DomainId": DOMAIN, **after})
+    stub.add_response("describe_domain", {"DomainId": DOMAIN, **after})
+
+    codes = [attach.main([str(script), "--domain-id", DOMAIN, "--detach"]) for _ in range(2)]
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert codes == [0, 0]
+    assert lines[0]["result"] == "taken off DefaultSpaceSettings and DefaultUserSettings"
+    assert lines[1]["result"] == "none of ours was attached"

@@ -101,7 +101,7 @@ def copied(tmp_path_factory) -> Callable[[], Path]:
     def copy() -> Path:
         tree = tmp_path_factory.mktemp("tree")
         for name in SOURCES:
-            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
         for name in FILES:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)

@@ -149,6 +149,28 @@ async def test_a_census_that_is_shared_still_tells_each_app_what_keeps_it():
     assert {record.kept_by for record, _ in later} == {"kernel k0 (busy), kernel k99 (busy)", "kernel k99 (busy)"}
 
 
+@scenario
+async def test_a_census_that_takes_long_is_shared_all_the_same():
+    """It stands from when it was done; or the larger it is, the less it would be worth."""
+    world, judged = crowded()
+    for number in range(KERNELS):
+        world.kernels.put(f"k{number}", state="busy")
+    world.start()
+    await world.clock.run_for(10)
+    counted = world.kernels.fingerprint
+
+    def slowly(identity):
+        world.clock.stand_still(0.01)
+        return counted(identity)
+
+    world.kernels.fingerprint = slowly
+    forget(world, judged)
+
+    world.source.accounts.look()
+
+    assert world.apps.calls.count("home") == KERNELS
+
+
 def test_more_keepers_than_are_named_are_told_as_others():
     """Three are named, of one household or of several; the rest is counted, not read."""
     policy = CullingPolicy()

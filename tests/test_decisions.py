@@ -229,6 +229,135 @@ KERNEL_TABLE = {
         Reason.IDLE,
         HOUR,
     ),
+    "at the very instant of a disconnect": (
+        {"disconnected_at": at(2 * HOUR)},
+        {"cull_connected": False},
+        2 * HOUR,
+        K,
+        Reason.DISCONNECTED,
+        2 * HOUR + 30,
+    ),
+    "a timeout of a second is a timeout": ({}, {"idle_timeout": 1.0}, 1, K, Reason.ACTIVE, 1),
+    "a busy_timeout of a second is one": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 1.0},
+        0.5,
+        K,
+        Reason.BUSY,
+        1,
+    ),
+    "and over after it": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 1.0},
+        1.1,
+        C,
+        Reason.BUSY_TOO_LONG,
+        1,
+    ),
+    "busy_timeout includes its last instant, with cull_busy too": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 60.0, "cull_busy": True},
+        60,
+        K,
+        Reason.ACTIVE,
+        60,
+    ),
+    "with cull_busy its end is the timeout's where that is sooner": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 2 * HOUR, "cull_busy": True},
+        1,
+        K,
+        Reason.ACTIVE,
+        HOUR,
+    ),
+    "one that is not busy has no busy deadline": (
+        {"busy_since": NOON},
+        {"busy_timeout": 60.0},
+        61,
+        K,
+        Reason.ACTIVE,
+        HOUR,
+    ),
+    "busy and connected has no deadline where connections count": (
+        {"state": "busy", "busy_since": NOON, "connections": 1},
+        {"busy_timeout": 60.0, "cull_connected": False},
+        1,
+        K,
+        Reason.BUSY,
+        None,
+    ),
+    "where they do not it has": (
+        {"state": "busy", "busy_since": NOON, "connections": 1},
+        {"busy_timeout": 60.0},
+        1,
+        K,
+        Reason.BUSY,
+        60,
+    ),
+    "a grace of a second is one": (
+        {"ran_until": at(HOUR), "run_seconds": 600.0},
+        {"grace": 1.0},
+        HOUR + 1,
+        K,
+        Reason.GRACE,
+        HOUR + 1,
+    ),
+    "grace begins with the end of the run": (
+        {"ran_until": at(HOUR), "run_seconds": 600.0},
+        {"grace": 60.0},
+        HOUR,
+        K,
+        Reason.GRACE,
+        HOUR + 60,
+    ),
+    "a run that ends in the future is from before the clock was set back": (
+        {"ran_until": at(2 * HOUR), "run_seconds": 600.0},
+        {"grace": 60.0},
+        HOUR,
+        K,
+        Reason.ACTIVE,
+        HOUR,
+    ),
+    "no grace for one that is busy again": (
+        {"ran_until": at(0), "run_seconds": 600.0, "state": "busy"},
+        {"grace": 9e4, "cull_busy": True},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "kept alive, and longer by its last run": (
+        {"kept_until": at(60), "ran_until": at(0), "run_seconds": 600.0},
+        {"grace": 2 * HOUR},
+        1,
+        K,
+        Reason.KEPT_ALIVE,
+        2 * HOUR,
+    ),
+    "a disconnect within the grace changes nothing": (
+        {"disconnected_at": at(HOUR), "ran_until": at(0), "run_seconds": 600.0},
+        {"grace": 2 * HOUR, "cull_connected": False},
+        HOUR + 1,
+        K,
+        Reason.GRACE,
+        2 * HOUR,
+    ),
+    "under the smallest bound what makes no sense keeps nothing": (
+        {"odd_timeout": "'soon'"},
+        {"max_idle_timeout": 0.5},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "nor is 0 a way out of it": (
+        {"idle_timeout": 0.0},
+        {"max_idle_timeout": 0.5},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
     "no connection left": ({"connections": 0}, {"cull_connected": False}, HOUR + 1, C, Reason.IDLE, HOUR),
     "the kernelspec's own timeout is shorter": ({"idle_timeout": 60.0}, {}, 61, C, Reason.IDLE, 60),
     "the kernelspec's own timeout is longer": ({"idle_timeout": 7200.0}, {}, HOUR + 1, K, Reason.ACTIVE, 7200),
@@ -339,6 +468,7 @@ TERMINAL_TABLE = {
     "at its very deadline it is kept": ({}, {}, HOUR, K, Reason.ACTIVE, HOUR),
     "after its deadline": ({}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
     "a failed reading keeps": ({"error": "no"}, {}, 9e8, K, Reason.UNKNOWN, None),
+    "a timeout of a second is a timeout": ({}, {"idle_timeout": 1.0}, 1, K, Reason.ACTIVE, 1),
     "no timestamp keeps": ({"last_activity": None}, {}, 9e8, K, Reason.UNKNOWN, None),
     "timeout 0 is off": ({}, {"idle_timeout": 0.0}, 9e8, K, Reason.OFF, None),
     "its own timeout 0 is off": ({}, {"terminal_idle_timeout": 0.0}, 9e8, K, Reason.OFF, None),
@@ -491,6 +621,7 @@ def test_the_rules_stand_in_the_order_of_the_contract():
         "just_disconnected",
         "busy_too_long",
         "at_work",
+        "in_use_by_a_person",
         "after_long_run",
         "kernel_idle",
     ]
@@ -564,6 +695,7 @@ APP_TABLE = {
     ),
     "what it is used for keeps it": ({"used_by": "x", "used_at": at(60)}, {}, 9e8, K, Reason.USED, None),
     "and once that ends it counts": ({"used_at": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
+    "a timeout of a second is a timeout": ({}, {"idle_timeout": 1.0}, 1, K, Reason.ACTIVE, 1),
     "keep_terminals is the terminals' matter": ({}, {"keep_terminals": True}, HOUR + 1, C, Reason.IDLE, HOUR),
     "the terminals' own timeout too": ({}, {"terminal_idle_timeout": 0.0}, HOUR + 1, C, Reason.IDLE, HOUR),
 }  # fmt: skip
@@ -643,6 +775,7 @@ KEEPING = {
     Reason.WITH_APP: (False, False), Reason.ENDED: (False, False), Reason.CLOCK_JUMP: (False, True),
     Reason.NOT_IN_SERVICE: (True, False), Reason.PROTECTED: (True, False), Reason.IN_USE: (True, False),
     Reason.USED: (True, False), Reason.GRACE: (False, True), Reason.DISCONNECTED: (False, True),
+    Reason.PERSON: (False, True),
 }  # fmt: skip
 CULLING = {Reason.DEAD, Reason.IDLE, Reason.BUSY_TOO_LONG}
 
@@ -719,6 +852,15 @@ def test_how_long_it_has_been_idle_is_since_its_last_use(last, used, idle):
 
     for policy in (CullingPolicy(), CullingPolicy(idle_timeout=0.0), CullingPolicy(idle_timeout=1.0)):
         assert decide_kernel(record, policy, at(100)).idle_seconds == idle
+
+
+def test_one_that_has_been_busy_too_long_may_have_been_used_just_now():
+    """How long it has been idle is since its last output, however long it was busy."""
+    record = kernel(state="busy", busy_since=NOON, last_activity=at(600))
+
+    decision = decide_kernel(record, CullingPolicy(busy_timeout=600.0), at(607))
+
+    assert (decision.reason, decision.idle_seconds) == (Reason.BUSY_TOO_LONG, 7)
 
 
 def test_timeouts_go_by_the_kind_of_a_record():

@@ -12,7 +12,7 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -340,12 +340,18 @@ def test_a_refusal_of_sns_fails_with_action_and_topic(account, monkeypatch):
 # -- permissions -----------------------------------------------------------------------------------------
 
 
-def policy_of(role: str, source: str) -> dict[str, Any]:
-    """A role's policy with CloudFormation's functions resolved, for one of the two sources."""
+def policy_of(role: str, source: str, domains: str = "") -> dict[str, Any]:
+    """A role's policy with CloudFormation's functions resolved, for one of the two sources and these domains."""
     values = {
         "Results": BUCKET, "Results.Arn": f"arn:aws:s3:::{BUCKET}", "Topic": "arn:aws:sns:eu-west-1:1:fleet",
-        "AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": "123456789012",
+        "AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": "123456789012", "Domains": domains,
     }  # fmt: skip
+    conditions = {"IsLogs": source == "logs", "IsPresigned": source == "presigned", "IsEveryDomain": not domains}
+
+    def substituted(text: str, more: Mapping[str, str]) -> str:
+        for name, value in {**values, **more}.items():
+            text = text.replace(f"${{{name}}}", value)
+        return text
 
     def resolved(found: Any) -> Any:
         if isinstance(found, list):
@@ -354,16 +360,20 @@ def policy_of(role: str, source: str) -> dict[str, Any]:
             return found
         if "Fn::If" in found:
             condition, yes, no = found["Fn::If"]
-            return resolved(yes if condition == f"Is{source.capitalize()}" else no)
+            return resolved(yes if conditions[condition] else no)
         if "Ref" in found:
             return None if found["Ref"] == "AWS::NoValue" else values.get(found["Ref"], found["Ref"])
         if "Fn::GetAtt" in found:
             return values.get(found["Fn::GetAtt"], found["Fn::GetAtt"])
+        if "Fn::Split" in found:
+            delimiter, text = found["Fn::Split"]
+            return resolved(text).split(delimiter)
+        if "Fn::Select" in found:
+            index, each = found["Fn::Select"]
+            return resolved(each)[index]
         if "Fn::Sub" in found:
-            text = found["Fn::Sub"]
-            for name, value in values.items():
-                text = text.replace(f"${{{name}}}", value)
-            return text
+            text, more = found["Fn::Sub"] if isinstance(found["Fn::Sub"], list) else (found["Fn::Sub"], {})
+            return substituted(text, resolved(more))
         return {name: resolved(value) for name, value in found.items()}
 
     (policy,) = RESOURCES[role]["Properties"]["Policies"]
@@ -439,6 +449,42 @@ def test_no_role_allows_what_it_should_not():
         "sagemaker:CreatePresignedDomainUrl",
         "arn:aws:sagemaker:eu-west-1:123456789012:user-profile/d/u",
     )
+
+
+@pytest.mark.parametrize("domains", ["d-one", "d-one,d-two", ",".join(["d-one", *(f"d-{each}" for each in range(9))])])
+def test_domains_narrows_what_the_presigned_source_may_open(domains):
+    """Nobody's server in a domain that is not to be checked."""
+    policy = policy_of("CheckRole", "presigned", domains)
+    every = policy_of("CheckRole", "presigned")
+
+    def opens(found: Any, domain: str) -> bool:
+        profile = f"arn:aws:sagemaker:{REGION}:123456789012:user-profile/{domain}/alice"
+        return allows(found, "sagemaker:CreatePresignedDomainUrl", profile)
+
+    assert all(opens(policy, domain) for domain in domains.split(","))
+    assert not opens(policy, "d-another")
+    assert not opens(policy, "d-one2")
+    assert opens(every, "d-another")
+
+
+def test_domains_takes_as_many_as_the_role_has_room_for_and_no_spaces():
+    """One more would be left out of the policy without a word."""
+    pattern = yaml.load(TEMPLATE.read_text(), Loader)["Parameters"]["Domains"]["AllowedPattern"]
+    ten = ",".join(f"d-{number}" for number in range(10))
+
+    assert all(re.fullmatch(pattern, each) for each in ("", "d-a", "d-a,d-b", ten))
+    assert not any(re.fullmatch(pattern, each) for each in (f"{ten},d-x", "d-a, d-b", "d-a,", "*"))
+
+
+def test_a_role_can_be_assumed_only_for_this_account():
+    """The service may be anybody's, and must not be a deputy for them."""
+    roles = {name: each for name, each in RESOURCES.items() if each["Type"] == "AWS::IAM::Role"}
+
+    trusted = [each["Properties"]["AssumeRolePolicyDocument"]["Statement"] for each in roles.values()]
+
+    assert len(trusted) == 5
+    for (statement,) in trusted:
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
 
 def test_no_action_in_the_template_has_a_wildcard():

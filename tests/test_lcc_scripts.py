@@ -9,6 +9,7 @@ import base64
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 import shlex
 import shutil
@@ -283,19 +284,30 @@ def test_boto3_of_the_server_fetches_where_there_is_no_aws_command(place: Any, b
     assert sandbox.config.exists()
 
 
+def make_index(folder: Path, version: str | None = None, **how: str) -> dict[str, str]:
+    """A package index, here a directory, with one wheel; gives the settings that install it."""
+    place = folder / "simple" / "sagemaker-studio-autoshutdown"
+    place.mkdir(parents=True, exist_ok=True)
+    wheel = make_wheel(place, version, **how)
+    (place / "index.html").write_text("".join(f'<a href="{each.name}">{each.name}</a>' for each in place.glob("*.whl")))
+    return {
+        "BUNDLE": f"pip:sagemaker_studio_autoshutdown=={version or VERSION}",
+        "BUNDLE_SHA256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "INDEX_URL": f"file://{folder}/simple",
+    }
+
+
 def test_pip_as_the_source_is_verified_as_a_bundle_is(place: Any, tmp_path: Path) -> None:
-    """A requirement and a company's own index, here a directory; twice, then a version that needs what is not there."""
+    """From one index, by its hash; twice, then a version that needs what is not there."""
     sandbox = place(LAB)
-    make_wheel(tmp_path)
-    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    given = {"BUNDLE": "pip:sagemaker_studio_autoshutdown>=0.dev0", "STRICT": "1"}
+    index = {"PIP_EXTRA_INDEX_URL": "https://evil.invalid/simple", "PIP_FIND_LINKS": "/nowhere"}  # nobody listens to it
+    given = {**make_index(tmp_path), "STRICT": "1"}
     sandbox.start()
 
     first = sandbox.run(LAB, more=index, **given)
     pid = sandbox.pid
     same = sandbox.run(LAB, more=index, **given)
-    make_wheel(tmp_path, "99.0", needs="tornado>=99")
-    refused = sandbox.run(LAB, more=index, BUNDLE="pip:sagemaker_studio_autoshutdown==99.0")
+    refused = sandbox.run(LAB, more=index, **make_index(tmp_path, "99.0", needs="tornado>=99"))
 
     assert (first.code, first.lines("ERROR", "WARNING"), sandbox.settings()) == (0, [], (120, False)), first
     runs = f"The culler runs at http://localhost:{sandbox.port}/jupyterlab/default/: idle timeout 120 minutes, "
@@ -311,14 +323,13 @@ def test_pip_as_the_source_is_verified_as_a_bundle_is(place: Any, tmp_path: Path
 
 
 def test_pip_as_the_source_on_a_notebook_instance_whose_server_does_not_run_yet(place: Any, tmp_path: Path) -> None:
-    """The index is that of pip's own configuration, for sudo passes no variables on; the user's scripts are there."""
+    """What the user has configured for pip does not count; the user's scripts are there."""
     sandbox = place(NOTEBOOK)
-    make_wheel(tmp_path)
     pip = sandbox.home / ".config" / "pip" / "pip.conf"
     pip.parent.mkdir(parents=True)
-    pip.write_text(f"[global]\nno-index = true\nfind-links = {tmp_path}\n")
+    pip.write_text("[global]\nindex-url = https://evil.invalid/simple\nno-index = true\n")
 
-    ran = sandbox.run(NOTEBOOK, BUNDLE=f"pip:sagemaker_studio_autoshutdown=={VERSION}", USER_HOME=str(sandbox.home))
+    ran = sandbox.run(NOTEBOOK, **make_index(tmp_path), USER_HOME=str(sandbox.home))
 
     assert (ran.code, ran.lines("ERROR", "WARNING")) == (0, []), ran
     assert ran.lines("INFO")[-1] == "Installed. The server does not run yet; the culler will be active when it starts."
@@ -404,7 +415,16 @@ def test_checksums_that_are_not_right(place: Any, bundle: Path, tmp_path: Path) 
 
 SECRET = "$(touch {0}) `touch {0}`; touch {0} & '\" \\ \n*"
 SETTINGS = ("TIMEOUT_IN_MINS", "KEEP_TERMINALS", "MIN_TIMEOUT_IN_MINS", "MAX_TIMEOUT_IN_MINS", "BUNDLE")
-SETTINGS += ("BUNDLE_SHA256", "STRICT", "WAIT_IN_SECS", "CONDA_DIR", "SERVER_PYTHON")
+SETTINGS += (
+    "MAX_KEEP_ALIVE_IN_MINS",
+    "DRY_RUN",
+    "EXTRA_SETTINGS",
+    "BUNDLE_SHA256",
+    "STRICT",
+    "WAIT_IN_SECS",
+    "CONDA_DIR",
+    "SERVER_PYTHON",
+)
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, "SERVER_USER", "USER_HOME"])
@@ -437,9 +457,13 @@ def test_hostile_values_are_named_and_never_executed(place: Any, bundle: Path, n
         ("MAX_TIMEOUT_IN_MINS", "5", "0 or at least MIN_TIMEOUT_IN_MINS"),
         ("MIN_TIMEOUT_IN_MINS", "", "a whole number from 0 to 999999"),
         ("KEEP_TERMINALS", "yes", "true or false"),
-        ("BUNDLE", "", "s3://bucket/key, /a/path, or pip:requirement"),
-        ("BUNDLE", "https://example.com/bundle.tar.gz", "s3://bucket/key, /a/path, or pip:requirement"),
-        ("BUNDLE", "pip:--index-url=http://evil", "s3://bucket/key, /a/path, or pip:requirement"),
+        ("BUNDLE", "", "s3://bucket/key, /a/path, or pip:name==version"),
+        ("BUNDLE", "https://example.com/bundle.tar.gz", "s3://bucket/key, /a/path, or pip:name==version"),
+        ("BUNDLE", "pip:--index-url=http://evil", "s3://bucket/key, /a/path, or pip:name==version"),
+        ("BUNDLE", "pip:sagemaker_studio_autoshutdown", "s3://bucket/key, /a/path, or pip:name==version"),
+        ("MAX_KEEP_ALIVE_IN_MINS", "4h", "a whole number from 0 to 999999"),
+        ("DRY_RUN", "yes", "true or false"),
+        ("EXTRA_SETTINGS", "idle_timeout: 5", "empty or {JSON}"),
         ("BUNDLE_SHA256", "abc", "empty or 64 hexadecimal digits"),
         ("STRICT", "2", "0 or 1"),
         ("WAIT_IN_SECS", "0", "a whole number from 1 to 999999"),
@@ -513,7 +537,9 @@ def test_windows_line_ends_and_blanks_around_values_do_no_harm(place: Any, bundl
 
     assert ran.code == 0, ran
     found = json.loads(sandbox.config.read_text())
-    assert found["CullingKernelManager"] == {"idle_timeout": 30, "min_idle_timeout": 0, "max_idle_timeout": 0}
+    assert found["CullingKernelManager"] == {
+        "idle_timeout": 30, "min_idle_timeout": 0, "max_idle_timeout": 0, "max_keep_alive": 1440, "dry_run": False,
+    }  # fmt: skip
     assert found["CullingTerminalManager"] == {"keep_terminals": True}
 
 
@@ -668,7 +694,7 @@ def test_a_package_that_cannot_be_imported_is_taken_away_and_the_server_starts_w
 ) -> None:
     """Over nothing: no configuration is written. Over an older version: its configuration goes, too."""
     sandbox = place()
-    broken = make_bundle(tmp_path / "broken", "99.0", kernels=BROKEN)
+    broken = make_bundle(tmp_path / "broken", "99.0", managers__kernels=BROKEN)
 
     first = sandbox.run(LAB, BUNDLE=str(broken), STRICT="1")
     assert (first.code, sandbox.installed(), sandbox.config.exists(), sandbox.left_over()) == (1, None, False, [])
@@ -693,12 +719,12 @@ def test_a_package_that_cannot_be_imported_is_taken_away_and_the_server_starts_w
 def test_a_damaged_installation_is_repaired(place: Any, bundle: Path) -> None:
     """The same version, of which a file is gone."""
     sandbox = place(installed=True)
-    (sandbox.packages / "culling_manager" / "kernels.py").unlink()
+    (sandbox.packages / "culling_manager" / "managers" / "kernels.py").unlink()
 
     ran = sandbox.run(LAB, BUNDLE=str(bundle), STRICT="1")
 
     assert ran.code == 0, ran
-    assert (sandbox.packages / "culling_manager" / "kernels.py").exists()
+    assert (sandbox.packages / "culling_manager" / "managers" / "kernels.py").exists()
 
 
 def test_a_home_that_cannot_be_written_costs_only_the_users_scripts(place: Any, bundle: Path) -> None:
@@ -778,19 +804,164 @@ def test_a_server_that_does_not_come_back_gets_its_old_self(place: Any, tmp_path
     """It ends as soon as our managers are selected: so they are not any more, and it is restarted once again."""
     sandbox = place()
     sandbox.start()
-    text = (ROOT / "culling_manager" / "kernels.py").read_text()
+    text = (ROOT / "culling_manager" / "managers" / "kernels.py").read_text()
     text += (
         "\nimport sys, os\nif 'jupyter_server.serverapp' in sys.modules and os.environ.get('ENDS'):\n    os._exit(3)\n"
     )
     sandbox.manage_server(ENDS="1")
 
-    ran = sandbox.run(LAB, BUNDLE=str(make_bundle(tmp_path / "ends", "99.0", kernels=text)), WAIT_IN_SECS="1")
+    ran = sandbox.run(
+        LAB, BUNDLE=str(make_bundle(tmp_path / "ends", "99.0", managers__kernels=text)), WAIT_IN_SECS="15"
+    )
     wait_until(sandbox.answers, "the server answers")
 
-    expected = f"No server answered within 1 s. {sandbox.config} was removed, and the server restarted again."
+    expected = f"No server answered within 15 s. {sandbox.config} was removed, and the server restarted again."
     assert (ran.code, ran.error) == (0, expected)
     assert not sandbox.config.exists()
     assert sandbox.get("api/kernels") == []
+
+
+LATE = """
+if [ ! -e {root}/first ]; then
+  touch {root}/first
+  {blind}
+  sleep 6
+fi
+exec "$@"
+"""
+
+
+def start_late(sandbox: Sandbox, blind: str = "") -> None:
+    """Start the server by its service manager: it says at once that it runs, and listens much later."""
+    service = sandbox.root / "bin" / "service"
+    wrapper = sandbox.write("late", "#!/usr/bin/env bash\n" + LATE.format(root=sandbox.root, blind=blind))
+    command = shlex.join(sandbox.command)
+    assert command in service.read_text()
+    service.write_text(service.read_text().replace(command, f"{wrapper} {command}"))
+    sandbox.service("start")
+
+
+def restarts(sandbox: Sandbox) -> int:
+    return (sandbox.root / "service.log").read_text().split().count("restart")
+
+
+def test_a_server_that_is_starting_is_waited_for_without_holding_the_apps_start(place: Any, bundle: Path) -> None:
+    """It may be removing packages: nobody restarts it; what became of it stands in the user's log."""
+    sandbox = place()
+    start_late(sandbox)
+
+    ran = sandbox.run(LAB, BUNDLE=str(bundle), STRICT="1")
+    told = sandbox.home / ".auto-shutdown" / "start.log"
+    wait_until(lambda: told.exists() and "The culler runs at" in told.read_text(), "it is told", 90)
+
+    assert (ran.code, ran.lines("ERROR", "WARNING"), sandbox.settings()) == (0, [], (120, False)), ran
+    if "The server is starting" in ran.text:  # else this machine took longer to install than the server to start
+        assert ran.lines("INFO")[-1].endswith(f"The server is starting; what becomes of it will be in {told}.")
+        assert restarts(sandbox) == 0
+
+
+def test_a_server_that_started_without_our_settings_is_restarted_once_it_is_up(place: Any, bundle: Path) -> None:
+    """It had read its configuration when ours was written."""
+    sandbox = place()
+    start_late(sandbox, "export JUPYTER_NO_CONFIG=1")
+
+    ran = sandbox.run(LAB, BUNDLE=str(bundle), STRICT="1")
+    told = sandbox.home / ".auto-shutdown" / "start.log"
+    wait_until(
+        lambda: "The culler runs at" in ran.text or (told.exists() and "The culler runs at" in told.read_text()),
+        "it is told",
+        90,
+    )
+
+    assert (ran.code, sandbox.settings(), restarts(sandbox)) == (0, (120, False), 1), ran
+
+
+def test_a_restarted_server_that_is_slow_keeps_the_culler(place: Any, bundle: Path) -> None:
+    """It still starts when the time is over: it is not restarted a second time, and culls when it is up."""
+    sandbox = place()
+    sandbox.start()
+    start_late(sandbox)
+
+    ran = sandbox.run(LAB, BUNDLE=str(bundle), WAIT_IN_SECS="1")
+    told = sandbox.home / ".auto-shutdown" / "start.log"
+    wait_until(lambda: told.exists() and "The culler runs at" in told.read_text(), "it is told", 90)
+
+    assert (ran.code, ran.lines("ERROR"), sandbox.config.exists()) == (0, [], True), ran
+    assert (sandbox.settings(), restarts(sandbox)) == ((120, False), 1)
+
+
+def test_root_opens_nothing_in_a_folder_of_the_users(place: Any, bundle: Path) -> None:
+    """A link that the user has put there leads nowhere, and no pipe holds the start; root stays out of it."""
+    sandbox = place(NOTEBOOK)
+    victim = sandbox.root / "victim"
+    victim.write_text("precious")
+    real = shutil.which("mktemp")
+    trap = f'made=$({real} "$@") && ln -s {victim} "$made/restart.log" && mkfifo "$made/other.log" && echo "$made"\n'
+    for name in ("ln", "mkfifo"):
+        (sandbox.root / "tools" / name).symlink_to(str(shutil.which(name)))
+    sandbox.write("mktemp", f"#!/usr/bin/env bash\n{trap}")
+    stub = (sandbox.root / "bin" / "systemctl").read_text()
+    sandbox.write("systemctl", stub.replace('case "$*"', f'pwd >>{sandbox.root}/cwd\ncase "$*"'))
+    sandbox.start()
+
+    ran = sandbox.run(NOTEBOOK, BUNDLE=str(bundle), USER_HOME=str(sandbox.home))
+
+    assert (ran.code, ran.lines("ERROR", "WARNING"), sandbox.settings()) == (0, [], (120, False)), ran
+    assert victim.read_text() == "precious"
+    assert set((sandbox.root / "cwd").read_text().split()) == {"/"}
+
+
+def test_as_root_in_a_home_of_somebody_else_it_works_as_that_user(place: Any, bundle: Path) -> None:
+    """So that nothing is left that the user cannot write."""
+    sandbox = place(LAB)
+    sandbox.write("stat", "#!/usr/bin/env bash\necho somebody\n")
+    sandbox.write("id", "#!/usr/bin/env bash\necho 0\n")
+    log = sandbox.root / "runuser.log"
+    sandbox.write("runuser", f'#!/usr/bin/env bash\necho "$*" >>{log}\nshift 3\nexec "$@"\n')
+
+    ran = sandbox.run(LAB, BUNDLE=str(bundle), STRICT="1")
+
+    assert (ran.code, ran.lines("ERROR", "WARNING")) == (0, []), ran
+    lines = log.read_text().splitlines()
+    for what in ("mktemp", "-m pip", "lifecycle.py", "rm -rf"):
+        assert any(what in line for line in lines), what
+
+
+def test_extra_settings_a_dry_run_and_the_longest_keep_alive_are_configured(place: Any, bundle: Path) -> None:
+    """JSON, class by class; a value that the server would refuse is refused here, and nothing is selected."""
+    sandbox = place()
+    extra = '{"CullingKernelManager": {"cull_connected": false}, "Signals": {"limit_seconds": 20}}'
+
+    ran = sandbox.run(LAB, BUNDLE=str(bundle), DRY_RUN="True", MAX_KEEP_ALIVE_IN_MINS="60", EXTRA_SETTINGS=extra)
+    found = json.loads(sandbox.config.read_text())
+    sandbox.config.unlink()
+    bad = [
+        sandbox.run(LAB, BUNDLE=str(bundle), EXTRA_SETTINGS=each)
+        for each in ('{"CullingKernelManager": {"idle_timeout": -1}}', "{'a': 1}", '{"CullingKernelManager": 5}')
+    ]
+
+    assert (ran.code, ran.lines("ERROR")) == (0, []), ran
+    manager = found["CullingKernelManager"]
+    assert (manager["dry_run"], manager["max_keep_alive"], manager["cull_connected"]) == (True, 60, False)
+    assert found["Signals"] == {"limit_seconds": 20}
+    assert all(each.error.startswith(f"{sandbox.config} cannot be written: a setting is refused: ") for each in bad), (
+        bad
+    )
+    assert "idle_timeout" in bad[0].error
+    assert not sandbox.config.exists()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_checks_its_settings_alone_when_it_is_asked_to(place: Any, script: str) -> None:
+    """Exit code 1 and one line, whatever STRICT says; nothing where all is well."""
+    sandbox = place(script)
+    good = sandbox.script(script, {"BUNDLE": "/x.tar.gz", **settings_for(script, sandbox)})
+    fine = sandbox.execute([str(good), "--check"])
+    bad = sandbox.script(script, {"BUNDLE": "/x.tar.gz", "TIMEOUT_IN_MINS": "2h", **settings_for(script, sandbox)})
+    wrong = sandbox.execute([str(bad), "--check"])
+
+    assert (fine.code, fine.text) == (0, "")
+    assert (wrong.code, wrong.error.startswith("TIMEOUT_IN_MINS is '2h', and must be a whole number")) == (1, True)
 
 
 # -- set-time-interval.sh --------------------------------------------------------------------------
@@ -839,3 +1010,21 @@ def test_alone_it_says_what_is_missing(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr == "check_idle_timeout_configuration.py is missing: it has to lie beside this script\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_a_shell_starts_it_with_python(shell: str, tmp_path: Path) -> None:
+    """As people do with a file of that name; the copy that users get starts the server's own Python."""
+    done = subprocess.run(
+        [shell, str(LCC / "set-time-interval.sh"), "60", "--url", f"http://localhost:{free_port()}"],
+        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    copied = set_time_interval("7", "--copy-to", str(tmp_path), HOME=str(tmp_path))
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "nothing listens there" in done.stderr
+    assert copied.returncode == 0
+    lines = (tmp_path / "set-time-interval.sh").read_text().splitlines()
+    assert lines[0] == f"#!{sys.executable}"
+    assert lines[2] == f'exec {sys.executable} "$0" "$@"'

@@ -166,6 +166,8 @@ def test_what_looks_like_a_number_is_none():
     for value in (True, "1", None, 10**400, math.nan):
         with pytest.raises(SettingError, match=r"x = .* it must be 1 or 2"):
             number("x", value, low=1, high=2, accepted="1 or 2")
+    with pytest.raises(SettingError):
+        number("x", math.inf, low=0, high=math.inf, accepted="any number")
     assert [number("x", value, low=1, high=2, accepted="") for value in (1, 2, 1.5)] == [1.0, 2.0, 1.5]
 
 

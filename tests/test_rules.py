@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from culling_manager.decisions import Action, Decision, Hold, Reason
+from culling_manager import decisions
+from culling_manager.decisions import QUIET_STATES, Action, Decision, Hold, Reason
 from culling_manager.policy import CullingPolicy
+from culling_manager.records import KernelRecord
+from culling_manager.rules import kernel
 from culling_manager.rules.own_timeout import LEAST_SECONDS, NOTHING, OwnTimeout, own_seconds, own_timeout_in
 from culling_manager.rules.run import Run
 from tests.doubles import NOON
@@ -55,6 +59,28 @@ def test_a_hold_keeps_until_an_instant_and_makes_no_deadline_earlier(decided, gi
     assert (found.reason is Reason.GRACE) is held
     assert (found.cull, found.idle_seconds) == (False, 7.0)
     assert found.due_at == (None if due is None else at(due))
+
+
+# -- single rules ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["idle", "starting", "restarting", "autorestarting", "terminating"])
+def test_a_state_in_which_nothing_works_counts_as_quiet(state):
+    """All that jupyter_server has names for."""
+    record = KernelRecord(identity="k", state=state, last_activity=NOON)
+
+    assert state in QUIET_STATES
+    assert kernel.unknown_state(record, CullingPolicy(), at(1)) is None
+
+
+def test_one_that_is_connected_has_not_just_disconnected():
+    """Whatever was closed before: the rule alone says so, wherever it stands."""
+    policy = CullingPolicy(cull_connected=False)
+    record = KernelRecord(identity="k", state="idle", last_activity=NOON, disconnected_at=NOON)
+
+    found = [kernel.just_disconnected(replace(record, connections=each), policy, at(1)) for each in (0, 1, 2)]
+
+    assert found == [Hold(at(30), Reason.DISCONNECTED, gives_way=True), None, None]
 
 
 # -- runs --------------------------------------------------------------------------------------------
@@ -191,3 +217,9 @@ def test_no_kernelspec_gets_around_a_second_or_the_bound(own, timeout, most):
         assert found <= max(own, LEAST_SECONDS)
         assert found <= max(most, LEAST_SECONDS) or not most
         assert found == own or own < LEAST_SECONDS or 0 < most < own
+
+
+def test_what_the_law_offers_is_there():
+    """Each name that others may ask `decisions` for."""
+    assert [name for name in decisions.__all__ if not hasattr(decisions, name)] == []
+    assert len(set(decisions.__all__)) == len(decisions.__all__)

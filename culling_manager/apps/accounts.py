@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from jupyter_core.paths import jupyter_config_dir
+
 from .._version import __version__
 from ..concurrency import in_thread
 from ..decisions import Decision, Reason, decide_app, keeps_app
@@ -16,13 +18,16 @@ from ..money.ledger import Ledger
 from ..money.lines import FREE, IN_USE, MOST_GAPS, AppLine, app_line
 from ..money.times import Times
 from ..records import AppRecord, Happening, Kind
+from .base import AppManager
 from .census import Resident
+from .none import NoApps
 from .ports import Engine
+from .process import JupyterServerProcess
 from .run import container_run, digest, process_run
 
 #: How often (seconds) it is looked why apps are kept, at most; a look takes no more than one part in so many.
 LOOK_SECONDS = 60.0
-SHARE = 1000.0
+SHARE = 10_000.0
 #: What trouble with the ledger is noted under.
 LEDGER = "ledger of savings"
 
@@ -172,3 +177,17 @@ class Accounts:
 def _write(ledger: Ledger, lines: Iterable[AppLine]) -> None:
     for line in lines:
         ledger.write(line)
+
+
+def open_accounts(
+    engine: Engine, apps: AppManager, residents: Callable[[str], Iterable[tuple[Resident, Decision]]]
+) -> Accounts:
+    """The accounts of an app manager's apps; a ledger is kept where a server has any."""
+    keeps = apps.server is not None and not isinstance(apps, NoApps)
+    return Accounts(
+        engine=engine,
+        residents=residents,
+        savings=Ledger(jupyter_config_dir()) if keeps else None,
+        own=not apps.lists,
+        process=isinstance(apps, JupyterServerProcess),
+    )

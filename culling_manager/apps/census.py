@@ -56,9 +56,10 @@ class Household:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """The households at an instant, by the apps that they are on."""
+    """The households at an instant, by the apps that they are on; `done` is when it had been taken."""
 
     at: datetime
+    done: datetime
     on: Mapping[str, list[Household]]
 
     def of(self, identity: str) -> Household:
@@ -74,7 +75,7 @@ class Census:
 
     def stands(self, now: datetime) -> bool:
         """Whether it is from just now."""
-        return 0 <= (now - self.at).total_seconds() <= STANDS_SECONDS
+        return self.at <= now and (now - self.done).total_seconds() <= STANDS_SECONDS
 
 
 def count(residents: Iterable[tuple[Resident, Decision, Iterable[str], datetime | None]], at: datetime) -> Census:
@@ -89,4 +90,4 @@ def count(residents: Iterable[tuple[Resident, Decision, Iterable[str], datetime 
     for names, household in households.items():
         for name in dict.fromkeys(names):
             on.setdefault(name, []).append(household)
-    return Census(at, on)
+    return Census(at, at, on)

@@ -12,23 +12,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from jupyter_core.paths import jupyter_config_dir
-
 from ..concurrency import SingleFlight
 from ..decisions import IN_SERVICE
 from ..engine.ports import Roots
 from ..errors import ErrorCode, GoneError, ReadError
-from ..money.ledger import Ledger as Savings
 from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord
-from .accounts import Accounts
+from .accounts import Accounts, open_accounts
 from .base import AppManager
 from .census import NAMED, Census
 from .deletion import Deletions
 from .ledger import FRESH_SECONDS, Ledger
-from .none import NoApps
 from .ports import Engine
-from .process import JupyterServerProcess
 from .residents import Residents, homes_of
 
 #: How soon apps are listed again (seconds) when a kernel was started on one that is not known.
@@ -62,7 +57,8 @@ class AppSource:
 
     def _open_accounts(self) -> None:
         """Accounts and deletions of the apps of this app manager."""
-        self.accounts = _accounts(self)
+        residents = lambda identity: self._census(self.engine.now()).residents(identity)  # noqa: E731
+        self.accounts = open_accounts(self.engine, self.apps, residents)
         self.deletions = Deletions(self.engine, self.ledger, self.accounts)
 
     # -- what the engine asks of a source ------------------------------------------------------------
@@ -241,19 +237,6 @@ class AppSource:
     def times(self) -> Mapping[str, Any]:
         """Why apps were kept since the last heartbeat, for how long, and which run this is."""
         return self.accounts.tell_times()
-
-
-def _accounts(source: AppSource) -> Accounts:
-    """The accounts of an app manager's apps; a ledger is kept where a server has any."""
-    apps = source.apps
-    keeps = apps.server is not None and not isinstance(apps, NoApps)
-    return Accounts(
-        engine=source.engine,
-        residents=lambda identity: source._census(source.engine.now()).residents(identity),
-        savings=Savings(jupyter_config_dir()) if keeps else None,
-        own=not apps.lists,
-        process=isinstance(apps, JupyterServerProcess),
-    )
 
 
 async def _in_time(apps: AppManager, asking: Awaitable[Answer]) -> Answer:

@@ -87,7 +87,7 @@ def status(options: Namespace) -> Code:
 
 def _show_status(options: Namespace, shown: Show) -> Code:
     servers = wanted_servers(options.url, options.token, options.server)
-    looks = look(servers, options.timeout)
+    looks = look(servers, options.answer_within)
     if options.json:
         sys.stdout.write(json.dumps({"servers": [each.as_json() for each in looks]}) + "\n")
     else:

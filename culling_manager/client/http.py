@@ -73,6 +73,16 @@ class Client:
         """Whether the server lists this kernel."""
         return self._send("GET", f"api/kernels/{kernel_id}?{NO_ACTIVITY}").status == 200
 
+    def sessions(self) -> list[tuple[str, str]]:
+        """Path of the notebook and id of the kernel of everything that is open."""
+        answer = self._send("GET", f"api/sessions?{NO_ACTIVITY}")
+        if wants_login(answer) and self._log_in():
+            answer = self._send("GET", f"api/sessions?{NO_ACTIVITY}")
+        if answer.status != 200:
+            raise self._failure(answer)
+        found = [each for each in answer.found or () if isinstance(each, dict) and isinstance(each.get("kernel"), dict)]
+        return [(str(each.get("path")), str(each["kernel"].get("id"))) for each in found]
+
     # -- one request -----------------------------------------------------------------------------
 
     def _ours(self, method: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -132,7 +142,7 @@ class Client:
         except (ConnectionRefusedError, FileNotFoundError):
             raise Failure(Code.NO_SERVER, "Nothing listens there.") from None
         except TimeoutError:
-            raise Failure(Code.NO_ANSWER, f"No answer within {self._seconds:g} s (--timeout).") from None
+            raise Failure(Code.NO_ANSWER, f"No answer within {self._seconds:g} s (--answer-within).") from None
         except ssl.SSLCertVerificationError as error:
             raise Failure(Code.NO_ANSWER, f"Its certificate is not trusted: {error.verify_message}.") from None
         except OSError as error:

@@ -18,7 +18,7 @@ from ..engine.clock import utcnow
 from ..errors import CullingError
 from .http import Client
 from .servers import Code, Failure, running_servers, with_token
-from .words import kept, until_iso
+from .words import asked_duration, kept, until_iso
 
 USAGE = "%keep_alive 4h [--all] | %keep_alive --until 18:30 [--all] | %keep_alive off [--all] | %keep_alive"
 SECONDS = 10.0
@@ -58,13 +58,9 @@ def ask(duration: str | int | None, until: str | None, everything: bool) -> str:
     if duration == "off":
         client.delete("keep-alive", **thing)
         return f"{'Everything' if everything else 'This kernel'} is no longer kept by request."
-    body: dict[str, Any] = {"duration": minutes(duration)} if until is None else {"until": until_iso(until, now)}
+    asked = asked_duration(duration) if isinstance(duration, str) else duration
+    body: dict[str, Any] = {"duration": asked} if until is None else {"until": until_iso(until, now)}
     return sentence(client.post("keep-alive", body | thing), kernel_id, now)
-
-
-def minutes(duration: str | int | None) -> str | int | None:
-    """A number of minutes is sent as a number, also when it was typed."""
-    return int(duration) if isinstance(duration, str) and duration.isdecimal() else duration
 
 
 def told(entries: Iterable[Any], kernel_id: str, now: datetime) -> str:

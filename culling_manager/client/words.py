@@ -18,6 +18,15 @@ SHORT = 8
 
 #: The name that Jupyter Server gives to somebody who did not log in.
 _ANONYMOUS = re.compile(r"[0-9a-f]{32}")
+#: A duration as servers read it, and what people type for one.
+_DURATION = re.compile(r"(\d+(\.\d+)?(d|h|min|m|s)\s*)+", re.IGNORECASE)
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)(?:[\s,]+and\s+|[\s,]*)", re.IGNORECASE)
+_UNITS = {
+    **dict.fromkeys(("d", "day", "days"), "d"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+}
 #: Signs of ours that not every terminal has.
 _PLAIN = {"·": "-", "…": "~", "─": "-", "━": "-"}
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
@@ -42,6 +51,25 @@ def until_iso(text: str, now: datetime) -> str:
         return (then if then > here else then + timedelta(days=1)).astimezone().isoformat()
     except (ValueError, OverflowError):
         raise SettingError("until", text, ACCEPTED_UNTIL) from None
+
+
+def asked_duration(text: str) -> str | int:
+    """What somebody typed as the server reads it: '4hours' is 4h, '1h30' is 1h30m, '90' is a number of minutes.
+
+    What is not understood stays as it is: the server says what it accepts.
+    """
+    text = text.strip()
+    if text.isdecimal():
+        return int(text)
+    parts = _AMOUNT.findall(text)
+    if _DURATION.fullmatch(text) or not parts or _AMOUNT.sub("", text):
+        return text
+    units = [_UNITS.get(unit.lower()) for _, unit in parts]
+    if len(parts) > 1 and parts[-1][1] == "" and units[-2] == "h":
+        units[-1] = "m"
+    if None in units:
+        return text
+    return "".join(f"{number}{unit}" for (number, _), unit in zip(parts, units, strict=True))
 
 
 def clock(at: datetime, now: datetime) -> str:
@@ -104,6 +132,6 @@ def kept(entry: Mapping[str, Any], now: datetime) -> str:
 
 
 def asker(entry: Mapping[str, Any]) -> str:
-    """Who asked for a keep-alive; '' for somebody without a name."""
+    """Who asked for a keep-alive; who has not logged in is somebody, for the name is a new one each time."""
     name = printable(entry.get("asked_by") or "")
-    return "" if _ANONYMOUS.fullmatch(name) else name
+    return "somebody on this server" if _ANONYMOUS.fullmatch(name) else name

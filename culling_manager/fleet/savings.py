@@ -77,7 +77,7 @@ def arguments(argv: list[str] | None = None) -> tuple[argparse.ArgumentParser, a
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     prices = parser.add_mutually_exclusive_group()
-    prices.add_argument("--prices", metavar="FILE", help="a price file (see lcc/savings.md)")
+    prices.add_argument("--prices", metavar="FILE", help="a price file (see lcc/README.md)")
     prices.add_argument(
         "--fetch-prices",
         nargs="?",

@@ -46,6 +46,7 @@ class KernelActivity:
     started_at: datetime | None = None
     noted_at: datetime | None = None
     disconnected_at: datetime | None = None
+    person_at: datetime | None = None
     run: Run = field(default_factory=Run)
     settled: bool = True
     gone: bool = False

@@ -14,6 +14,7 @@ class KernelHost(Protocol):
 
     idle_timeout: Any
     log: Any
+    parent: Any
     _culler: IdleCuller
     _kernels: Any
     _kernel_connections: Any

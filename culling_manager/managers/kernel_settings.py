@@ -27,7 +27,8 @@ class KernelSettings(LoggingConfigurable):
         config=True,
         help="""Minutes without activity after which a kernel is shut down, strictly after them. 0 turns culling off.
         Default: 120, or `cull_idle_timeout` (seconds) where that is configured; if both are, this one wins.
-        A kernelspec's own metadata.cull_idle_timeout (seconds) overrides it for its kernels.""",
+        A kernelspec's own metadata.cull_idle_timeout (seconds, 1 at least, 0 for never) overrides it for its kernels;
+        see `max_idle_timeout`.""",
     )
     min_idle_timeout = Minutes(
         0.0,
@@ -38,7 +39,8 @@ class KernelSettings(LoggingConfigurable):
     max_idle_timeout = Minutes(
         0.0,
         config=True,
-        help="""The greatest idle timeout (minutes) that users may set at run time. 0: no bound. It does not bound
+        help="""The greatest idle timeout (minutes) that users may set at run time, and a kernelspec may have of its
+        own; where it is set, 0, less and nonsense in a kernelspec count for nothing. 0: no bound. It does not bound
         `idle_timeout` as configured.""",
     )
     busy_timeout = Minutes(

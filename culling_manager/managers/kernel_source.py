@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from jupyter_core.utils import ensure_async
+from traitlets import TraitError
 
 from ..decisions import QUIET_STATES
 from ..engine.clock import utcnow
@@ -17,6 +18,7 @@ from ..records import KernelRecord, Kind, utc
 from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
 from ..rules.run import Run
 from .activity import KernelActivity
+from .documents import Documents
 from .hosts import KernelHost
 from .kernel_stops import KernelStops
 from .local import local_pid
@@ -32,6 +34,7 @@ class KernelSource:
 
     def __init__(self, manager: KernelHost) -> None:
         self.manager = manager
+        self.documents = Documents(manager.parent)
         self.activities: dict[str, KernelActivity] = {}
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
@@ -112,7 +115,7 @@ class KernelSource:
             return None
         return (
             getattr(kernel, "execution_state", None),
-            getattr(kernel, "last_activity", None),
+            last_activity(kernel),
             self.manager._kernel_connections.get(identity),
             0 if activity is None else activity.version,
         )
@@ -123,7 +126,7 @@ class KernelSource:
         activity = self.activity(identity)
         state, own = getattr(kernel, "execution_state", None), self.own_timeout(kernel)
         activity.run.follow(state == "busy", now)
-        last = utc(getattr(kernel, "last_activity", None), "last_activity")
+        last = utc(last_activity(kernel), "last_activity")
         noted = now if activity.restarting else activity.noted_at
         return KernelRecord(
             identity=identity,
@@ -141,7 +144,14 @@ class KernelSource:
             settled=activity.settled and not activity.outstanding,
             ran_until=activity.run.ran_until,
             run_seconds=activity.run.run_seconds,
+            person_at=activity.person_at,
+            **self.document(identity),
         )
+
+    def document(self, identity: str) -> dict[str, Any]:
+        """The document that a kernel belongs to, as fields of its record."""
+        found = self.documents.of(identity)
+        return {} if found is None else {"path": found.path, "session_name": found.name}
 
     def own_timeout(self, kernel: Any) -> OwnTimeout:
         """What the kernelspec says of its own ``cull_idle_timeout``."""
@@ -199,3 +209,12 @@ class KernelSource:
     async def stop(self, record: KernelRecord) -> str | None:
         """Have the manager cull it as upstream does; gives why it stays, where a subclass of the manager's keeps it."""
         return await self.stops.stop(record, self.activity(record.identity))
+
+
+def last_activity(kernel: Any) -> datetime | None:
+    """When a kernel was last active, as Jupyter has it; None while it starts, for the trait has no valid value then."""
+    try:
+        found: datetime | None = getattr(kernel, "last_activity", None)
+    except TraitError:
+        return None
+    return found

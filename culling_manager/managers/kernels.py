@@ -150,6 +150,17 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         kwargs["env"] = {**env, MARKER: owner(Kind.KERNEL, kernel_id, os.getpid())}
         return manager, kernel_name, kernel_id
 
+    def worked_in(self, kernel_id: str, *, by_a_person: bool) -> None:
+        """Count as use that its document was saved, or that somebody was seen to work in it."""
+        if kernel_id not in self._kernels:
+            return
+        activity = self._source.activity(kernel_id)
+        now = self._culler.now()
+        activity.note(now)
+        if by_a_person:
+            activity.person_at = now
+        self._culler.wake_soon(Kind.KERNEL)
+
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel as upstream does; one that turns 'dead' is culled at once."""
         with self._culler.starting():

@@ -16,6 +16,9 @@ QUIET_STATES = frozenset({"idle", "starting", "restarting", "autorestarting", "t
 #: A page that is being reloaded has this long (seconds) to connect again, or half the timeout if that is shorter.
 RECONNECT_SECONDS = 30.0
 
+#: For so long (seconds) after it was seen, or half the timeout if that is shorter, somebody is taken to be at it.
+PERSON_SECONDS = 90.0
+
 
 def kernel_timeout(record: KernelRecord, policy: CullingPolicy) -> float:
     """Seconds until this kernel is due: the kernelspec's own, else the policy's; 0 is off, and off for all is off."""
@@ -102,6 +105,17 @@ def busy_too_long(record: KernelRecord, policy: CullingPolicy, now: datetime) ->
         idle_seconds=(now - (idle_since(record, now) or now)).total_seconds(),
         due_at=deadline,
     )
+
+
+def in_use_by_a_person(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Hold | None:
+    """Kept up to and including 90 s (or half its timeout) after somebody was seen to work in its document.
+
+    To work in it counts as its last activity, too, so its deadline is a whole timeout later.
+    """
+    if record.person_at is None or record.person_at > now:
+        return None
+    until = record.person_at + timedelta(seconds=min(PERSON_SECONDS, kernel_timeout(record, policy) / 2))
+    return None if now > until else Hold(until, Reason.PERSON)
 
 
 def after_long_run(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Hold | None:

@@ -12,6 +12,7 @@ from tornado.ioloop import IOLoop
 from traitlets import TraitError
 from traitlets.config import Config
 
+from .._version import __version__
 from ..engine.culler import IdleCuller
 from ..events import register
 from ..managers.hosts import ChoosesConnections
@@ -25,7 +26,7 @@ from .service import ServerDesk
 OUR_CLASSES = (
     *("CullingKernelManager", "GatewayCullingKernelManager", "CullingTerminalManager"),
     *("AppManager", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
-    *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals"),
+    *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals", "Presence"),
     *("ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
 )
 #: Upstream's settings that mean what our `idle_timeout` means, and the sections in which people have them.
@@ -110,6 +111,9 @@ def _load_jupyter_server_extension(server: Any) -> None:
     if culler.watches:
         register(server)
     desk.restore()
+    desk.listen()
+    # The page in JupyterLab or Notebook asks us for nothing where this is not so.
+    settings.setdefault("page_config_data", {})["cullingManager"] = __version__
     IOLoop.current().add_callback(_expose, culler, desk)
     server.web_app.add_handlers(".*$", routes(settings["base_url"]))
     if isinstance(server.kernel_manager, ChoosesConnections):

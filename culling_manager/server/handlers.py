@@ -208,6 +208,21 @@ class StatusHandler(CullingHandler):
         self.answer(self.desk.status())
 
 
+class PresenceHandler(CullingHandler):
+    """``presence``: somebody works in a document."""
+
+    example = '{"path": "explore.ipynb"}'
+
+    @authenticated
+    @authorized
+    async def post(self) -> None:
+        """Count it as use of the document's kernel: only that somebody is there, never what was typed."""
+        with self.refusing():
+            body = self.body()
+            only(body, ("path",))
+            self.answer(self.desk.present(body.get("path")))
+
+
 class OpenApiHandler(CullingHandler):
     """``openapi.json``: the description of all this."""
 
@@ -226,5 +241,6 @@ def routes(base_url: str) -> list[tuple[str, type[CullingHandler]]]:
         (url_path_join(base_url, URL_SPACE, "settings"), SettingsHandler),
         (url_path_join(base_url, URL_SPACE, "status"), StatusHandler),
         (url_path_join(base_url, URL_SPACE, "keep-alive"), KeepAliveHandler),
+        (url_path_join(base_url, URL_SPACE, "presence"), PresenceHandler),
         (url_path_join(base_url, URL_SPACE, "openapi.json"), OpenApiHandler),
     ]

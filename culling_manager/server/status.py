@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from .._version import __version__
+from ..document import state_document
 from ..engine.culler import IdleCuller
+from ..managers.documents import Documents
 from ..records import Kind
-from ..report import state_document
 from .given_back import GivenBack
 
 HOW_TO_SELECT = {
@@ -41,8 +42,21 @@ def notices(server: Any, culler: IdleCuller) -> list[str]:
     return [words for words in found if words is not None]
 
 
-def state_of(culler: IdleCuller, told: Iterable[str], given_back: GivenBack) -> Mapping[str, Any]:
-    """The state document; `told` are its notices, `given_back` what was given back over all starts of this user's."""
+def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:
+    """Say of each kernel which document it belongs to now; a record may be from before that was renamed."""
+    known = documents.all() if kernels else {}
+    for kernel in kernels:
+        if kernel["id"] in known:
+            document = known[kernel["id"]]
+            kernel |= {"path": document.path, "session_name": document.name}
+
+
+def state_of(
+    culler: IdleCuller, told: Iterable[str], given_back: GivenBack, *, presence: bool = False
+) -> Mapping[str, Any]:
+    """The state document: `told` are its notices, `given_back` what was given back over all starts of this user's,
+    and `presence` says whether presence counts.
+    """
     now = culler.now()
     current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
     return state_document(
@@ -62,5 +76,6 @@ def state_of(culler: IdleCuller, told: Iterable[str], given_back: GivenBack) -> 
         troubles=culler.troubles.recent(now),
         outcomes=culler.outcomes,
         notices=told,
+        presence=presence,
         given_back=given_back.at(now),
     )

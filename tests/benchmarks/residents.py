@@ -2,8 +2,9 @@
 
 Kernels are stand-ins of our own manager, apps are real `KernelGatewayApps` over a list in memory. Kernels *at home*
 have an image that one app runs; kernels *anywhere* do not tell where they live, so they count for every app. A look has
-to be linear in apps and kernels: with twice as many of both it may take about twice as long, not four times. Growth is
-that of the fastest looks, which is the least disturbed figure. Upstream knows no apps.
+to be linear in apps and kernels: with twice as many of both it may take about twice as long, not four times. Figures
+are CPU time, for a look waits for nothing, and growth is that of the fastest looks, which is the least disturbed.
+Upstream knows no apps.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections.abc import Mapping
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 from culling_manager.apps import KernelGatewayApps
@@ -90,9 +91,9 @@ async def _one(apps: int, kernels: int, at_home: bool, samples: int) -> list[flo
     with settled_memory() as collect:
         for _ in range(samples):
             collect()
-            start = perf_counter()
+            start = thread_time()
             records = watch.current(utcnow())
-            found.append(perf_counter() - start)
+            found.append(thread_time() - start)
             assert len(records) == apps, "an app is missing"
     await culler.pause()
     return found

@@ -73,8 +73,8 @@ def _places(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, Path, list[ast.AS
 
 
 def _children(node: ast.AST) -> Iterator[tuple[ast.AST, tuple[str, int | None]]]:
-    """What is mutated below a node: neither annotations, nor docstrings, nor imports."""
-    if isinstance(node, (ast.Import, ast.ImportFrom, ast.JoinedStr)):
+    """What is mutated below a node: neither annotations, nor docstrings, nor imports, nor names that are offered."""
+    if isinstance(node, (ast.Import, ast.ImportFrom, ast.JoinedStr)) or _is_front_door(node):
         return
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):
@@ -85,6 +85,10 @@ def _children(node: ast.AST) -> Iterator[tuple[ast.AST, tuple[str, int | None]]]
             for index, each in enumerate(value):
                 if isinstance(each, ast.AST) and not _is_docstring(each):
                     yield each, (name, index)
+
+
+def _is_front_door(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
 
 
 def _is_docstring(node: ast.AST) -> bool:
