@@ -18,6 +18,7 @@ IN_WHEEL = [
     "culling_manager/schemas/settings.yaml",
     ".data/data/etc/jupyter/jupyter_server_config.d/culling_manager.json",
     ".data/data/share/culling_manager/check_idle_timeout_configuration.py",
+    ".data/data/share/culling_manager/lifecycle.py",
     ".data/data/share/culling_manager/set-time-interval.sh",
     ".dist-info/licenses/LICENSE",
 ]
@@ -31,6 +32,7 @@ IN_SDIST = [
     "lcc/on-jupyterlab-start.sh",
     "lcc/on-jupyter-server-start.sh",
     "lcc/on-notebook-instance-start.sh",
+    "lcc/lifecycle.py",
     "lcc/set-time-interval.sh",
     "tests/test_decisions.py",
     ".ci/run",
