@@ -220,6 +220,17 @@ def collect(lock: list[Wheel], cache: Path) -> None:
         check(cache / wheel.file, wheel)
 
 
+def take(lock: list[Wheel], cache: Path, into: Path) -> None:
+    """Copy the wheels of the lock, and check the copies: what else lies in a cache is neither used nor run."""
+    into.mkdir()
+    for wheel in lock:
+        shutil.copyfile(cache / wheel.file, into / wheel.file)
+        check(into / wheel.file, wheel)
+    strange = sorted(path.name for path in cache.glob("*.whl") if path.name not in {wheel.file for wheel in lock})
+    if strange:
+        say(f"not in {LOCK.name}, and refused: {', '.join(strange)}")
+
+
 def fetch(python: str, wanted: list[Wheel], cache: Path) -> None:
     """Fetch these wheels, which one Python can install, into `cache`."""
     if not wanted:
@@ -237,10 +248,10 @@ def fetch(python: str, wanted: list[Wheel], cache: Path) -> None:
 # Our own wheel, and whether the others suffice for it
 
 
-def build_wheel(cache: Path, lock: list[Wheel], tools: Path, into: Path) -> Path:
+def build_wheel(wheels: Path, lock: list[Wheel], tools: Path, into: Path) -> Path:
     """Our wheel, made by the build tools of the lock; they stay in `tools`."""
     pins = [f"{wheel.name}=={wheel.version}" for wheel in lock if wheel.name == "hatchling"]
-    pip("install", "--quiet", "--no-index", "--find-links", cache, "--target", tools, *pins)
+    pip("install", "--quiet", "--no-index", "--find-links", wheels, "--target", tools, *pins)
     say("building our wheel")
     run(
         sys.executable,
@@ -408,11 +419,12 @@ def build(out: Path, cache: Path | None) -> str:
         work = Path(temporary)
         cache = cache or work / "cache"
         collect(lock, cache)
-        ours = build_wheel(cache, lock, work / "tools", work / "ours")
+        take(lock, cache, locked := work / "locked")
+        ours = build_wheel(locked, lock, work / "tools", work / "ours")
         sys.path.insert(0, str(work / "tools"))
-        check_closed(ours, lock, cache)
+        check_closed(ours, lock, locked)
         top = work / "-".join(ours.name.split("-")[:2])
-        files = stage(top, [ours, *(cache / wheel.file for wheel in lock if not wheel.build_only)])
+        files = stage(top, [ours, *(locked / wheel.file for wheel in lock if not wheel.build_only)])
         pack(top, tarball := work / f"{top.name}-bundle.tar.gz", epoch)
         final = publish(tarball, out)
     wheels, megabytes = sum(path.suffix == ".whl" for path in files), final.stat().st_size / 1e6

@@ -37,11 +37,13 @@ if os.environ.get("JUPYTER_GATEWAY_URL") or any(
 # -- kernels ---------------------------------------------------------------------------------------
 
 # Minutes without activity after which a kernel is shut down. 0: no kernel is. A kernelspec's own
-# metadata.cull_idle_timeout (seconds) overrides it for the kernels of that spec.
+# metadata.cull_idle_timeout (seconds, 1 at least, 0 for never) overrides it for the kernels of that spec.
 c.CullingKernelManager.idle_timeout = 120
 
 # The least and the greatest idle timeout (minutes) that users may set at run time, over HTTP or with a script.
 # 0: no bound. They never bound idle_timeout as it is set here or on the command line: what the admin configures holds.
+# Where the greatest is set no kernelspec's own timeout is longer, and 0, less and nonsense in a kernelspec count for
+# nothing: users write kernelspecs, too.
 # c.CullingKernelManager.min_idle_timeout = 0
 # c.CullingKernelManager.max_idle_timeout = 0
 
@@ -112,8 +114,8 @@ c.CullingTerminalManager.keep_terminals = False
 # -- what is asked before something is stopped -----------------------------------------------------
 
 # Activity signals see use that Jupyter does not: processes that use CPU, disk or network, GPUs, remote editors, saved
-# documents. ["*"] asks every one that is installed, [] none. See the README for the settings of each.
-# c.Signals.names = ["processes", "gpu", "stamp_file", "documents"]
+# documents, proxied apps. ["*"] asks every one that is installed, [] none. See the README for the settings of each.
+# c.Signals.names = ["processes", "gpu", "stamp_file", "documents", "server_use", "other_kernels"]
 
 # A process at work uses more than this share of a core, or reads and writes more than this (bytes per second).
 # c.ProcessSignal.cpu_share = 0.05

@@ -37,6 +37,11 @@ __all__ = [
 __getattr__, __dir__ = door(__name__, _HOMES)
 
 
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell JupyterLab where our page lives, for a development install."""
+    return [{"src": "labextension", "dest": "culling-manager"}]
+
+
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
     """Tell Jupyter Server where our server extension lives."""
     return [{"module": "culling_manager.server.extension"}]

@@ -34,10 +34,12 @@ from .rules.kernel import (
     connected,
     dead,
     external,
+    in_use_by_a_person,
     just_disconnected,
     kernel_idle,
     kernel_timeout,
     kernels_off,
+    odd_timeout,
     unknown_state,
 )
 from .rules.terminal import (
@@ -96,12 +98,14 @@ KERNEL_RULES: tuple[Rule[KernelRecord], ...] = (
     kernels_off,
     dead,
     kept_alive,
+    odd_timeout,
     unknown_state,
     busy,
     connected,
     just_disconnected,
     busy_too_long,
     at_work,
+    in_use_by_a_person,
     after_long_run,
     kernel_idle,
 )

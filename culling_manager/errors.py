@@ -7,14 +7,14 @@
     │   └── BodyError        the body of a request is not what is read there
     ├── RecordError       what was read is not a usable record (also a ValueError)
     ├── ReadError         a reading failed: doubt keeps, nothing is culled on account of it
+    │   └── SaveError        what was to last cannot be written
     ├── StopError         something was asked to stop and is still there
     │   └── TooLateError     it is being stopped already, so that it cannot be kept
     ├── HookError         the admin's hook failed
     ├── CallError         a cloud's control plane refused a call, or did not answer it
     │   └── DeniedError      because a permission is missing
     ├── GoneError         what was to be looked at or deleted is gone already
-    ├── NotOursError      no manager of this server is ours
-    └── SaveError         what was to last cannot be written
+    └── NotOursError      no manager of this server is ours
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class ErrorCode(str, Enum):
     NO_SUCH_METHOD = "no_such_method"  # 405: the header `Allow` has those that there are
     TOO_LATE = "too_late"  # 409: it is being shut down or deleted already
     NOT_OUR_MANAGERS = "not_our_managers"  # 409: no manager of this server is ours
+    TURNED_OFF = "turned_off"  # 409: a setting of the admin's says that it does not count
     NOT_SAVED = "not_saved"  # 409: what is to last cannot be written or deleted
     INTERNAL = "internal"  # 5xx: a fault of ours, which the server's log has
 
@@ -68,6 +69,15 @@ STAYS_BILLED = frozenset(
 )
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value as Python writes it, cut to `most` characters: words about it are short whatever it is."""
+    try:
+        found = repr(value)
+    except (ValueError, RecursionError):  # an endless number, lists in lists without end
+        return f"a value of type {type(value).__name__} that cannot be written"
+    return found if len(found) <= most else f"{found[: most - 3]}..."
+
+
 class CullingError(Exception):
     """Anything that this package itself reports as wrong; `code` is its class's, or the one that it is given."""
 
@@ -88,10 +98,7 @@ class SettingError(CullingError, ValueError):
     code = ErrorCode.BAD_FIELD
 
     def __init__(self, name: str, value: object, accepted: str) -> None:
-        shown = repr(value)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
-        super().__init__(f"{name} = {shown} is not accepted: it must be {accepted}")
+        super().__init__(f"{name} = {shown(value)} is not accepted: it must be {accepted}")
         self.name, self.value, self.accepted = name, value, accepted
 
 
@@ -155,7 +162,7 @@ class NotOursError(CullingError):
     code = ErrorCode.NOT_OUR_MANAGERS
 
 
-class SaveError(CullingError):
+class SaveError(ReadError):
     """What was to last cannot be written, or what was saved cannot be deleted."""
 
     code = ErrorCode.NOT_SAVED

@@ -50,19 +50,29 @@ def emit_app(server: Any, action: str, app: AppRecord, now: datetime) -> None:
 
 
 def listener(server: Any) -> Callable[[Happening], None]:
-    """What to add to a culler's listeners so that `server`'s event bus hears of everything."""
+    """What to add to a culler's listeners so that `server`'s event bus hears of everything.
+
+    That a deletion was ``refused`` it hears as that the app could not be culled.
+    """
 
     def tell(happening: Happening) -> None:
-        data = {
-            "action": happening.action,
-            "kind": happening.kind.value,
-            "identity": happening.record.identity,
-            "name": getattr(happening.record, "name", happening.record.identity),
-            "reason": happening.reason,
-            "detail": happening.detail,
-            "idle_seconds": happening.idle_seconds,
-            "due_at": iso(happening.due_at),
-        }
-        emit(server, CULLING, data)
+        if isinstance(happening.record, AppRecord) and happening.action in ("deleting", "accepted"):
+            emit_app(server, happening.action, happening.record, happening.at)
+        elif happening.action != "refused":
+            emit(server, CULLING, culling(happening))
 
     return tell
+
+
+def culling(happening: Happening) -> dict[str, Any]:
+    """What became of something, as its event's schema has it."""
+    return {
+        "action": happening.action,
+        "kind": happening.kind.value,
+        "identity": happening.record.identity,
+        "name": getattr(happening.record, "name", happening.record.identity),
+        "reason": happening.reason,
+        "detail": happening.detail,
+        "idle_seconds": happening.idle_seconds,
+        "due_at": iso(happening.due_at),
+    }

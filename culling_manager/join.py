@@ -25,12 +25,15 @@ def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:
         return  # a manager of its own, in somebody's program: nothing of the machine is its to stop
     apps = make(wanted, kernel_manager)
     culler.neighbours = source = AppSource(apps, culler)
+    culler.listeners.append(lambda happening: source.accounts.rehearsed(happening))
+    culler.beats.append(lambda: source.accounts.beat())
     if not isinstance(apps, NoApps) or apps.again is not None:
         culler.attach(source)
         from .apps.native_shutdown import Bridge
 
-        wanted = lambda: getattr(source.apps, "hold_native_shutdown", False)  # noqa: E731
-        culler.beats.append(Bridge(culler, wanted, kernel_manager).beat)
+        known = lambda: culler.guard.signals.signals.get("stamp_file") if isinstance(culler.guard, Safeguards) else None  # noqa: E731
+        bridge = Bridge(culler, lambda: source.apps.hold_native_shutdown, kernel_manager, known)
+        culler.beats.append(bridge.beat)
 
 
 def join_guard(culler: IdleCuller, manager: Any) -> None:

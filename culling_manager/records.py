@@ -44,11 +44,13 @@ class KernelRecord:
     """One kernel as it was seen.
 
     `state` is Jupyter's execution state. `idle_timeout` (seconds) is the kernelspec's own ``cull_idle_timeout``, if it
-    has one. `error` says why the reading is not to be trusted, if it is not. `settled` is False while nothing was heard
-    from the kernel, since its start or since the last request to it, that would make its state believable. `app_name`
-    and `instance_type` are what the kernel's model says of where it runs, if it says anything. `ran_until` is when its
-    last run ended, which took `run_seconds`. `disconnected_at` is when its last connection was closed. `asked_by` has
-    asked that it is kept until `kept_until`. For `used_by` and `used_at` see `Use`.
+    has one; `odd_timeout` says why what it has instead makes no sense. `error` says why the reading is not to be
+    trusted, if it is not. `settled` is False while nothing was heard from the kernel, since its start or since the last
+    request to it, that would make its state believable. `app_name` and `instance_type` are what the kernel's model says
+    of where it runs, if it says anything. `ran_until` is when its last run ended, which took `run_seconds`.
+    `disconnected_at` is when its last connection was closed. `asked_by` has asked that it is kept until `kept_until`.
+    For `used_by` and `used_at` see `Use`. `path` and `session_name` are those of its document, as far as they are
+    known, and `person_at` is when somebody was last seen to work in it.
     """
 
     kind: ClassVar[Literal[Kind.KERNEL]] = Kind.KERNEL
@@ -64,6 +66,7 @@ class KernelRecord:
     kept_until: datetime | None = None
     asked_by: str = ""
     idle_timeout: float | None = None
+    odd_timeout: str | None = None
     alive: bool = True
     owned: bool = True
     settled: bool = True
@@ -73,6 +76,9 @@ class KernelRecord:
     run_seconds: float = 0.0
     used_by: str | None = None
     used_at: datetime | None = None
+    path: str | None = None
+    session_name: str | None = None
+    person_at: datetime | None = None
     error: str | None = None
 
 
@@ -179,7 +185,7 @@ class Result(Enum):
 class Happening:
     """Something to tell those who listen: what (`action`), to which record, by which decision, and more words.
 
-    `action` is one of: warned, withdrawn, kept, culled, deleting, accepted, failed, dry run.
+    `action` is one of: warned, withdrawn, kept, culled, failed, dry run; of an app also deleting, accepted, refused.
     """
 
     action: str

@@ -58,6 +58,7 @@ SENDABLE = re.compile(r"[ -~\xa0-\xff]*")
 NO_WORDS = ("no", "n", "false", "off", "0", "0.0")
 MISSING = """the server extension culling_manager is missing: install sagemaker_studio_autoshutdown into the server's \
 own environment, look at `jupyter server extension list`, and restart the server"""
+NOT_SELECTED = "kernels are not culled: set ServerApp.kernel_manager_class to culling_manager.CullingKernelManager"
 WAIT = """how long to wait for answers, and for the first heartbeats of a server that has just started, so more than \
 its cull_interval (default: %(default)g)"""
 
@@ -283,18 +284,24 @@ def is_expected(answer: Any) -> bool:
     return numbers and isinstance(answer["keep_terminals"], bool)
 
 
-def read_notices(target: Target, deadline: float) -> list[str]:
-    """Give what the state document says of managers that are not ours."""
-    with contextlib.suppress(Failure, AttributeError, TypeError):
-        return [str(each) for each in get(target, f"{URL_SPACE}/status", deadline, target.token)[2].get("notices")]
-    return []
+def read_state(target: Target, deadline: float) -> tuple[list[str], list[str] | None]:
+    """Give what the state document says of managers that are not ours, and what is watched, None when it tells not."""
+    with contextlib.suppress(Failure):
+        found = get(target, f"{URL_SPACE}/status", deadline, target.token)[2]
+        if isinstance(found, dict):
+            notices, watching = found.get("notices"), found.get("watching")
+            told = [str(each) for each in notices] if isinstance(notices, list) else []
+            return told, watching if isinstance(watching, list) else None
+    return [], None
 
 
-def judge(settings: dict[str, Any], notices: list[str]) -> tuple[Code, str]:
-    """Say what the settings mean."""
+def judge(settings: dict[str, Any], notices: list[str], watching: list[str] | None) -> tuple[Code, str]:
+    """Say what the settings mean; servers that do not tell what is watched are judged by their words."""
     foreign = [each for each in notices if each.startswith("Kernels are not culled")]
-    if foreign or (settings["count"] == 0 and settings["errors"]):
-        return Code.not_selected, foreign[0] if foreign else str(settings["errors"])
+    if watching is None and not foreign and settings["count"] == 0 and settings["errors"]:
+        foreign = [str(settings["errors"])]
+    if foreign if watching is None else "kernel" not in watching:
+        return Code.not_selected, (foreign or notices or [NOT_SELECTED])[0]
     if settings["idle_time"] == 0:
         return Code.off, "culling is off: the idle timeout is 0"
     if settings["count"] <= 1:
@@ -318,12 +325,14 @@ def ask(target: Target, report: Report, deadline: float) -> None:
     """Fill in the report; a culler that has just started has until the deadline to get its count over 1."""
     try:
         wait_for_server(target, deadline)
-        report.settings = read_settings(target, deadline)
-        while judge(report.settings, [])[0] is Code.not_running and time.monotonic() + PAUSE_SECONDS < deadline:
-            time.sleep(PAUSE_SECONDS)
+        while True:
             report.settings = read_settings(target, deadline)
-        report.notices = read_notices(target, deadline)
-        report.code, report.message = judge(report.settings, report.notices)
+            report.notices, watching = read_state(target, deadline)
+            code, message = judge(report.settings, report.notices, watching)
+            if code is not Code.not_running or time.monotonic() + PAUSE_SECONDS >= deadline:
+                break
+            time.sleep(PAUSE_SECONDS)
+        report.code, report.message = code, message
     except Failure as failure:
         report.code, report.message = failure.args
 

@@ -63,6 +63,7 @@ class Double:
     settings: dict[str, Any] = field(default_factory=lambda: {"idle_time": 3600.0, "keep_terminals": False})
     saved: dict[str, Any] | None = None
     kernels: tuple[str, ...] = (BUSY, IDLE)
+    sessions: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     base_url: str = "/jupyter/default/"
     port: int = 0
@@ -89,6 +90,8 @@ class Double:
         """Give status and body for a request that was let in."""
         if path == "api":
             return 200, {"version": "2.21.1"}
+        if path == "api/sessions":
+            return 200, [{"path": name, "kernel": {"id": kernel}} for name, kernel in self.sessions.items()]
         if path.startswith("api/kernels/"):
             return (200, {}) if path.removeprefix("api/kernels/") in self.kernels else (404, {"message": "no kernel"})
         match method, path.removeprefix(f"{SPACE}/"):

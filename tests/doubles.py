@@ -19,6 +19,7 @@ from culling_manager.engine.ports import KEPT, Roots
 from culling_manager.errors import ReadError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
+from culling_manager.rules.own_timeout import own_seconds
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 
@@ -117,9 +118,11 @@ class FakeKernels:
     looks: int = 0
     refreshes: int = 0
     failing: set[str] = field(default_factory=set)
+    kept_by_manager: set[str] = field(default_factory=set)
     hanging: dict[str, asyncio.Event] = field(default_factory=dict)
     refresh_error: Exception | None = None
     unreadable_ids: set[str] = field(default_factory=set)
+    strange_ids: set[str] = field(default_factory=set)
     before_confirm: Any = None
     before_last_look: Any = None
     stale: float | None = None
@@ -143,7 +146,7 @@ class FakeKernels:
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         self.looks += 1
         for identity, record in list(self.records.items()):
-            simple = record.kept_until is None and record.error is None and record.alive
+            simple = record.kept_until is None and record.error is None and record.odd_timeout is None and record.alive
             simple = simple and identity not in self.unreadable_ids
             busy = record.state == "busy" and policy.busy_timeout == 0 and not policy.cull_busy
             held = record.state in ("idle", "starting") and record.connections > 0 and not policy.cull_connected
@@ -151,7 +154,8 @@ class FakeKernels:
                 last = None
             else:
                 last = KEPT if busy or held else record.last_activity
-            yield identity, last, record.idle_timeout
+            own = None if record.idle_timeout is None else own_seconds(record.idle_timeout, policy)
+            yield identity, None if own is not None and own <= 0 else last, own
 
     def roots(self, identity: str) -> Roots:
         return self.own_roots.get(identity, Roots())
@@ -164,6 +168,8 @@ class FakeKernels:
         return identity in self.records
 
     def fingerprint(self, identity: str) -> Hashable:
+        if identity in self.strange_ids:
+            raise OSError("no such attribute")
         return self.records[identity]
 
     def read(self, identity: str, now: datetime) -> KernelRecord:
@@ -186,14 +192,17 @@ class FakeKernels:
         if self.before_confirm is not None:
             self.before_confirm(record)
 
-    async def stop(self, record: KernelRecord) -> None:
+    async def stop(self, record: KernelRecord) -> str | None:
         identity = record.identity
         if identity in self.hanging:
             await self.hanging[identity].wait()
+        if identity in self.kept_by_manager:
+            return "its manager keeps it"
         if identity in self.failing:
             raise RuntimeError("it refuses to stop")
         self.stopped.append(identity)
         del self.records[identity]
+        return None
 
 
 @dataclass
@@ -225,6 +234,10 @@ class HomedKernels(FakeKernels):
         if self.others_error is not None:
             raise ReadError(str(self.others_error))
         return [replace(record, owned=False) for record in self.others.values()]
+
+    async def is_at_work(self, identity: str) -> bool:
+        """None of them works without showing it."""
+        return False
 
 
 @dataclass

@@ -24,6 +24,7 @@ from typing import Any
 
 import botocore.session
 
+from culling_manager.errors import ErrorCode
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind
 from culling_manager.report import heartbeat_line
@@ -31,10 +32,11 @@ from tests.emulator.faults import ERRORS, Armed, Bucket, Fault, Faults, ServiceE
 from tests.emulator.sagemaker import Call, _refuse, _spoilt
 from tests.emulator.shapes import Check, Law
 from tests.emulator.wire import AUTHORIZATION, CONTENT_TYPE, Reply, Request, Server, answer_reply, error_reply
+from tests.emulator_insights import run_query
 
 STUDIO = "/aws/sagemaker/studio"
 PREFIX = "Logs_20140328."
-OPERATIONS = ("DescribeLogStreams", "FilterLogEvents", "GetLogEvents")
+OPERATIONS = ("DescribeLogStreams", "FilterLogEvents", "GetLogEvents", "GetQueryResults", "StartQuery")
 #: A page of events is cut before it is larger than this (bytes).
 LARGEST_PAGE = 1_000_000
 #: What CloudWatch reckons for each event besides its message (bytes).
@@ -94,6 +96,9 @@ class CloudWatchLogs:
         self._faults = Faults()
         self._serial = 0
         self._found: dict[str, list[Event]] = {}
+        self.queries: dict[str, list[Any]] = {}
+        self.query_ends = "Complete"
+        self.query_loses = 0
         self._stopped = threading.Event()
         self._server: Server | None = None
 
@@ -131,11 +136,12 @@ class CloudWatchLogs:
         app_manager: str = "SpaceApp",
         watching: tuple[Kind, ...] = (Kind.KERNEL, Kind.TERMINAL),
         errors: str | None = None,
+        codes: tuple[ErrorCode, ...] = (),
         **policy: Any,
     ) -> None:
         """A heartbeat as our server writes it, behind Jupyter's prefix; `policy` as CullingPolicy has it (seconds)."""
         at = at or datetime.now(timezone.utc)
-        line = heartbeat_line(version, CullingPolicy(**policy), count, app_manager, watching, errors)
+        line = heartbeat_line(version, CullingPolicy(**policy), count, app_manager, watching, errors, codes)
         self.put(stream, f"[I {at:%Y-%m-%d %H:%M:%S}.978 ServerApp] {line}", at)
 
     def fail(self, operation: str | None, fault: Fault, times: int | None = None, seconds: float | None = None) -> None:
@@ -186,6 +192,8 @@ class CloudWatchLogs:
         if operation not in OPERATIONS:
             raise Unlawful(f"no operation of the emulator; it has {', '.join(OPERATIONS)}")
         _refuse(law().request(operation, asked), "request")
+        if operation == "GetQueryResults":
+            return
         if ("logGroupName" in asked) == ("logGroupIdentifier" in asked):
             raise Unlawful("one of logGroupName and logGroupIdentifier must be given", "InvalidParameterException")
 
@@ -194,6 +202,8 @@ class CloudWatchLogs:
             "FilterLogEvents": self.filter_log_events,
             "GetLogEvents": self.get_log_events,
             "DescribeLogStreams": self.describe_log_streams,
+            "StartQuery": self.start_query,
+            "GetQueryResults": self.get_query_results,
         }
         answer = work[operation](asked)
         _refuse(law().answer(operation, answer), "answer", "InternalFailure", 500)
@@ -263,6 +273,31 @@ class CloudWatchLogs:
         more = len(page) < len(names)
         token = {"nextToken": base64.urlsafe_b64encode(page[-1].encode()).decode()} if more else {}
         return {"logStreams": [_stream(name, streams[name]) for name in page], **token}
+
+    def start_query(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Logs Insights: the whole interval, of which both ends belong to it, in seconds."""
+        streams = self._streams(asked)
+        low, high = asked["startTime"] * 1000, asked["endTime"] * 1000 + 999
+        events = [event for name in list(streams) for event in streams[name] if low <= event.at <= high]
+        rows, matched = run_query(asked["queryString"], sorted(events))
+        with _LOCK:
+            name = f"query-{len(self.queries)}"
+            self.queries[name] = [rows[: asked.get("limit", 10_000)], matched, False]
+        return {"queryId": name}
+
+    def get_query_results(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Running when it is first asked for, then done."""
+        if asked["queryId"] not in self.queries:
+            raise ServiceError("ResourceNotFoundException", "The specified query does not exist.")
+        query = self.queries[asked["queryId"]]
+        rows, matched, told = query
+        query[2] = True
+        if not told:
+            return {"results": [], "status": "Running"}
+        kept = rows[: len(rows) - self.query_loses]
+        found = [[{"field": name, "value": value} for name, value in row.items()] for row in kept]
+        statistics = {"recordsMatched": float(matched), "recordsScanned": float(matched), "bytesScanned": 0.0}
+        return {"results": found, "status": self.query_ends, "statistics": statistics}
 
 
 _LOCK = threading.Lock()

@@ -146,7 +146,7 @@ def make_wheel(folder: Path, version: str | None = None, needs: str = "", **chan
     files = {
         str(path.relative_to(ROOT)): path.read_bytes()
         for path in (ROOT / "culling_manager").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {"__pycache__", "lab", "labextension"} & set(path.relative_to(ROOT).parts)
     }
     files |= {f"culling_manager/{name.replace('__', '/')}.py": text.encode() for name, text in changed.items()}
     for source, place in SHARED.items():

@@ -16,7 +16,16 @@ from culling_manager.apps.source import AppSource
 from culling_manager.decisions import IN_SERVICE, Reason
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.engine.shutdown import GRACE_SECONDS
-from culling_manager.errors import CallError, GoneError, HookError, ReadError, StopError
+from culling_manager.errors import (
+    STAYS_BILLED,
+    CallError,
+    DeniedError,
+    ErrorCode,
+    GoneError,
+    HookError,
+    ReadError,
+    StopError,
+)
 from culling_manager.records import KernelRecord, Kind, Result
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, HomedKernels
@@ -523,6 +532,32 @@ async def test_a_list_that_cannot_be_had_is_asked_for_again_less_and_less_often(
     assert "ListApps" in words
     assert world.apps.deleted == ["a"]
     assert world.culler.troubles.last_text() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DeniedError("permission sagemaker:X on * is missing"), "permission_missing"),
+        (CallError("throttled"), "call_failed"),
+        (ReadError("no gateway", code=ErrorCode.STRANGERS_UNREAD), "strangers_unread"),
+        (OSError("away"), None),
+    ],
+)
+@scenario
+async def test_what_keeps_an_app_on_the_bill_is_told_by_a_code_of_its_own(error, code):
+    """In `status` and in the heartbeat line, for a list that cannot be had and for a deletion that is refused."""
+    unlisted, undeleted = World(), World()
+    for world in (unlisted, undeleted):
+        world.apps.put("a", created_at=LONG_AGO)
+    unlisted.apps.list_error = undeleted.apps.delete_error = error
+    for world in (unlisted, undeleted):
+        world.start()
+        await world.clock.run_for(TIMEOUT + 60)
+
+    found = [world.culler.troubles.codes() for world in (unlisted, undeleted)]
+
+    assert found == [[code or "apps_unread"], [code or "not_deleted"]]
+    assert STAYS_BILLED.issuperset(each for codes in found for each in codes)
 
 
 @scenario
@@ -1169,3 +1204,27 @@ async def test_a_kernel_that_cannot_be_stopped_does_not_keep_its_app_for_ever(mo
     assert before == []
     assert world.apps.deleted == ["a"]
     world.kernels.hanging["k"].set()
+
+
+@scenario
+async def test_a_deletion_is_told_before_and_after_and_one_that_fails_as_refused():
+    """With the record, the reason, and in the end the words; tried again it is told again."""
+    world, told = World(), []
+    world.apps.put("a", created_at=LONG_AGO)
+    world.apps.delete_error = CallError("AWS is ill")
+    world.culler.listeners.append(told.append)
+    world.start()
+    await world.clock.run_for(TIMEOUT + 5)
+    refused = [each for each in told if each.action in ("deleting", "accepted", "refused")]
+    told.clear()
+
+    world.apps.delete_error = None
+    await world.clock.run_for(60)
+
+    assert [each.action for each in refused] == ["deleting", "refused"]
+    assert [each.action for each in told if each.action in ("deleting", "accepted", "refused")] == [
+        *("deleting", "accepted")
+    ]
+    assert {(each.kind, each.record.name, each.reason) for each in refused} == {(Kind.APP, "a", "idle")}
+    assert refused[1].detail == "AWS is ill"
+    assert refused[0].idle_seconds == pytest.approx(TIMEOUT, abs=1)

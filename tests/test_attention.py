@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -588,6 +589,18 @@ async def test_a_heartbeat_callback_that_fails_does_not_stop_the_culler(caplog):
 
     assert world.kernels.stopped == ["a"]
     assert "something failed at a heartbeat" in world.culler.troubles.last_text()
+
+
+@scenario
+async def test_a_heartbeat_line_that_cannot_be_written_does_not_stop_the_culler():
+    """Whoever is to be named in it fails at that."""
+    world = World()
+    world.culler.neighbours = SimpleNamespace(describe=lambda: 1 / 0, left=lambda record, used_at: None)
+
+    await world.clock.run_for(TIMEOUT + EXACT)
+
+    assert "something failed at a heartbeat: ZeroDivisionError" in world.culler.troubles.last_text()
+    assert world.kernels.stopped == ["a"]
 
 
 @scenario

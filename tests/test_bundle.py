@@ -101,7 +101,7 @@ def copied(tmp_path_factory) -> Callable[[], Path]:
     def copy() -> Path:
         tree = tmp_path_factory.mktemp("tree")
         for name in SOURCES:
-            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
         for name in FILES:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)
@@ -592,6 +592,30 @@ def test_a_cached_file_with_another_hash_is_refused(built, copied, tmp_path):
 
     refused(done, str(wheel), "its sha256 is", "expects", "delete it")
     assert not [*(tmp_path / "out").iterdir()]
+
+
+@pytest.mark.parametrize("named", ["pathspec-99", "hatchling-1.33.0-9"])
+def test_a_cached_wheel_that_is_not_in_the_lock_is_not_run(built, maker, copied, tmp_path, named):
+    """A newer version of a build tool, or another build of the one that is locked, would be what pip prefers."""
+    cache, ran = tmp_path / "cache", tmp_path / "ran"
+    shutil.copytree(built.cache, cache)
+    name, version = named.split("-")[:2]
+    [pinned] = [wheel.version for wheel in maker.read_lock(maker.LOCK) if wheel.name == name]
+    named, version = named.replace("1.33.0", pinned), version.replace("1.33.0", pinned)
+    stem = f"{name}-{version}"
+    with zipfile.ZipFile(cache / f"{named}-py3-none-any.whl", "w") as wheel:
+        for module in ("__init__", "__main__"):
+            wheel.writestr(f"{name}/{module}.py", f"open({str(ran)!r}, 'w')\n")
+        wheel.writestr(f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{stem}.dist-info/RECORD", "")
+
+    epoch = epoch_of(built.tarball)
+    done = bundle(copied(), "--out", tmp_path / "out", "--cache", cache, SOURCE_DATE_EPOCH=epoch)
+
+    assert (done.returncode, ran.exists()) == (0, False), done.stderr
+    assert f"refused: {named}-py3-none-any.whl" in done.stderr
+    assert (tmp_path / "out" / built.tarball.name).read_bytes() == built.tarball.read_bytes()
 
 
 def test_no_network_is_said_in_words(copied, tmp_path, cut_off):

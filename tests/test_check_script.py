@@ -355,6 +355,27 @@ def test_a_foreign_kernel_manager_is_not_taken_for_ours(tmp_path: Path, argument
     assert "NOT OK (6): Kernels are not culled: the kernel manager is AsyncMappingKernelManager." in ran.out
 
 
+@pytest.mark.parametrize(
+    ("changes", "state", "code"),
+    [
+        ({}, {"watching": ["terminal"], "notices": ["Andere Worte."]}, 6),
+        ({}, {"watching": [], "notices": []}, 6),
+        ({}, {"watching": ["kernel"], "notices": ["Kernels are not culled by that other program, which is fine."]}, 0),
+        ({"count": 0, "errors": "the app cannot be read"}, {"watching": ["kernel"], "notices": []}, 5),
+        ({"count": 0, "errors": "the manager is X"}, {"notices": []}, 6),
+        ({}, {"notices": ["Kernels are not culled: the manager is X."]}, 6),
+    ],
+)
+def test_whether_kernels_are_culled_is_told_by_what_is_watched(
+    tmp_path: Path, stub: Any, changes: dict[str, Any], state: dict[str, Any], code: int
+) -> None:
+    """And by words only where an older server does not tell what it watches."""
+    server = stub({**GOOD, **changes})
+    server.answers["status"] = (200, {}, json.dumps(state))
+
+    assert script(tmp_path, "--url", server.url, "--timeout", "1").code == code
+
+
 def test_foreign_terminals_are_noted_and_nothing_more(tmp_path: Path) -> None:
     """Culling kernels alone is a choice that one may make: 0, and a note."""
     with jupyter_server(tmp_path, OURS[0], OURS[2]):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import pty
+import re
+import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -26,7 +32,7 @@ from culling_manager.cli import status as cli_status
 from culling_manager.cli.screen import screen
 from culling_manager.cli.table import drawn
 from culling_manager.client.servers import Code, parse_url, running_servers
-from culling_manager.client.words import clock, kept, until_iso
+from culling_manager.client.words import asked_duration, clock, kept, until_iso
 from culling_manager.errors import SettingError
 from tests.cli_double import ARN, BUSY, IDLE, NOW, SPACE, document, entry, running
 
@@ -128,6 +134,59 @@ def test_watching_looks_again_until_ctrl_c(double, monkeypatch, capsys):
     assert main(["status", "--watch", "5"]) == 0
     assert looks == [5.0, 5.0]
     assert said(capsys).count("culler running") == 2
+
+
+def seen(output: str, height: int) -> list[str]:
+    """What a terminal shows after this output: a line for each of its rows."""
+    rows, row, column = [""] * height, 0, 0
+    for text, argument, command, char in re.findall(r"([^\x1b\r\n]+)|\x1b\[([?0-9;]*)([a-zA-Z])|([\r\n])", output):
+        if text:
+            rows[row] = rows[row][:column].ljust(column) + text + rows[row][column + len(text) :]
+            column += len(text)
+        elif char == "\r":
+            column = 0
+        elif char == "\n":  # which a terminal's driver makes a return of, too
+            row, column = row + 1, 0
+            if row == height:
+                rows, row = [*rows[1:], ""], height - 1
+        elif command == "A":
+            row = max(0, row - int(argument or 1))
+        elif command == "H":
+            row, column = 0, 0
+        elif command == "K":
+            rows[row] = "" if argument == "2" else rows[row][:column]
+        elif command == "J":
+            rows[row:] = [rows[row][:column], *[""] * (height - row - 1)]
+    return rows
+
+
+@pytest.mark.parametrize("rich", [True, False])
+@pytest.mark.parametrize("many", [1, 60])
+def test_watching_draws_in_the_place_of_what_was_there(double, place, rich, many):
+    """On a real terminal, with rich and without it, also where there is more to show than the terminal has lines."""
+    double.status["kernels"] *= many
+    double.status["notices"] = ["A long story, " * 20]
+    hide = "" if rich else "sys.modules['rich.console'] = None; "
+    code = f"import sys; {hide}from culling_manager.cli import main; sys.exit(main(['status', '--watch', '0.05']))"
+    us, them = pty.openpty()
+    fcntl.ioctl(us, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    env["TERM"] = "xterm"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=them, stdout=them, stderr=them, env=env)
+    os.close(them)
+    output, counts = b"", []
+    while output.count(b"culler running") < 5:
+        output += os.read(us, 65_536)
+        shown = seen(output.decode(errors="ignore"), 24)
+        counts.append(sum("culler running" in row for row in shown))
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # what Linux says at the end of a terminal
+        while os.read(us, 65_536):
+            pass
+    os.close(us)
+
+    assert process.wait() == 0
+    assert max(counts) == 1, counts
 
 
 def test_watching_ends_by_itself_so_that_it_keeps_no_terminal_for_ever(double, monkeypatch, capsys):
@@ -358,7 +417,7 @@ def test_urls_are_cut_to_the_base_url(url, base):
     assert parse_url(url).url == base
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8888", "ftp://x/", "http://", "http://a b/", "http://x/?token=ü€"])
+@pytest.mark.parametrize("url", ["", "localhost", "ftp://x/", "http://", "http://a b/", "http://x/?token=ü€"])
 def test_what_is_no_url_is_refused_without_repeating_it(url, capsys):
     """It may hold a token."""
     with pytest.raises(SystemExit) as ended:
@@ -373,7 +432,9 @@ def test_a_server_shows_no_token():
     assert SECRET not in repr(parse_url("http://localhost:8888/", SECRET))
 
 
-@pytest.mark.parametrize(("name", "told"), [("alice", " (asked by alice)"), ("0" * 32, ""), (None, "")])
+@pytest.mark.parametrize(
+    ("name", "told"), [("alice", " (asked by alice)"), ("0" * 32, " (asked by somebody on this server)"), (None, "")]
+)
 def test_who_asked_is_told_where_there_is_a_name(double, capsys, name, told):
     """Somebody who did not log in has only a number."""
     double.keep_alive = [{"kind": "all", "id": None, "until": "2026-06-01T16:30:00Z", "asked_by": name}]
@@ -582,6 +643,27 @@ def test_a_missing_extension_is_told_from_a_wrong_url(capsys, words):
     assert "No Jupyter Server has this base URL" in text
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (409, {"code": "not_our_managers", "message": "Select them."}, Code.NOT_SELECTED),
+        (409, {"code": "too_late", "message": "The terminal manager is being shut down just now."}, Code.REFUSED),
+        (404, {"code": "not_found", "message": "Nothing is kept."}, Code.REFUSED),
+        (400, {"code": "bad_field", "message": "x = 1 is not accepted"}, Code.REFUSED),
+        (500, {"code": "internal", "message": "Internal Server Error"}, Code.UNEXPECTED),
+        (409, {"code": "a_later_code", "message": "Not now."}, Code.REFUSED),
+        (409, {"message": "Kernels are not culled: the kernel manager is X."}, Code.NOT_SELECTED),
+        (409, {"message": "It is being deleted."}, Code.REFUSED),
+    ],
+)
+def test_what_a_refusal_means_is_told_by_its_code(double, capsys, status, body, code):
+    """And by its words only where an older server gives no code, or a later one a code that is not known here."""
+    double.instead["GET", "settings"] = (status, body, {})
+
+    assert main(["set"]) == code
+    assert body["message"] in said(capsys)
+
+
 def test_silence_and_nonsense_are_told_apart(capsys):
     """Nothing listens; somebody listens and says nothing; somebody speaks something else."""
     with socket.socket() as quiet:
@@ -667,6 +749,118 @@ def test_nothing_in_a_runtime_file_or_an_answer_commands_the_terminal(place, cap
     assert "\x07" not in text
 
 
+# -- what people type ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("4hours", "4h"), ("4 hours", "4h"), ("1h30", "1h30m"), ("1 hour and 30 minutes", "1h30m"),
+        ("90 min", "90m"),
+        ("2 days, 3 hrs", "2d3h"), ("1.5h", "1.5h"), ("90", 90), ("45 secs", "45s"), ("soon", "soon"),
+        ("4 weeks", "4 weeks"), ("30 1", "30 1"), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_duration_is_read_as_it_is_meant(typed, sent):
+    """What is not understood goes as it is, so that the server says what it accepts."""
+    assert asked_duration(typed) == sent
+
+
+def test_keep_alive_off_takes_back_what_keep_alive_asked_for(double, capsys):
+    """One word for both ways; `resume` says the same."""
+    asked = [["keep-alive", "4hours"], ["keep-alive", "off"], ["keep-alive", "1h30", "--kernel", "deadc"]]
+    asked += [["keep-alive", "off", "--kernel", "deadc"], ["keep-alive", "1h", "--all"], ["keep-alive", "off", "--all"]]
+
+    assert [main(each) for each in asked] == [0] * 6
+    assert [(method, path.partition("?")[2] or body.get("duration")) for method, path, body in double.changes] == [
+        ("POST", "4h"), ("DELETE", "kind=all"), ("POST", "1h30m"), ("DELETE", f"kind=kernel&id={IDLE}"), ("POST", "1h"),
+        ("DELETE", "kind=all"),
+    ]  # fmt: skip
+    assert said(capsys).count("No longer kept by request: everything.") == 2
+
+
+@pytest.mark.parametrize("options", [["--timeout", "90"], ["--idle_timeout", "90"], ["--idle-timeout=90"]])
+def test_each_way_to_say_the_idle_timeout_sets_that(double, options):
+    """`--timeout` is what a person means by it, and the trait's own spelling is understood."""
+    assert main(["set", *options]) == 0
+
+    ((_, _, body),) = double.changes
+    assert body["idle_time"] == 90
+
+
+def test_how_long_to_wait_for_an_answer_has_a_word_of_its_own(capsys):
+    """And the old one still does, where it cannot be taken for something else."""
+    with socket.socket() as quiet:
+        quiet.bind(("127.0.0.1", 0))
+        quiet.listen()
+        url = f"http://127.0.0.1:{quiet.getsockname()[1]}/"
+        for options in (["set", "--answer-within", "0.1"], ["status", "--timeout", "0.1"]):
+            assert main([*options, "--url", url]) == Code.NO_ANSWER
+
+    assert said(capsys).count("No answer within 0.1 s (--answer-within)") == 2
+
+
+def test_a_server_may_be_named_without_http(double, capsys):
+    """As `localhost:8888` in a browser."""
+    named = f"localhost:{double.port}"
+
+    assert main(["status", "--url", named + double.base_url]) == 0
+    assert main(["set", "--server", named + double.base_url]) == 0
+    assert "deadc0de" in said(capsys)
+    assert parse_url("localhost:8888").url == "http://localhost:8888/"
+
+
+# -- this notebook, this terminal ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(place, monkeypatch):
+    """Two servers of one user; ours is the second."""
+    for name in ("JPY_PARENT_PID", "JUPYTER_SERVER_URL", "JPY_SESSION_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    with running(base_url="/") as other, running(sessions={"work/explore.ipynb": IDLE, "explore.ipynb": BUSY}) as found:
+        other.write_runtime_file(place, pid=os.getppid())
+        found.write_runtime_file(place)
+        yield found
+        assert other.changes == []
+
+
+@pytest.mark.parametrize(("name", "kernel"), [("/home/me/work/explore.ipynb", IDLE), ("/home/me/explore.ipynb", BUSY)])
+def test_this_in_a_notebook_is_its_own_kernel_on_its_own_server(several, monkeypatch, name, kernel):
+    """Nobody is asked which server, nor for an id, though another notebook in another folder has the same name."""
+    monkeypatch.setenv("JPY_PARENT_PID", str(os.getpid()))
+    monkeypatch.setenv("JUPYTER_SERVER_URL", "http://localhost:1/outer/")
+    monkeypatch.setenv("JPY_SESSION_NAME", name)
+
+    assert main(["keep-alive", "4h", "--this"]) == 0
+    assert main(["keep-alive", "off", "--this"]) == 0
+    assert several.changes == [
+        ("POST", f"{SPACE}/keep-alive", {"duration": "4h", "kind": "kernel", "id": kernel}),
+        ("DELETE", f"{SPACE}/keep-alive?kind=kernel&id={kernel}", None),
+    ]
+
+
+def test_this_in_a_terminal_is_everything_on_its_server(several, monkeypatch):
+    """A terminal knows its server's address and not its own name."""
+    monkeypatch.setenv("JUPYTER_SERVER_URL", several.url)
+
+    assert main(["keep-alive", "4h", "--this"]) == 0
+    assert several.changes == [("POST", f"{SPACE}/keep-alive", {"duration": "4h", "kind": "all"})]
+
+
+def test_this_elsewhere_says_what_to_give_instead(several, capsys, monkeypatch):
+    """In a shell of nobody's, and in a notebook that was renamed or is closed."""
+    nowhere = main(["keep-alive", "4h", "--this"])
+    monkeypatch.setenv("JPY_PARENT_PID", str(os.getpid()))
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/gone.ipynb")
+    gone = main(["keep-alive", "4h", "--this"])
+
+    text = said(capsys)
+    assert (nowhere, gone) == (Code.USAGE, Code.REFUSED)
+    assert "--this is for a notebook and for a terminal" in text
+    assert "no open notebook of the name gone.ipynb: give --kernel ID" in text
+
+
 # -- words -------------------------------------------------------------------------------------------
 
 
@@ -713,6 +907,23 @@ def test_what_is_left_of_four_hours_a_moment_later_is_four_hours():
     entry = {"kind": "all", "id": None, "until": "2026-06-01T16:29:59.200000Z"}
 
     assert kept(entry, NOON) == "everything is kept until 18:30, for 4 h"
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_a_terminal_that_knows_only_ascii_gets_its_table(double, rich):
+    """What it has no sign for is said in others; a program that reads on is not ended by a dot."""
+    hide = "" if rich else "sys.modules['rich.console'] = None; "
+    code = f"import sys; {hide}from culling_manager.cli import main; sys.exit(main(['status']))"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    double.status["kernels"][0] |= {"name": "Ünïcode 内核"}
+
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
+
+    text = ran.stdout.decode("ascii")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert "culler running - idle timeout 1 h - next wake-up" in text
+    assert "deadbeef ?n?code ??" in text
+    assert "never: busy" in text
 
 
 # -- the doors ---------------------------------------------------------------------------------------

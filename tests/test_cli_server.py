@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from jupyter_client import BlockingKernelClient
+from jupyter_server.auth.security import passwd
 
 from culling_manager.cli import main
 from culling_manager.client.servers import Code
@@ -119,8 +120,8 @@ class TestForeignManagers:
         return {"ServerApp": {"jpserver_extensions": {"culling_manager": True, "jupyter_server_terminals": True}}}
 
     async def test_it_is_said_what_to_configure(self, culling, capsys):
-        """In `status`, and as a refusal with a code of its own."""
-        assert await culling("status") == 0
+        """In `status`, with a code of its own."""
+        assert await culling("status") == Code.NOT_SELECTED
         assert "culls nothing here" in (shown := capsys.readouterr().out)
         assert "culling_manager.CullingKernelManager" in shown.replace("\n", "")
 
@@ -143,6 +144,30 @@ class TestWithoutTheExtension:
         assert await culling(*words) == Code.EXTENSION_MISSING
         captured = capsys.readouterr()
         assert "extension culling_manager is missing" in captured.out + captured.err
+
+
+class TestWithAPasswordOnly:
+    """A server that was given a password has no token."""
+
+    @pytest.fixture
+    def jp_server_config(self, jp_server_config):
+        provider = {"hashed_password": passwd("open sesame"), "token": ""}
+        return jp_server_config | {"PasswordIdentityProvider": provider, "IdentityProvider": {"token": ""}}
+
+    async def test_the_command_line_has_a_way_in(self, culling, jp_serverapp, capsys, monkeypatch):
+        """To look and to change; without it, and with a wrong one, it is said what is wanted."""
+        none = await culling("status", token="")
+        monkeypatch.setenv("JUPYTER_PASSWORD", "open says me")
+        wrong = await culling("status", token="")
+        monkeypatch.setenv("JUPYTER_PASSWORD", "open sesame")
+        right = [await culling("status", token=""), await culling("set", "--idle-timeout", "60", token="")]
+
+        text = " ".join(capsys.readouterr().out.split())
+        assert (none, wrong, right) == (Code.TOKEN_REFUSED, Code.TOKEN_REFUSED, [0, 0])
+        assert "where there is only a password, give that in JUPYTER_PASSWORD" in text
+        assert "The password in JUPYTER_PASSWORD is wrong" in text
+        assert "sesame" not in text
+        assert jp_serverapp.kernel_manager.idle_timeout == 60
 
 
 # -- without a token, as `jupyter culling`, as on SageMaker ------------------------------------------

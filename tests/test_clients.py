@@ -163,6 +163,42 @@ def test_the_cookie_alone_without_being_sent_as_cookie_is_nothing(studio):
     assert answer.status_code == 403
 
 
+def login_cookie(studio: str) -> str:
+    """The name of the server's login cookie."""
+    (name,) = [each.name for each in requests.get(f"{studio}/tree").cookies if each.name.startswith("username-")]
+    return name
+
+
+def test_a_login_cookie_that_somebody_planted_is_nothing(studio):
+    """Pages of another user on the same host can plant a cookie, and know its value; they cannot sign one."""
+    planted = "p" * 60
+    before = requests.get(f"{studio}/{SPACE}/idle_checker").json()["idle_time"]
+
+    answer = requests.post(
+        f"{studio}/{SPACE}/idle_checker?_xsrf={planted}",
+        json={"idle_time": 1, "keep_terminals": False},
+        cookies={login_cookie(studio): planted},
+    )
+
+    assert answer.status_code == 403
+    assert requests.get(f"{studio}/{SPACE}/idle_checker").json()["idle_time"] == before
+
+
+def test_a_login_cookie_whose_signature_was_changed_is_nothing(studio):
+    """Also one that begins like a real one, of which the original's client sends the beginning only."""
+    real = requests.get(f"{studio}/tree").cookies[login_cookie(studio)].strip('"')
+    changed = real[:-8] + "0" * 8
+
+    answer = requests.post(
+        f"{studio}/{SPACE}/idle_checker",
+        params={"_xsrf": changed.split("=")[0]},
+        json={"idle_time": 1, "keep_terminals": False},
+        cookies={login_cookie(studio): changed},
+    )
+
+    assert answer.status_code == 403
+
+
 @pytest.mark.parametrize("path", [f"{SPACE}/settings", "api/kernels", "api/terminals"])
 def test_what_is_let_through_is_that_one_endpoint(studio, path):
     """Everywhere else a wrong token is a wrong token."""

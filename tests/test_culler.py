@@ -115,7 +115,7 @@ async def test_a_line_in_the_log_shows_once_an_hour_that_the_culler_runs(caplog)
     assert len(lines) == 3
     assert found == {
         "version": __version__, "idle_time": TIMEOUT, "keep_terminals": False, "count": found["count"],
-        "app_manager": "NoApps", "dry_run": False, "watching": ["kernel"], "errors": None,
+        "app_manager": "NoApps", "dry_run": False, "watching": ["kernel"], "errors": None, "codes": [],
     }  # fmt: skip
     assert found["count"] > 700
 
@@ -282,6 +282,26 @@ async def test_a_failing_shutdown_is_told_and_tried_again_with_growing_pauses_an
     assert words == "kernel a could not be culled: it refuses to stop"
     assert world.kernels.stopped == ["b", "a"]
     assert world.culler.troubles.last_text() is None
+
+
+@scenario
+async def test_what_its_manager_keeps_is_no_failure_and_is_not_asked_for_at_every_turn():
+    """Once a minute at most; it goes when the manager lets it."""
+    world = World()
+    world.kernels.put("a")
+    world.kernels.kept_by_manager.add("a")
+    world.start()
+
+    await world.clock.run_for(TIMEOUT + 300)
+    kept = list(world.culler.outcomes)
+    words = world.culler.troubles.last_text()
+    world.kernels.kept_by_manager.clear()
+    await world.clock.run_for(61)
+
+    assert {(outcome.result, outcome.message) for outcome in kept} == {(Result.CHANGED, "its manager keeps it")}
+    assert 4 <= len(kept) <= 6
+    assert words is None
+    assert world.kernels.stopped == ["a"]
 
 
 @scenario
@@ -515,6 +535,72 @@ async def test_a_stall_only_holds_for_a_second():
     await world.clock.run_for(1 + EXACT)
 
     assert world.kernels.stopped == ["a"]
+
+
+@scenario
+async def test_one_whose_quick_look_fails_is_its_own_doubt():
+    """It is kept and told, the neighbour goes in time, and no pass fails."""
+    world = World()
+    world.kernels.put("a")
+    world.kernels.put("b")
+    world.kernels.strange_ids.add("a")
+    world.start()
+
+    await world.clock.run_for(TIMEOUT + 1)
+    words, subjects = world.culler.troubles.last_text(), {t.subject for t in world.culler.troubles.recent(NOON)}
+    gone = list(world.kernels.stopped)
+    world.kernels.strange_ids.clear()
+    await world.clock.run_for(60)
+
+    assert (words, subjects) == ("kernel a is kept, for reading it failed: no such attribute", {"kernel a"})
+    assert gone == ["b"]
+    assert world.kernels.stopped == ["b", "a"]
+    assert world.culler.troubles.last_text() is None
+
+
+@scenario
+async def test_nonsense_in_a_kernelspec_is_told_once_and_keeps_nothing_beyond_the_bound(caplog):
+    """Under `max_idle_timeout` it counts for nothing; without one it keeps, and that is told as well."""
+    bounded, free = World(max_idle_timeout=7200.0), World()
+    for world in (bounded, free):
+        world.kernels.put("a", odd_timeout="its timeout 'soon' is not a number")
+        world.start()
+        await world.clock.run_for(TIMEOUT / 2)
+        world.touch("a", state="idle")
+        await world.clock.run_for(TIMEOUT)
+    now = bounded.clock.wall
+
+    assert [each.message for each in bounded.culler.troubles.recent(now)] == [
+        "kernel a: its timeout 'soon' is not a number; idle_timeout counts in its place"
+    ]
+    assert free.culler.troubles.last_text() == "kernel a is kept, for its timeout 'soon' is not a number"
+    assert len([line for line in caplog.messages if "'soon'" in line]) == 2
+
+    await bounded.clock.run_for(60)
+    await free.clock.run_for(20 * TIMEOUT)
+
+    assert (bounded.kernels.stopped, free.kernels.stopped) == (["a"], [])
+    assert bounded.culler.troubles.last_text() is None
+
+
+@pytest.mark.parametrize("own", [1e-9, 1e-3, 0.5])
+@scenario
+async def test_a_kernelspecs_timeout_of_next_to_nothing_is_a_second_and_makes_nobody_spin(own):
+    """One that is in use all the time is looked at a few times a second, and goes a second after its last use."""
+    world = World()
+    world.kernels.put("a", idle_timeout=own)
+    world.start()
+    for _ in range(100):
+        await world.clock.run_for(0.3)
+        world.touch("a")
+    looks, kept = world.kernels.looks, list(world.kernels.stopped)
+
+    await world.clock.run_for(1.0)
+    at_its_deadline = list(world.kernels.stopped)
+    await world.clock.run_for(EXACT)
+
+    assert (kept, at_its_deadline, world.kernels.stopped) == ([], [], ["a"])
+    assert looks < 5 * 30
 
 
 @scenario

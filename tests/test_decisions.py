@@ -23,9 +23,11 @@ from culling_manager.decisions import (
     hold_after,
     keeps_app,
     keeps_app_until,
+    timeout,
+    timeout_of,
 )
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import AppRecord, KernelRecord, TerminalRecord
+from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
 from tests.doubles import NOON
 
 HOUR = 3600.0
@@ -227,11 +229,202 @@ KERNEL_TABLE = {
         Reason.IDLE,
         HOUR,
     ),
+    "at the very instant of a disconnect": (
+        {"disconnected_at": at(2 * HOUR)},
+        {"cull_connected": False},
+        2 * HOUR,
+        K,
+        Reason.DISCONNECTED,
+        2 * HOUR + 30,
+    ),
+    "a timeout of a second is a timeout": ({}, {"idle_timeout": 1.0}, 1, K, Reason.ACTIVE, 1),
+    "a busy_timeout of a second is one": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 1.0},
+        0.5,
+        K,
+        Reason.BUSY,
+        1,
+    ),
+    "and over after it": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 1.0},
+        1.1,
+        C,
+        Reason.BUSY_TOO_LONG,
+        1,
+    ),
+    "busy_timeout includes its last instant, with cull_busy too": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 60.0, "cull_busy": True},
+        60,
+        K,
+        Reason.ACTIVE,
+        60,
+    ),
+    "with cull_busy its end is the timeout's where that is sooner": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 2 * HOUR, "cull_busy": True},
+        1,
+        K,
+        Reason.ACTIVE,
+        HOUR,
+    ),
+    "one that is not busy has no busy deadline": (
+        {"busy_since": NOON},
+        {"busy_timeout": 60.0},
+        61,
+        K,
+        Reason.ACTIVE,
+        HOUR,
+    ),
+    "busy and connected has no deadline where connections count": (
+        {"state": "busy", "busy_since": NOON, "connections": 1},
+        {"busy_timeout": 60.0, "cull_connected": False},
+        1,
+        K,
+        Reason.BUSY,
+        None,
+    ),
+    "where they do not it has": (
+        {"state": "busy", "busy_since": NOON, "connections": 1},
+        {"busy_timeout": 60.0},
+        1,
+        K,
+        Reason.BUSY,
+        60,
+    ),
+    "a grace of a second is one": (
+        {"ran_until": at(HOUR), "run_seconds": 600.0},
+        {"grace": 1.0},
+        HOUR + 1,
+        K,
+        Reason.GRACE,
+        HOUR + 1,
+    ),
+    "grace begins with the end of the run": (
+        {"ran_until": at(HOUR), "run_seconds": 600.0},
+        {"grace": 60.0},
+        HOUR,
+        K,
+        Reason.GRACE,
+        HOUR + 60,
+    ),
+    "a run that ends in the future is from before the clock was set back": (
+        {"ran_until": at(2 * HOUR), "run_seconds": 600.0},
+        {"grace": 60.0},
+        HOUR,
+        K,
+        Reason.ACTIVE,
+        HOUR,
+    ),
+    "no grace for one that is busy again": (
+        {"ran_until": at(0), "run_seconds": 600.0, "state": "busy"},
+        {"grace": 9e4, "cull_busy": True},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "kept alive, and longer by its last run": (
+        {"kept_until": at(60), "ran_until": at(0), "run_seconds": 600.0},
+        {"grace": 2 * HOUR},
+        1,
+        K,
+        Reason.KEPT_ALIVE,
+        2 * HOUR,
+    ),
+    "a disconnect within the grace changes nothing": (
+        {"disconnected_at": at(HOUR), "ran_until": at(0), "run_seconds": 600.0},
+        {"grace": 2 * HOUR, "cull_connected": False},
+        HOUR + 1,
+        K,
+        Reason.GRACE,
+        2 * HOUR,
+    ),
+    "under the smallest bound what makes no sense keeps nothing": (
+        {"odd_timeout": "'soon'"},
+        {"max_idle_timeout": 0.5},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "nor is 0 a way out of it": (
+        {"idle_timeout": 0.0},
+        {"max_idle_timeout": 0.5},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
     "no connection left": ({"connections": 0}, {"cull_connected": False}, HOUR + 1, C, Reason.IDLE, HOUR),
     "the kernelspec's own timeout is shorter": ({"idle_timeout": 60.0}, {}, 61, C, Reason.IDLE, 60),
     "the kernelspec's own timeout is longer": ({"idle_timeout": 7200.0}, {}, HOUR + 1, K, Reason.ACTIVE, 7200),
     "the kernelspec's own timeout 0 is off": ({"idle_timeout": 0.0}, {}, 9e8, K, Reason.OFF, None),
     "the kernelspec's own negative timeout is off": ({"idle_timeout": -1.0}, {}, 9e8, K, Reason.OFF, None),
+    "the kernelspec's own timeout is a second at least": ({"idle_timeout": 1e-9}, {}, 1, K, Reason.ACTIVE, 1),
+    "and after that second it is due": ({"idle_timeout": 1e-9}, {}, 1.001, C, Reason.IDLE, 1),
+    "the kernelspec's own timeout is bounded": (
+        {"idle_timeout": 86_400.0},
+        {"max_idle_timeout": 7200.0},
+        7201,
+        C,
+        Reason.IDLE,
+        7200,
+    ),
+    "and as long as the bound it stands": (
+        {"idle_timeout": 7200.0},
+        {"max_idle_timeout": 7200.0},
+        7200,
+        K,
+        Reason.ACTIVE,
+        7200,
+    ),
+    "a shorter one than the bound stands": (
+        {"idle_timeout": 60.0},
+        {"max_idle_timeout": 7200.0},
+        61,
+        C,
+        Reason.IDLE,
+        60,
+    ),
+    "under a bound 0 is no way to be kept for ever": (
+        {"idle_timeout": 0.0},
+        {"max_idle_timeout": 7200.0},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "nor is less": ({"idle_timeout": -1.0}, {"max_idle_timeout": 7200.0}, HOUR, K, Reason.ACTIVE, HOUR),
+    "nor what makes no sense": (
+        {"odd_timeout": "'soon' is no number"},
+        {"max_idle_timeout": 7200.0},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "the admin's own timeout may be over the bound": (
+        {"idle_timeout": 0.0},
+        {"max_idle_timeout": 60.0},
+        HOUR,
+        K,
+        Reason.ACTIVE,
+        HOUR,
+    ),
+    "a bound under a second": ({"idle_timeout": 60.0}, {"max_idle_timeout": 0.1}, 1, K, Reason.ACTIVE, 1),
+    "without a bound what makes no sense keeps": ({"odd_timeout": "'soon'"}, {}, 9e8, K, Reason.UNKNOWN, None),
+    "what makes no sense does not keep the dead": (
+        {"odd_timeout": "'soon'", "state": "dead"},
+        {},
+        1,
+        C,
+        Reason.DEAD,
+        1,
+    ),
+    "nor does it turn anything on": ({"odd_timeout": "'soon'"}, {"idle_timeout": 0.0}, 9e8, K, Reason.OFF, None),
     "off for all is off for a kernelspec's own": (
         {"idle_timeout": 60.0},
         {"idle_timeout": 0.0},
@@ -275,6 +468,7 @@ TERMINAL_TABLE = {
     "at its very deadline it is kept": ({}, {}, HOUR, K, Reason.ACTIVE, HOUR),
     "after its deadline": ({}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
     "a failed reading keeps": ({"error": "no"}, {}, 9e8, K, Reason.UNKNOWN, None),
+    "a timeout of a second is a timeout": ({}, {"idle_timeout": 1.0}, 1, K, Reason.ACTIVE, 1),
     "no timestamp keeps": ({"last_activity": None}, {}, 9e8, K, Reason.UNKNOWN, None),
     "timeout 0 is off": ({}, {"idle_timeout": 0.0}, 9e8, K, Reason.OFF, None),
     "its own timeout 0 is off": ({}, {"terminal_idle_timeout": 0.0}, 9e8, K, Reason.OFF, None),
@@ -324,6 +518,8 @@ kernels = st.builds(
     busy_since=st.none() | moments,
     kept_until=st.none() | moments,
     idle_timeout=st.none() | st.floats(-10, 1e6),
+    odd_timeout=st.sampled_from([None, None, None, "'soon'"]),
+    disconnected_at=st.none() | moments,
     ran_until=st.none() | moments,
     run_seconds=seconds,
     used_by=st.sampled_from([None, None, "it uses CPU"]),
@@ -348,6 +544,7 @@ policies = st.builds(
     CullingPolicy,
     idle_timeout=st.just(0.0) | seconds,
     terminal_idle_timeout=st.none() | seconds,
+    max_idle_timeout=st.just(0.0) | seconds,
     busy_timeout=st.just(0.0) | seconds,
     grace=st.just(0.0) | seconds,
     cull_connected=st.booleans(),
@@ -417,12 +614,14 @@ def test_the_rules_stand_in_the_order_of_the_contract():
         "kernels_off",
         "dead",
         "kept_alive",
+        "odd_timeout",
         "unknown_state",
         "busy",
         "connected",
         "just_disconnected",
         "busy_too_long",
         "at_work",
+        "in_use_by_a_person",
         "after_long_run",
         "kernel_idle",
     ]
@@ -496,6 +695,7 @@ APP_TABLE = {
     ),
     "what it is used for keeps it": ({"used_by": "x", "used_at": at(60)}, {}, 9e8, K, Reason.USED, None),
     "and once that ends it counts": ({"used_at": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
+    "a timeout of a second is a timeout": ({}, {"idle_timeout": 1.0}, 1, K, Reason.ACTIVE, 1),
     "keep_terminals is the terminals' matter": ({}, {"keep_terminals": True}, HOUR + 1, C, Reason.IDLE, HOUR),
     "the terminals' own timeout too": ({}, {"terminal_idle_timeout": 0.0}, HOUR + 1, C, Reason.IDLE, HOUR),
 }  # fmt: skip
@@ -575,6 +775,7 @@ KEEPING = {
     Reason.WITH_APP: (False, False), Reason.ENDED: (False, False), Reason.CLOCK_JUMP: (False, True),
     Reason.NOT_IN_SERVICE: (True, False), Reason.PROTECTED: (True, False), Reason.IN_USE: (True, False),
     Reason.USED: (True, False), Reason.GRACE: (False, True), Reason.DISCONNECTED: (False, True),
+    Reason.PERSON: (False, True),
 }  # fmt: skip
 CULLING = {Reason.DEAD, Reason.IDLE, Reason.BUSY_TOO_LONG}
 
@@ -588,3 +789,93 @@ def test_what_a_decision_on_a_kernel_or_terminal_means_for_its_app(reason):
     assert (keeps_app(dated), keeps_app_until(dated) is not None) == KEEPING[reason]
     if KEEPING[reason][1]:
         assert keeps_app(replace(dated, due_at=None))
+
+
+def test_reasons_and_actions_are_what_programs_read():
+    """They stand in the state document, in events and metrics: another word there is another interface."""
+    assert [each.value for each in Action] == ["keep", "cull"]
+    assert [each.value for each in Reason] == [
+        "unknown", "off", "external", "dead", "kept alive", "busy", "busy too long", "connected", "just disconnected",
+        "active", "idle", "keep_terminals", "not billed", "goes with its app", "ended", "clock jump", "not in service",
+        "protected", "in use", "at work", "grace period",
+    ]  # fmt: skip
+
+
+JUMPS = {
+    # id: (timeout, due after the jump, now after the jump) -> due, reason
+    "a deadline is moved": ((7200, 10, 5), (300, Reason.CLOCK_JUMP)),
+    "also one that has passed": ((7200, -10, 0), (300, Reason.CLOCK_JUMP)),
+    "until that very instant": ((7200, 10, 300), (300, Reason.CLOCK_JUMP)),
+    "and no longer": ((7200, 10, 300.001), (300, Reason.IDLE)),
+    "by a short timeout": ((60, 10, 5), (60, Reason.CLOCK_JUMP)),
+    "a later one stays": ((7200, 301, 5), (301, Reason.ACTIVE)),
+    "so does the same one": ((7200, 300, 5), (300, Reason.ACTIVE)),
+}
+
+
+@pytest.mark.parametrize(("seen", "expected"), JUMPS.values(), ids=JUMPS)
+def test_a_deadline_after_a_clock_jump(seen, expected):
+    """Five minutes, or the whole timeout if that is shorter, are left, and not an instant more."""
+    seconds, due, now = seen
+    late = now > due
+    decision = Decision(
+        action=C if late else K, reason=Reason.IDLE if late else Reason.ACTIVE, idle_seconds=1.0, due_at=at(due)
+    )
+
+    found = hold_after(decision, NOON, seconds, at(now))
+
+    assert ((found.due_at - NOON).total_seconds(), found.reason) == expected
+    assert found.cull is (found.reason is Reason.IDLE)
+    assert found.idle_seconds == 1.0
+
+
+def test_without_a_jump_or_a_deadline_a_decision_stands():
+    """So does one on a kernel that is dead: that rests on no clock."""
+    due = Decision(action=C, reason=Reason.IDLE, idle_seconds=1.0, due_at=at(0))
+    dead = replace(due, reason=Reason.DEAD)
+    endless = Decision(action=K, reason=Reason.BUSY, idle_seconds=1.0, due_at=None)
+
+    assert hold_after(due, None, 7200.0, at(1)) is due
+    assert hold_after(dead, at(0), 7200.0, at(1)) is dead
+    assert hold_after(endless, at(0), 7200.0, at(1)) is endless
+
+
+@pytest.mark.parametrize(
+    ("last", "used", "idle"), [(0, None, 100), (0, 60, 40), (60, 0, 40), (0, 200, 0), (200, None, 0), (None, 60, 40)]
+)
+def test_how_long_it_has_been_idle_is_since_its_last_use(last, used, idle):
+    """Whoever saw that; in the future is now; a kernel without any counts from its start."""
+    started = at(30) if last is None else None
+    record = kernel(
+        last_activity=None if last is None else at(last), started_at=started, used_at=None if used is None else at(used)
+    )
+
+    for policy in (CullingPolicy(), CullingPolicy(idle_timeout=0.0), CullingPolicy(idle_timeout=1.0)):
+        assert decide_kernel(record, policy, at(100)).idle_seconds == idle
+
+
+def test_one_that_has_been_busy_too_long_may_have_been_used_just_now():
+    """How long it has been idle is since its last output, however long it was busy."""
+    record = kernel(state="busy", busy_since=NOON, last_activity=at(600))
+
+    decision = decide_kernel(record, CullingPolicy(busy_timeout=600.0), at(607))
+
+    assert (decision.reason, decision.idle_seconds) == (Reason.BUSY_TOO_LONG, 7)
+
+
+def test_timeouts_go_by_the_kind_of_a_record():
+    """Terminals have their own, a kernel its kernelspec's, an app the policy's."""
+    policy = CullingPolicy(idle_timeout=HOUR, terminal_idle_timeout=60.0)
+
+    assert [timeout(each, policy) for each in (kernel(), kernel(idle_timeout=5.0), terminal(), app())] == [
+        HOUR, 5, 60, HOUR,
+    ]  # fmt: skip
+    assert [timeout_of(kind, policy) for kind in (Kind.KERNEL, Kind.TERMINAL, Kind.APP)] == [HOUR, 60, HOUR]
+
+
+def test_each_kind_is_decided_by_its_own_rules():
+    """Whatever is asked for by the record alone."""
+    policy = CullingPolicy(idle_timeout=HOUR, terminal_idle_timeout=60.0)
+    found = [decide(each, policy, at(61)) for each in (kernel(state="dead"), terminal(), app(state="Pending"))]
+
+    assert [each.reason for each in found] == [Reason.DEAD, Reason.IDLE, Reason.NOT_IN_SERVICE]

@@ -276,6 +276,47 @@ def test_a_server_process_that_nobody_opens_ends_too_and_without_the_extension(t
     assert code == 0
 
 
+#: What an extension does when the server stops -> the last that is done about it.
+STUCK = {
+    "await asyncio.sleep(3600)  # as one does that waits for a room to be empty": "whatever its extensions still do",
+    "raise OSError('the room is full')": "whatever its extensions still do",
+    "time.sleep(3600)": "its process exits",
+}
+
+
+@pytest.mark.parametrize("stop", STUCK)
+def test_a_server_whose_extension_does_not_stop_ends_all_the_same_and_says_so(tmp_path, monkeypatch, stop):
+    """Asked again, ended without its extensions, its process exited: with code 0, and no kernel left behind."""
+    (tmp_path / "stuck.py").write_text(
+        "import asyncio, time\n"
+        "from jupyter_server.extension.application import ExtensionApp\n"
+        "class Room(ExtensionApp):\n"
+        "    name = 'stuck'\n"
+        "    async def stop_extension(self):\n"
+        f"        {stop}\n"
+        "def _jupyter_server_extension_points():\n"
+        "    return [{'module': 'stuck', 'app': Room}]\n"
+    )
+    config = tmp_path / "stuck_config.py"
+    config.write_text(
+        "import culling_manager.apps.process\n"
+        "culling_manager.apps.process.STOP_SECONDS = 1.0\n"
+        "c = get_config()\n"
+        "c.CullingKernelManager.app_manager_class = 'culling_manager.apps.JupyterServerProcess'\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    extension = "--ServerApp.jpserver_extensions=stuck=True"
+    with jupyter(tmp_path, *BOTH, ALONE, extension, f"--config={config}") as server:
+        client = Client(server)
+        client.set_timeout(SHORT)
+        eventually(lambda: server.process.poll() is not None, server, 60)
+        code, log = server.process.poll(), server.log.read_text()
+
+    assert code == 0, log
+    assert order_in(log, "Stopping this server", "asked to stop and is still there: it is asked again", STUCK[stop])
+    assert log.count("Stopping this server") == 1
+
+
 def test_a_nonsense_app_manager_ends_the_start_with_its_name(tmp_path):
     """As any bad configuration."""
     from tests.test_config_files import end, launch

@@ -7,7 +7,16 @@ from datetime import timedelta
 import pytest
 
 from culling_manager import errors
-from culling_manager.errors import STAYS_BILLED, CullingError, DeniedError, ErrorCode, ReadError, Troubles, code_of
+from culling_manager.errors import (
+    STAYS_BILLED,
+    CullingError,
+    DeniedError,
+    ErrorCode,
+    ReadError,
+    SettingError,
+    Troubles,
+    code_of,
+)
 from tests.doubles import NOON
 
 
@@ -90,3 +99,28 @@ def test_the_codes_of_what_is_wrong_now():
     assert troubles.codes() == [ErrorCode.CALL_FAILED, ErrorCode.SIGNAL_FAILED]
     assert STAYS_BILLED & set(troubles.codes()) == {ErrorCode.CALL_FAILED}
     assert [each.code for each in troubles.recent(NOON)][-1] is ErrorCode.NOT_DELETED
+
+
+def nested(depth: int) -> list:
+    """A list in a list in a list."""
+    found: list = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(nested(100_000), id="nested too deep"),
+        pytest.param(10**6000, id="thousands of digits"),
+        pytest.param("x" * 1_000_000, id="long"),
+    ],
+)
+def test_a_value_that_cannot_be_shown_is_no_second_error(value):
+    """Whoever sent it is told what is wrong with it, in a sentence of some length."""
+    error = SettingError("field", value, "a number")
+
+    assert str(error).startswith("field = ")
+    assert str(error).endswith("is not accepted: it must be a number")
+    assert len(str(error)) < 200

@@ -274,6 +274,21 @@ async def test_an_app_whose_deletion_is_asked_for_has_the_shape_of_its_schema():
     assert [each["idle_seconds"] for each in bus.heard] == [7200, None]
 
 
+@scenario
+async def test_a_deletion_is_told_under_the_apps_own_schema_and_a_refused_one_as_failed_only():
+    """Who listens for apps hears of deleting and accepted, as ever; the refusal is told once, not twice."""
+    bus = Bus(events.APP)
+    app = AppRecord(identity="a", name="a", app_type="Fake", state="InService", watched_since=NOON)
+    tell = events.listener(bus)
+
+    for action in ("deleting", "refused", "accepted"):
+        tell(Happening(action=action, kind=Kind.APP, record=app, reason="idle", at=NOON + timedelta(hours=2)))
+    await asyncio.sleep(0)
+
+    same = {"app": "a", "app_type": "Fake", "identity": "a", "idle_seconds": 7200}
+    assert bus.heard == [{"action": "deleting", **same}, {"action": "accepted", **same}]
+
+
 # -- what a real server tells ----------------------------------------------------------------------------
 
 

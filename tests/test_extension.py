@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from culling_manager.server.extension import selected_in
+from culling_manager.server.extension import selected_in, settled_by_upstreams
 from tests.test_clients import SPACE, free_port, wait_for
 
 TWIN = Path(__file__).parents[1] / "config" / "jupyter_server_config.d" / "culling_manager_settings.json"
@@ -84,6 +84,35 @@ def test_what_is_configured_elsewhere_wins_over_the_d_directory(server):
     server.start("--CullingKernelManager.idle_timeout=7")
 
     assert server.idle_checker()["idle_time"] == 7 * 60
+
+
+def test_upstreams_timeout_wins_over_the_d_directory_too(server):
+    """Somebody who has configured Jupyter's own setting for years has said what the timeout is."""
+    shutil.copy(TWIN, server.config / "jupyter_server_config.d" / "culling.json")
+
+    server.start("--MappingKernelManager.cull_idle_timeout=600", "--TerminalManager.cull_inactive_timeout=300")
+
+    assert server.idle_checker()["idle_time"] == 600
+    status = requests.get(f"{server.base}/{SPACE}/status", timeout=10).json()
+    assert status["policy"]["terminal_idle_timeout"] == 300
+    assert "are set: idle_timeout is used" not in server.log()
+
+
+@pytest.mark.parametrize(
+    ("section", "config", "settled"),
+    [
+        ("CullingKernelManager", {"MappingKernelManager": {"cull_idle_timeout": 1}}, {"idle_timeout"}),
+        ("CullingKernelManager", {"AsyncMappingKernelManager": {"cull_idle_timeout": 1}}, {"idle_timeout"}),
+        ("GatewayCullingKernelManager", {"CullingKernelManager": {"cull_idle_timeout": 1}}, {"idle_timeout"}),
+        ("CullingTerminalManager", {"TerminalManager": {"cull_inactive_timeout": 1}}, {"idle_timeout"}),
+        ("CullingTerminalManager", {"MappingKernelManager": {"cull_idle_timeout": 1}}, set()),
+        ("CullingKernelManager", {"MappingKernelManager": {"cull_interval": 1}}, set()),
+        ("SpaceApp", {"MappingKernelManager": {"cull_idle_timeout": 1}}, set()),
+    ],
+)
+def test_which_settings_upstreams_names_settle(section, config, settled):
+    """In the section of any class that a manager of ours is one of."""
+    assert settled_by_upstreams(section, config) == settled
 
 
 def test_only_what_is_ours_is_taken_from_the_d_directory():

@@ -16,15 +16,18 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from culling_manager import fleet
-from culling_manager.errors import CallError, ReadError, SettingError
+from culling_manager.errors import STAYS_BILLED, CallError, ErrorCode, ReadError, SettingError
 from culling_manager.fleet import FleetCalls, FleetOptions, Source, State, Target, check_fleet
 from culling_manager.fleet import table as fleet_table
 from culling_manager.fleet.calls import Pacer
 from culling_manager.fleet.http import Secret, Visit, origin
 from culling_manager.fleet.judge import from_answer, from_log, heartbeat, reading
 from culling_manager.fleet.presigned import MOST_REFUSALS
-from culling_manager.fleet.records import Finding, Reading, scrubbed
+from culling_manager.fleet.records import Finding, Reading, scrubbed, unlinked
 from culling_manager.fleet.report import summarise
+from culling_manager.policy import CullingPolicy
+from culling_manager.records import Kind
+from culling_manager.report import heartbeat_line
 from tests.emulator import DOMAIN, Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment, pattern_terms
 from tests.studio import Behaviour, Studio
@@ -465,7 +468,7 @@ def test_no_retry_is_begun_after_the_deadline(aws, monkeypatch):
         (Behaviour.COOKIE_LATER, State.RUNNING, "culler runs"),
         (Behaviour.MISSING, State.NOT_INSTALLED, "404"),
         (Behaviour.NO_SERVER, State.UNREACHABLE, "no Jupyter Server answers"),
-        (Behaviour.COUNT_0, State.NOT_RUNNING, "count is 0 (no (hidden) at"),
+        (Behaviour.COUNT_0, State.NOT_RUNNING, 'count is 0 (it says "no (hidden) at'),
         (Behaviour.COUNT_1, State.NOT_RUNNING, "count is 1"),
         (Behaviour.SHORT, State.WRONG_SETTINGS, "the idle timeout is 60 min, not 120 min"),
         (Behaviour.KEEPS, State.WRONG_SETTINGS, "keep_terminals is on, not off"),
@@ -1031,12 +1034,79 @@ def test_studios_emulator_sends_strangers_to_its_sign_in_page(aws):
 
 
 @pytest.mark.parametrize(
+    ("ahead", "state"), [(300, State.RUNNING), (301, State.NOT_RUNNING), (7200, State.NOT_RUNNING)]
+)
+def test_a_heartbeat_from_the_future_is_not_believed(ahead, state):
+    """Who writes in a log dates it as they like, and one from tomorrow would be fresh for long; clocks differ a bit."""
+    said = reading({"idle_time": 7200, "keep_terminals": False, "count": 9}, NOW + timedelta(seconds=ahead))
+
+    finding = from_log(APP, said, FleetOptions(), NOW)
+
+    assert finding.state is state
+    assert ("ahead of now" in finding.reason) == (state is State.NOT_RUNNING)
+
+
+def test_a_heartbeat_from_the_future_hides_no_other(aws):
+    """The latest that can be believed counts, in whichever order they are found."""
+    target = aws.classic("alice")
+    for minutes in (90, -60, 30, -100):
+        aws.logs.heartbeat(target, NOW - timedelta(minutes=minutes), count=100 - minutes)
+
+    (finding,) = aws.check().findings
+
+    assert (finding.state, finding.reading.count) == (State.RUNNING, 70)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://evil.example/login",
+        "www.evil.example",
+        "evil.example/login?x",
+        "HTTP://1.2.3.4/x",
+        "mailto:a@evil.example",
+    ],
+)
+def test_what_a_server_says_is_quoted_and_leads_nowhere(link):
+    """The report is a mail to admins: whoever runs a server may not put words into our mouth, nor a link."""
+    words = f'All is well." Sign in at {link} "now'
+    said = reading({"idle_time": 7200, "keep_terminals": False, "count": 9, "version": link, "errors": words}, NOW)
+
+    finding = from_log(APP, said, FleetOptions(), NOW)
+
+    assert finding.reason == "Its culler runs, and reports: \"All is well.' Sign in at (a link) 'now\""
+    assert "evil" not in json.dumps(finding.as_json())
+    assert "1.2.3.4" not in json.dumps(finding.as_json())
+
+
+def test_what_is_no_link_is_told_as_it_is():
+    """An ARN, the path of a file, and the name of a permission are what an admin needs."""
+    words = (
+        "permission sagemaker:DeleteApp on arn:aws:sagemaker:eu-west-1:123456789012:app/d-1/alice is missing, /a/b.json"
+    )
+
+    assert unlinked(words) == words
+
+
+def test_a_heartbeat_says_what_is_wrong_by_codes_too():
+    """The sentence is cut, and one of several; the codes are all, and a check needs no word of it."""
+    codes = [ErrorCode.HOOK_FAILED, ErrorCode.PERMISSION_MISSING]
+    line = heartbeat_line("1", CullingPolicy(idle_timeout=7200), 9, "SpaceApp", [Kind.KERNEL], "é" * 5000, codes)
+
+    said = heartbeat(line, NOW)
+
+    assert said.codes == ("hook_failed", "permission_missing")
+    assert Reading.from_json(json.loads(json.dumps(said.as_json()))) == said
+    assert from_log(APP, said, FleetOptions(), NOW).state is State.WRONG_SETTINGS
+
+
+@pytest.mark.parametrize(
     ("found", "state", "words"),
     [
         ({"watching": ["kernel", "terminal"]}, State.RUNNING, "Its culler runs."),
         ({"watching": ["terminal"]}, State.NOT_RUNNING, "Kernels are not culled"),
         ({"errors": "Kernels are not culled: the kernel manager is X"}, State.NOT_RUNNING, "Kernels are not culled"),
-        ({"errors": "the gateway is away"}, State.RUNNING, "reports: the gateway is away"),
+        ({"errors": "the gateway is away"}, State.RUNNING, 'reports: "the gateway is away"'),
         ({"errors": "app a could not be deleted: permission sagemaker:DeleteApp on x is missing"}, State.WRONG_SETTINGS,
          "stays billed"),
         ({"errors": "app a could not be deleted: sagemaker:DeleteApp: SageMaker is away"}, State.WRONG_SETTINGS,
@@ -1049,6 +1119,14 @@ def test_studios_emulator_sends_strangers_to_its_sign_in_page(aws):
          State.WRONG_SETTINGS, "stays billed"),
         ({"errors": "the gateway at http://x does not list its kernels, so nobody can tell what else is in use: y"},
          State.WRONG_SETTINGS, "stays billed"),
+        *(
+            ({"errors": "x", "codes": ["failed", code]}, State.WRONG_SETTINGS, f'stays billed ({code}): it says "x"')
+            for code in sorted(each.value for each in STAYS_BILLED)
+        ),
+        ({"errors": "x", "codes": ["signal_failed", "a_later_code"]}, State.RUNNING, 'reports: "x"'),
+        ({"errors": "app a could not be deleted: words of a user's", "codes": ["hook_failed"]}, State.RUNNING,
+         'reports: "app a'),
+        ({"errors": "sagemaker: x", "codes": "nonsense"}, State.WRONG_SETTINGS, "stays billed"),
         ({"app_manager": "NoApps"}, State.WRONG_SETTINGS, "manages no app"),
         ({"app_manager": "SpaceApp"}, State.RUNNING, "Its culler runs."),
     ],

@@ -12,7 +12,7 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from moto.sns.models import sns_backends
 
 from culling_manager import fleet_lambda
 from culling_manager.errors import CallError, SettingError
-from culling_manager.fleet import budget, handlers, store
+from culling_manager.fleet import budget, daily, handlers, insights, savings, store
+from culling_manager.fleet.account import Account as Account_
+from culling_manager.money.lines import AppLine, app_line
 from tests.emulator import Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment
 from tests.studio import Studio
@@ -338,12 +340,18 @@ def test_a_refusal_of_sns_fails_with_action_and_topic(account, monkeypatch):
 # -- permissions -----------------------------------------------------------------------------------------
 
 
-def policy_of(role: str, source: str) -> dict[str, Any]:
-    """A role's policy with CloudFormation's functions resolved, for one of the two sources."""
+def policy_of(role: str, source: str, domains: str = "") -> dict[str, Any]:
+    """A role's policy with CloudFormation's functions resolved, for one of the two sources and these domains."""
     values = {
         "Results": BUCKET, "Results.Arn": f"arn:aws:s3:::{BUCKET}", "Topic": "arn:aws:sns:eu-west-1:1:fleet",
-        "AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": "123456789012",
+        "AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": "123456789012", "Domains": domains,
     }  # fmt: skip
+    conditions = {"IsLogs": source == "logs", "IsPresigned": source == "presigned", "IsEveryDomain": not domains}
+
+    def substituted(text: str, more: Mapping[str, str]) -> str:
+        for name, value in {**values, **more}.items():
+            text = text.replace(f"${{{name}}}", value)
+        return text
 
     def resolved(found: Any) -> Any:
         if isinstance(found, list):
@@ -352,16 +360,20 @@ def policy_of(role: str, source: str) -> dict[str, Any]:
             return found
         if "Fn::If" in found:
             condition, yes, no = found["Fn::If"]
-            return resolved(yes if condition == f"Is{source.capitalize()}" else no)
+            return resolved(yes if conditions[condition] else no)
         if "Ref" in found:
             return None if found["Ref"] == "AWS::NoValue" else values.get(found["Ref"], found["Ref"])
         if "Fn::GetAtt" in found:
             return values.get(found["Fn::GetAtt"], found["Fn::GetAtt"])
+        if "Fn::Split" in found:
+            delimiter, text = found["Fn::Split"]
+            return resolved(text).split(delimiter)
+        if "Fn::Select" in found:
+            index, each = found["Fn::Select"]
+            return resolved(each)[index]
         if "Fn::Sub" in found:
-            text = found["Fn::Sub"]
-            for name, value in values.items():
-                text = text.replace(f"${{{name}}}", value)
-            return text
+            text, more = found["Fn::Sub"] if isinstance(found["Fn::Sub"], list) else (found["Fn::Sub"], {})
+            return substituted(text, resolved(more))
         return {name: resolved(value) for name, value in found.items()}
 
     (policy,) = RESOURCES[role]["Properties"]["Policies"]
@@ -439,6 +451,42 @@ def test_no_role_allows_what_it_should_not():
     )
 
 
+@pytest.mark.parametrize("domains", ["d-one", "d-one,d-two", ",".join(["d-one", *(f"d-{each}" for each in range(9))])])
+def test_domains_narrows_what_the_presigned_source_may_open(domains):
+    """Nobody's server in a domain that is not to be checked."""
+    policy = policy_of("CheckRole", "presigned", domains)
+    every = policy_of("CheckRole", "presigned")
+
+    def opens(found: Any, domain: str) -> bool:
+        profile = f"arn:aws:sagemaker:{REGION}:123456789012:user-profile/{domain}/alice"
+        return allows(found, "sagemaker:CreatePresignedDomainUrl", profile)
+
+    assert all(opens(policy, domain) for domain in domains.split(","))
+    assert not opens(policy, "d-another")
+    assert not opens(policy, "d-one2")
+    assert opens(every, "d-another")
+
+
+def test_domains_takes_as_many_as_the_role_has_room_for_and_no_spaces():
+    """One more would be left out of the policy without a word."""
+    pattern = yaml.load(TEMPLATE.read_text(), Loader)["Parameters"]["Domains"]["AllowedPattern"]
+    ten = ",".join(f"d-{number}" for number in range(10))
+
+    assert all(re.fullmatch(pattern, each) for each in ("", "d-a", "d-a,d-b", ten))
+    assert not any(re.fullmatch(pattern, each) for each in (f"{ten},d-x", "d-a, d-b", "d-a,", "*"))
+
+
+def test_a_role_can_be_assumed_only_for_this_account():
+    """The service may be anybody's, and must not be a deputy for them."""
+    roles = {name: each for name, each in RESOURCES.items() if each["Type"] == "AWS::IAM::Role"}
+
+    trusted = [each["Properties"]["AssumeRolePolicyDocument"]["Statement"] for each in roles.values()]
+
+    assert len(trusted) == 5
+    for (statement,) in trusted:
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
 def test_no_action_in_the_template_has_a_wildcard():
     """Neither of a role nor of a bucket's policy."""
     found: list[Any] = []
@@ -514,3 +562,112 @@ def test_settings_that_leave_the_workers_no_time_are_refused_in_words(account, m
     by_logs = budget.options_from({"SOURCE": "logs", "CALLS_PER_SECOND": "8"})
     assert budget.rates_of_each(by_logs, 1000, 50)["rate"] == budget.LEAST_RATE
     assert budget.rates_of_each(options, 2, 50) == {"rate": 4, "logs_rate": 2.5}
+
+
+# -- savings ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counting(account, logs, sagemaker, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The account with savings switched on, and a stop of yesterday in its log; gives that day."""
+    monkeypatch.setenv("SAVINGS", "true")
+    monkeypatch.setattr(insights, "POLL_SECONDS", (0.01, 0.05))
+    midnight = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    yesterday = midnight - timedelta(days=1)
+    if datetime.now(timezone.utc) - midnight < timedelta(hours=1):
+        yesterday -= timedelta(days=1)
+    domain = next(iter(sagemaker.domains))
+    for event, hour, run in (("started", 8, "r1"), ("accepted", 12, "r1"), ("started", 20, "r2")):
+        given = {"app_type": "JupyterLab", "app": "default", "instance_type": "ml.t3.medium"}
+        line = AppLine(event=event, at=yesterday + timedelta(hours=hour), run=run, **given)
+        logs.put(f"{domain}/lab/JupyterLab/default", app_line(line), line.at)
+    return yesterday.date().isoformat()
+
+
+def stored(key: str) -> Any:
+    """What is in the bucket."""
+    return json.loads(boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+
+def test_the_daily_check_stores_what_yesterday_gave_back(account, counting, capsys, tmp_path):
+    """A document that the report reads, and one line of metrics."""
+    ended = account.run()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    (line,) = [each for each in capsys.readouterr().out.splitlines() if each.startswith('{"_aws"')]
+    told = json.loads(line)
+    assert (told["GivenBackAtMostHours"], told["Stops"], told["FalseStops"]) == (8.0, 1, 0)
+    (directive,) = told["_aws"]["CloudWatchMetrics"]
+    assert {each["Name"] for each in directive["Metrics"]} <= set(told)
+    (tmp_path / f"{counting}.json").write_text(json.dumps(stored(f"days/{counting}.json")))
+    (tmp_path / "account.json").write_text(json.dumps(stored("days/account.json")))
+    begin = datetime.fromisoformat(counting)
+    window = ["--from", counting, "--to", (begin + timedelta(days=1)).date().isoformat()]
+    assert savings.main(["--json", "--by", "owner", *window, "--days", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["given_back"]["hours"]["at_most"] == 8.0
+    assert list(found["by_owner"]) == ["user-0"]
+
+
+def test_a_day_that_is_stored_is_not_searched_again(account, counting, logs):
+    """And those that were missed are made up for."""
+    account.run()
+    before = logs.count("StartQuery")
+
+    account.run()
+
+    assert before == 2 * daily.MADE_UP
+    assert logs.count("StartQuery") == before
+
+
+def test_savings_that_cannot_be_counted_are_a_problem_that_is_told(account, counting, logs):
+    """The check itself is reported all the same, and no part of a day is stored."""
+    logs.query_ends = "Failed"
+
+    ended = account.run()
+    report = account.report()
+
+    assert ended["status"] == "SUCCEEDED", ended
+    assert len(report["findings"]) == 8
+    (problem,) = report["problems"]
+    assert problem.startswith("The savings of yesterday could not be counted: the query of log-group:")
+    assert problem in account.published()[0]
+    with pytest.raises(boto3.client("s3").exceptions.NoSuchKey):
+        stored(f"days/{counting}.json")
+
+
+def test_savings_need_what_the_template_allows(account, counting, monkeypatch):
+    """The calls of a real run against the report's role."""
+    fleet_lambda.list_handler({"run": "run"}, None)
+    for batch in store.Store().get("runs/run/batches.json"):
+        fleet_lambda.check_handler(batch, None)
+    called: set[str] = set()
+    with _recording(called):
+        fleet_lambda.report_handler({"run": "run"}, None)
+
+    more = RESOURCES["ReportSavings"]["Properties"]["PolicyDocument"]["Statement"]
+    actions = {
+        action for each in more for action in ([each["Action"]] if isinstance(each["Action"], str) else each["Action"])
+    }
+    known = {"s3:ListObjectsV2", "sns:Publish", "s3:GetObject", "s3:PutObject"}
+    assert called - known == {each for each in actions if not each.startswith("s3:")}
+
+
+def test_the_dashboard_shows_metrics_that_there_are():
+    """A name that nobody publishes would be an empty picture for ever."""
+    body = json.loads(
+        RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"].replace("${AWS::Region}", REGION)
+    )
+    shown = {metric[1] for each in body["widgets"] for metric in each["properties"]["metrics"]}
+    names = {metric[0] for each in body["widgets"] for metric in each["properties"]["metrics"]}
+    published = daily.totals(_Nothing(), Account_(), datetime.now(timezone.utc).date())
+
+    assert shown <= set(published)
+    assert names == {daily.NAMESPACE}
+
+
+class _Nothing:
+    """A bucket with nothing in it."""
+
+    def keys(self, prefix: str) -> set[str]:
+        return set()

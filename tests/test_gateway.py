@@ -22,7 +22,9 @@ from tornado.web import HTTPError
 
 from culling_manager import CullingKernelManager, GatewayCullingKernelManager
 from culling_manager.decisions import Reason
+from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind, Result
+from culling_manager.rules.own_timeout import OwnTimeout
 from tests.conftest import until
 from tests.doubles import NOON
 from tests.test_clients import free_port
@@ -184,7 +186,7 @@ def test_one_kernel_that_the_gateway_cannot_answer_for_does_not_keep_the_others(
         async with Remote(idle_timeout=0.03, warn_before=0) as manager:
             source, culler = manager._source, manager._culler
             ids = [await manager.start_kernel(kernel_name="python3") for _ in range(3)]
-            fetch, bad = source._fetch_model, {ids[0]}
+            fetch, bad = source.models.fetch, {ids[0]}
 
             async def fetch_model(kernel):
                 if kernel.kernel_id in bad and what == "model":
@@ -192,7 +194,7 @@ def test_one_kernel_that_the_gateway_cannot_answer_for_does_not_keep_the_others(
                 model = await fetch(kernel)
                 return {**model, "last_activity": None} if kernel.kernel_id in bad and what == "odd model" else model
 
-            monkeypatch.setattr(source, "_fetch_model", fetch_model)
+            monkeypatch.setattr(source.models, "fetch", fetch_model)
             await until(lambda: not set(ids[1:]) & set(manager.list_kernel_ids()), 30)
             kept = [each for each in culler.watches[Kind.KERNEL].current(culler.now()) if each[0].identity == ids[0]]
             told = culler.troubles.last_text()
@@ -218,8 +220,8 @@ def test_a_kernelspec_that_cannot_be_had_is_the_doubt_of_its_kernels_only(gatewa
             ids = [await manager.start_kernel(kernel_name="python3") for _ in range(2)]
             manager.get_kernel(ids[0]).kernel["name"] = "gone"
             source.own_timeouts.clear()
-            monkeypatch.setattr(source, "_spec_metadata", refuse)
-            monkeypatch.setattr(source, "_take_models", nothing)
+            monkeypatch.setattr(source.models, "fetch_spec", refuse)
+            monkeypatch.setattr(source.models, "take_all", nothing)
             await source.refresh()
             culler.watches[Kind.KERNEL].forget_decisions()
             return {
@@ -238,7 +240,7 @@ def test_a_kernelspec_that_cannot_be_had_is_the_doubt_of_its_kernels_only(gatewa
 def test_many_models_are_fetched_side_by_side(forbidding_gateway, connect, run, monkeypatch):
     """Where listing is forbidden, a slow answer for each of many does not make the round too long."""
     connect(forbidding_gateway.url)
-    monkeypatch.setattr("culling_manager.managers.gateway.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("culling_manager.managers.gateway_models.ANSWER_SECONDS", 1.0)
 
     async def check():
         async with Remote(idle_timeout=0) as manager:
@@ -252,9 +254,9 @@ def test_many_models_are_fetched_side_by_side(forbidding_gateway, connect, run, 
                 await asyncio.sleep(0.2)
                 at_once.discard(identity)
 
-            monkeypatch.setattr(source, "_take_model", take_model)
+            monkeypatch.setattr(source.models, "take", take_model)
 
-            errors = await source._take_models({str(number): kernel for number in range(100)}, {})
+            errors = await source.models.take_all({str(number): kernel for number in range(100)}, {})
             return errors, max(most)
 
     assert run(check()) == ({}, 10)
@@ -264,7 +266,7 @@ def test_one_model_that_hangs_does_not_keep_the_others_from_being_judged(forbidd
     """Its kernel is in doubt; only a gateway that answers nobody counts as away."""
     hanging = {"7"}
     connect(forbidding_gateway.url)
-    monkeypatch.setattr("culling_manager.managers.gateway.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("culling_manager.managers.gateway_models.ANSWER_SECONDS", 0.2)
 
     async def check():
         async with Remote(idle_timeout=0) as manager:
@@ -274,11 +276,11 @@ def test_one_model_that_hangs_does_not_keep_the_others_from_being_judged(forbidd
             async def take_model(identity, _kernel, _model):
                 await asyncio.sleep(60 if identity in hanging else 0)
 
-            monkeypatch.setattr(source, "_take_model", take_model)
+            monkeypatch.setattr(source.models, "take", take_model)
             kernels = {str(number): kernel for number in range(40)}
-            one_hangs = await source._take_models(kernels, {})
+            one_hangs = await source.models.take_all(kernels, {})
             hanging.update(kernels)
-            all_hang = await source._take_models(kernels, {})
+            all_hang = await source.models.take_all(kernels, {})
             return len(one_hangs), len(all_hang)
 
     assert run(check()) == (1, 40)
@@ -325,10 +327,27 @@ def test_the_gateways_kernelspecs_have_their_say_from_the_start(gateway_with_spe
     assert any("metadata.cull_idle_timeout = '1h' is not a number" in words for words in troubles)
 
 
+def test_a_timeout_of_next_to_nothing_at_the_gateway_makes_nobody_spin():
+    """A kernelspec's 1e-9 s is a second; off, or beyond the admin's bound, is no reason to ask more often."""
+    manager = GatewayCullingKernelManager()
+    source = manager._source
+    manager._kernels["k"] = object()
+
+    def stale_after(own, **changes):
+        source.own_timeouts["k"] = OwnTimeout(own)
+        return source.stale_after(CullingPolicy(idle_timeout=7200.0, **changes))
+
+    assert stale_after(1e-9) == 1
+    assert stale_after(60.0) == 60
+    assert stale_after(0.0) == stale_after(None) == stale_after(86_400.0) == 7200
+    assert stale_after(0.0, max_idle_timeout=7200.0) == 7200
+    assert stale_after(86_400.0, max_idle_timeout=600.0) == 600
+
+
 def test_a_run_that_begins_later_is_bounded_by_busy_timeout(gateway, connect, run, monkeypatch):
     """The gateway is asked regularly while that matters, so that a run's beginning is seen."""
     connect(gateway.url)
-    monkeypatch.setattr("culling_manager.managers.gateway.POLL_SECONDS", 0.3)
+    monkeypatch.setattr("culling_manager.managers.gateway_source.POLL_SECONDS", 0.3)
 
     async def check():
         async with Remote(busy_timeout=0.02) as manager:
@@ -470,7 +489,7 @@ def test_a_gateway_that_is_away_culls_nothing_breaks_nothing_and_is_reported(gat
 def test_a_gateway_that_hangs_does_not_stop_the_heart(gateway, connect, run, monkeypatch):
     """Stopped by SIGSTOP: requests time out, the loop goes on, the kernel stays, and it is told before long."""
     connect(gateway.url)
-    monkeypatch.setattr("culling_manager.managers.gateway.ANSWER_SECONDS", 1.5)
+    monkeypatch.setattr("culling_manager.managers.gateway_models.ANSWER_SECONDS", 1.5)
 
     async def check():
         async with Remote(cull_interval=0.1) as manager:
@@ -501,7 +520,7 @@ def test_a_name_that_does_not_resolve_is_no_word_of_the_gateway(gateway, connect
             kernel = manager._kernels[kernel_id]
             kept = kernel.kernel_url
             kernel.kernel_url = "http://no-such-host.invalid/api/kernels/x"
-            manager._source.may_list = False
+            manager._source.models.may_list = False
             kernel.last_activity = datetime.now(timezone.utc) - timedelta(hours=3)
 
             await manager.cull_kernels()

@@ -15,7 +15,7 @@ from jupyter_server.gateway.gateway_client import GatewayClient
 from tornado.httpclient import HTTPClientError
 from tornado.web import HTTPError
 
-import culling_manager.managers.gateway as ours
+import culling_manager.managers.gateway_models as ours
 from culling_manager import GatewayCullingKernelManager
 from culling_manager.apps.source import AppSource
 from culling_manager.decisions import Reason
@@ -90,7 +90,7 @@ def test_a_kernel_that_upstream_finds_gone_was_in_use_until_then(gateway, run):
         await manager.list_kernels()
 
         assert kernel_id not in manager
-        assert source.memories["a"].last_activity >= before
+        assert source.ledger.memories["a"].last_activity >= before
 
     run(check())
 
@@ -104,12 +104,12 @@ def test_a_kernel_that_is_not_ours_has_its_kernelspecs_own_timeout(gateway, run)
         manager, _ = server()
 
         (first,) = await manager._source.strangers()
-        gateway.metadata, manager._source.spec_metadata = {"cull_idle_timeout": "soon"}, {}
+        gateway.metadata, manager._source.models.specs = {"cull_idle_timeout": "soon"}, {}
         (second,) = await manager._source.strangers()
 
         assert first.idle_timeout == 86_400
         assert not first.owned
-        assert "cull_idle_timeout" in second.error
+        assert "cull_idle_timeout" in second.odd_timeout
 
     run(check())
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jupyter_server.base.handlers import APIHandler
 from tornado.httpclient import HTTPClientError
+from tornado.web import HTTPError
 
 from culling_manager.engine.culler import IdleCuller
-from culling_manager.records import Kind, Use
-from culling_manager.server.handlers import LONGEST_BODY, routes, verbs
+from culling_manager.records import Use
+from culling_manager.server.bodies import LONGEST_BODY
+from culling_manager.server.handlers import routes, verbs
 from culling_manager.server.saved_settings import FILE_NAME
 from tests.conftest import until
 from tests.test_config_files import jupyter
@@ -25,12 +29,14 @@ EVERY_CALL = [
     *(("GET", "idle_checker"), ("POST", "idle_checker"), ("GET", "status"), ("GET", "openapi.json")),
     *(("GET", "settings"), ("POST", "settings"), ("DELETE", "settings")),
     *(("GET", "keep-alive"), ("POST", "keep-alive"), ("DELETE", "keep-alive")),
+    ("POST", "presence"),
 ]
 #: What each POST accepts.
 BODIES = {
     "idle_checker": {"idle_time": 1, "keep_terminals": False},
     "settings": {"idle_time": 1, "save": True},
     "keep-alive": {"duration": "4h"},
+    "presence": {"path": "explore.ipynb"},
 }
 
 
@@ -316,6 +322,20 @@ async def test_everything_is_kept_for_a_while(jp_fetch):
     assert (entry["kind"], entry["id"]) == ("all", None)
     assert minutes_from_now(entry["until"]) == pytest.approx(240, abs=1)
     assert listed["keep_alive"] == [entry]
+
+
+@pytest.mark.parametrize(("path", "field"), [("idle_checker", "idle_time"), ("settings", "save"), ("keep-alive", "id")])
+async def test_a_body_however_deep_is_refused_and_fails_nothing(jp_fetch, path, field):
+    """What Python can just read but not write, 977 levels on some, is no fault of the server's."""
+    others = {} if path == "keep-alive" else {"idle_time": 1, "keep_terminals": False}
+    body = json.dumps(others | {field: "DEEP"})
+    answers = [
+        await ask(jp_fetch, path, body.replace('"DEEP"', "[" * depth + "]" * depth))
+        for depth in (100, *range(930, 1000), 10_000)
+    ]
+
+    assert {status for status, _ in answers} == {400}
+    assert {answer["field"] for _, answer in answers} == {field, "body"}
 
 
 @pytest.mark.parametrize("what", ["kernel", "terminal"])
@@ -682,6 +702,21 @@ def test_saved_settings_hold_after_a_restart(tmp_path):
 # -- status ------------------------------------------------------------------------------------------
 
 
+@dataclass
+class SlowGuard:
+    """A guard whose only signal takes its time until the test lets it answer."""
+
+    lead_seconds: float = 1.0
+    answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ask(self, record, roots) -> Use:
+        await self.answer.wait()
+        return Use(used_by="make works")
+
+    async def before_culling(self, record, decision) -> None:
+        return None
+
+
 class TestAttention:
     """What status says of warnings and of use that Jupyter does not see."""
 
@@ -692,9 +727,9 @@ class TestAttention:
 
     async def test_status_tells_who_is_warned_used_and_kept(self, jp_fetch, jp_serverapp):
         """Three seconds of timeout: warned after half of them. Then a signal finds it in use."""
-        kernel = await start(jp_fetch)
+        await start(jp_fetch)
         culler = IdleCuller.of(jp_serverapp)
-        culler.guard, watch = None, culler.watches[Kind.KERNEL]  # so that no signal of this machine's is asked
+        culler.guard = guard = SlowGuard()  # so that no signal of this machine's is asked
 
         async def entry():
             (found,) = (await ask(jp_fetch, "status"))[1]["kernels"]
@@ -704,17 +739,32 @@ class TestAttention:
             found = await entry()
             return found["warned"] and found
 
+        async def in_use():
+            found = await entry()
+            return found["used_by"] and found
+
         first = await entry()
         near = await until(warned)
-        now = datetime.now(timezone.utc)
-        watch.items[kernel].use = Use(used_by="make works", used_at=now, asked_at=now)
-        watch.forget_decisions()
-        used = await entry()
+        guard.answer.set()
+        used = await until(in_use)
 
         assert [first[name] for name in ("warned", "used_by", "used_at", "kept_until")] == [False, None, None, None]
         assert near["reason"] == "active"
         assert (used["used_by"], used["reason"], used["due_at"]) == ("make works", "at work", None)
         assert minutes_from_now(used["used_at"]) == pytest.approx(0, abs=1)
+
+
+async def test_being_looked_at_keeps_nothing_alive(jp_fetch, jp_serverapp):
+    """Whatever the client sends, a GET of ours is no activity of the server; a change is."""
+    known = jp_serverapp.web_app.settings
+    for method, path in EVERY_CALL:
+        if method == "GET":
+            await ask(jp_fetch, path)
+    looked_at = known.get("api_last_activity")
+    await ask(jp_fetch, "settings", BODIES["settings"])
+
+    assert looked_at is None
+    assert known.get("api_last_activity") is not None
 
 
 # -- who may -----------------------------------------------------------------------------------------
@@ -767,7 +817,34 @@ async def test_who_is_only_logged_in_by_cookie_needs_the_xsrf_token(
 
     assert any(each.startswith("username-") for each in cookies)
     assert (forged.code, json.loads(forged.body)["code"]) == (403, "forbidden")
-    assert ours.code == (404 if (method, path) == ("DELETE", "keep-alive") else 200)
+    nothing_there = [("DELETE", "keep-alive"), ("POST", "presence")]  # no request to take back, no such document
+    assert ours.code == (404 if (method, path) in nothing_there else 200)
+
+
+async def test_what_a_stricter_server_refuses_is_refused_here_too(
+    http_server_client, jp_serverapp, jp_base_url, monkeypatch
+):
+    """A JupyterHub signs its `_xsrf` cookie: one that another user's page has planted does not pass by equality."""
+    planted, name = "x" * 40, "_xsrf"
+    token = jp_serverapp.identity_provider.token
+    page = await http_server_client.fetch(f"{jp_base_url}tree?token={token}", follow_redirects=False, raise_error=False)
+    cookies = [each.split(";")[0] for each in page.headers.get_list("Set-Cookie") if each.startswith("username-")]
+
+    def signed_only(self):
+        raise HTTPError(403, "the _xsrf cookie is not signed")
+
+    monkeypatch.setattr(APIHandler, "check_xsrf_cookie", signed_only)
+    answer = await http_server_client.fetch(
+        f"{jp_base_url}{SPACE}/idle_checker?_xsrf={planted}",
+        method="POST",
+        headers={"Cookie": "; ".join([*cookies, f"{name}={planted}"]), "Content-Type": "application/json"},
+        body=json.dumps(BODIES["idle_checker"]),
+        raise_error=False,
+    )
+
+    assert len(cookies) == 1
+    assert (answer.code, json.loads(answer.body)["code"]) == (403, "forbidden")
+    assert IdleCuller.of(jp_serverapp).policy.idle_timeout == 7200
 
 
 class TestAuthorization:

@@ -288,3 +288,127 @@ def test_one_holds_up_to_its_very_end_and_is_forgotten_after_it():
     assert [each.identity for each in at_its_end] == ["1", "2", "3"]
     assert [each.identity for each in after] == ["2", "3"]
     assert found.take_back(Kind.KERNEL, "1") is None
+
+
+def test_whoever_decides_by_them_hears_of_each_that_comes_or_is_ended():
+    """Not of one that is taken back because what it was for is gone, nor of one that was not there."""
+    found, heard = KeepAlives(), []
+    for _ in range(2):
+        found.when_changed.append(lambda kind, identity: heard.append((kind, identity)))
+
+    found.put(request())
+    found.put(request(Kind.KERNEL, "a"))
+    ended = found.end(Kind.KERNEL, "a")
+    missing = found.end(Kind.KERNEL, "a")
+    found.take_back(None, None)
+
+    assert (ended, missing) == (request(Kind.KERNEL, "a"), None)
+    assert heard == [each for each in ((None, None), (Kind.KERNEL, "a"), (Kind.KERNEL, "a")) for _ in range(2)]
+
+
+def test_when_the_clock_is_set_back_they_last_as_long_as_before():
+    """Both instants of each are moved."""
+    found = KeepAlives()
+    found.put(request(Kind.KERNEL, "a", hours=2))
+
+    found.shift(-1800.0)
+
+    (moved,) = found.current(NOON)
+    assert (moved.until, moved.asked_at) == (NOON + timedelta(hours=1.5), NOON - timedelta(hours=0.5))
+    assert found.until(Kind.KERNEL, "a") == moved.until
+
+
+def test_what_is_kept_by_a_request_of_its_own_is_listed_by_kind():
+    """A request for everything is nobody's own."""
+    found = KeepAlives()
+    for kind, identity in ((None, None), (Kind.KERNEL, "a"), (Kind.TERMINAL, "1"), (Kind.KERNEL, "b")):
+        found.put(request(kind, identity))
+
+    assert [found.asked_for(kind) for kind in Kind] == [["a", "b"], ["1"], []]
+
+
+def test_those_that_end_together_come_by_name_and_the_one_for_everything_first():
+    """The list is the same each time."""
+    found = KeepAlives()
+    for identity in ("b", "a"):
+        found.put(request(Kind.KERNEL, identity))
+    found.put(request())
+
+    assert [each.identity for each in found.current(NOON)] == [None, "a", "b"]
+
+
+@pytest.mark.parametrize("value", ["1s", 1 / 60, "0.016667", "36500d", LONGEST_SECONDS / 60])
+def test_from_a_second_to_a_hundred_years_is_a_duration(value):
+    """Both bounds are included."""
+    assert 1 <= seconds_of(value) <= LONGEST_SECONDS
+
+
+@pytest.mark.parametrize("value", ["0.9s", 0.99 / 60, "0.016", "36500d1s", LONGEST_SECONDS / 60 + 1, "99999999999"])
+def test_less_than_a_second_and_more_than_a_hundred_years_is_none(value):
+    """However it is written."""
+    with pytest.raises(SettingError, match="a duration of a second or more"):
+        seconds_of(value)
+
+
+@pytest.mark.parametrize("value", ["123456789s", "1.123456s", "123456789.123456s", "999999999", "0.123456"])
+def test_nine_digits_and_six_behind_the_point_are_read(value):
+    """More are not a person's."""
+    number = float(value.rstrip("s"))
+
+    try:
+        found = seconds_of(value)
+    except SettingError:
+        found = None
+
+    expected = number if value.endswith("s") else number * 60
+    assert found == (expected if 1 <= expected <= LONGEST_SECONDS else None)
+
+
+@pytest.mark.parametrize("value", ["1.1234567s", "1.1234567", "1234567890s", "1234567890"])
+def test_more_digits_are_refused(value):
+    """Though the number itself would do."""
+    with pytest.raises(SettingError):
+        seconds_of(value)
+
+
+@pytest.mark.parametrize(("text", "hours"), [("23:59", 11.983333), ("0:00", 12), ("20:00", 8), ("19:09", 7.15)])
+def test_each_hour_of_the_day_is_a_clock_time(text, hours):
+    """With one digit or two."""
+    assert (instant_of(text, NOON, UTC) - NOON).total_seconds() == pytest.approx(hours * 3600, abs=1)
+
+
+def test_a_time_to_come_is_strictly_to_come():
+    """A microsecond is enough."""
+    soon = NOON + timedelta(microseconds=1)
+
+    assert instant_of(soon.isoformat(), NOON) == soon
+    with pytest.raises(SettingError, match=r"a clock time such as '18:30', or an ISO 8601 time to come"):
+        instant_of(NOON.isoformat(), NOON)
+
+
+def test_what_is_too_long_is_refused_with_the_value_that_was_given():
+    """Without a bound of the admin's it is a hundred years, to the second."""
+    longest = timedelta(seconds=LONGEST_SECONDS)
+
+    assert end_of(None, (NOON + longest).isoformat(), NOON, 0) == NOON + longest
+    assert end_of("36500d", None, NOON, 0) == NOON + longest
+    with pytest.raises(SettingError, match="at most max_keep_alive = 52560000 minutes"):
+        end_of(None, (NOON + longest + timedelta(seconds=1)).isoformat(), NOON, 0)
+    with pytest.raises(
+        SettingError, match=r"^duration = '2h' is not accepted: it must be at most max_keep_alive = 60 min"
+    ):
+        end_of("2h", None, NOON, 3600.0)
+    with pytest.raises(SettingError, match=r"^until = '14:00' is not accepted"):
+        end_of(None, "14:00", NOON, 1.0)
+
+
+def test_what_is_missing_is_named_with_all_that_is_accepted():
+    """Whoever gave neither reads how to give either."""
+    with pytest.raises(SettingError) as caught:
+        end_of(None, None, NOON, 0)
+
+    assert str(caught.value) == (
+        "duration = None is not accepted: it must be given, or else 'until': a duration of a second or more such as "
+        "'4h', '90m' or '1h30m', or a number of minutes; a clock time such as '18:30', or an ISO 8601 time to come "
+        "with its time zone"
+    )

@@ -24,7 +24,7 @@ from traitlets.config import Config
 from culling_manager import CullingKernelManager
 from culling_manager.decisions import Reason, decide_kernel
 from culling_manager.engine.ports import KEPT
-from culling_manager.errors import CullingError
+from culling_manager.errors import CullingError, StopError
 from culling_manager.managers.kernel_source import KernelSource
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind, Result
@@ -40,8 +40,8 @@ def ago(**how_long) -> datetime:
 class Kernels:
     """A manager with real kernels, for tests without a server."""
 
-    def __init__(self, **settings) -> None:
-        self.manager = CullingKernelManager(**settings)
+    def __init__(self, manager_class=CullingKernelManager, **settings) -> None:
+        self.manager = manager_class(**settings)
 
     async def __aenter__(self) -> Kernels:
         return self
@@ -290,6 +290,73 @@ def test_upstream_starts_our_culler_and_no_loop_of_its_own(run):
     run(check())
 
 
+class PoolingManager(CullingKernelManager):
+    """A manager that keeps some kernels ready, as Voila's does with its pre-heated ones."""
+
+    def __init__(self, **settings) -> None:
+        super().__init__(**settings)
+        self.pool, self.asked = set(), []
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        self.asked.append(kernel_id)
+        if kernel_id not in self.pool:
+            await super().cull_kernel_if_idle(kernel_id)
+
+
+def test_a_subclass_that_keeps_a_kernel_from_being_culled_keeps_it(run):
+    """Upstream calls `cull_kernel_if_idle` for each; so do we for each that is due, and that is no failure."""
+
+    async def check():
+        async with Kernels(PoolingManager, idle_timeout=0.02, warn_before=0, cull_interval=0.2) as kernels:
+            manager = kernels.manager
+            pooled, other = [await kernels.start() for _ in range(2)]
+            manager.pool.add(pooled)
+            await until(lambda: other not in manager and pooled in manager.asked, 30)
+            stays, words = pooled in manager, manager._culler.troubles.last_text()
+            manager.pool.clear()
+            await until(lambda: pooled not in manager, 90)
+            return stays, words, Result.FAILED in kernels.results()
+
+    assert run(check()) == (True, None, False)
+
+
+def test_a_kernel_that_is_started_anew_just_now_is_waited_for(run):
+    """One that exits at once, again and again, was told as 'could not be culled: Exception is not set.'."""
+
+    async def check():
+        async with Kernels(idle_timeout=120, warn_before=0) as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.heard(kernel)
+            record = kernels.manager._source.read(kernel_id, datetime.now(timezone.utc))
+            kernel._ready = started = asyncio.get_running_loop().create_future()
+            stopping = asyncio.ensure_future(kernels.manager._source.stop(record))
+            await asyncio.sleep(0.2)
+            waits = not stopping.done()
+            started.set_result(None)
+            return waits, await stopping, kernel_id in kernels.manager
+
+    assert run(check()) == (True, None, False)
+
+
+def test_a_kernel_whose_start_does_not_end_is_told_in_words(run, monkeypatch):
+    """And it is tried again later."""
+    monkeypatch.setattr("culling_manager.managers.kernel_stops.START_SECONDS", 0.1)
+
+    async def check():
+        async with Kernels(idle_timeout=120, warn_before=0) as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            record = kernels.manager._source.read(kernel_id, datetime.now(timezone.utc))
+            kernel._ready = started = asyncio.get_running_loop().create_future()
+            with pytest.raises(StopError, match=r"being started anew, which has not ended within 0.1 s"):
+                await kernels.manager._source.stop(record)
+            started.set_result(None)
+            return await kernels.manager._source.stop(record)
+
+    assert run(check()) is None
+
+
 # -- what a glance leaves out --------------------------------------------------------------------------
 
 
@@ -298,16 +365,18 @@ def test_upstream_starts_our_culler_and_no_loop_of_its_own(run):
     state=st.sampled_from(["idle", "busy", "starting", "restarting", "dead", "odd", None]),
     idle_for=st.floats(-100, 20_000),
     connections=st.integers(0, 1),
-    own=st.sampled_from([None, 0, -5, 60, 7200.5, "odd"]),
+    own=st.sampled_from([None, 0, -5, 1e-9, 60, 7200.5, "odd"]),
+    most=st.sampled_from([0.0, 1.0, 90.0]),
     naive=st.sampled_from([False, False, False, True]),
     timeout=st.sampled_from([0.0, 1.0, 120.0]),
     rules=st.fixed_dictionaries(
         {"cull_busy": st.booleans(), "cull_connected": st.booleans(), "busy_timeout": st.sampled_from([0.0, 1.0])}
     ),
 )
-def test_what_a_glance_leaves_out_is_kept_by_the_rules(state, idle_for, connections, own, naive, timeout, rules):
+def test_what_a_glance_leaves_out_is_kept_by_the_rules(state, idle_for, connections, own, most, naive, timeout, rules):
     """The quick look and the rules never disagree: what is not read is kept, at least until what the look says."""
-    policy = CullingPolicy(idle_timeout=timeout * 60, **{**rules, "busy_timeout": rules["busy_timeout"] * 60})
+    rules |= {"idle_timeout": timeout * 60, "max_idle_timeout": most * 60, "busy_timeout": rules["busy_timeout"] * 60}
+    policy = CullingPolicy(**rules)
     now = datetime.now(timezone.utc)
     last = (now - timedelta(seconds=idle_for)).replace(tzinfo=None if naive else timezone.utc)
     metadata = {} if own is None else {"cull_idle_timeout": own}
@@ -691,7 +760,7 @@ def test_a_killed_kernel_that_nothing_restarts_goes_at_the_next_heartbeat(run):
             await until(lambda: kernel.execution_state == "busy")
             os.kill(kernel.provisioner.pid, signal.SIGKILL)
 
-            await until(lambda: kernel_id not in kernels.manager, 20)
+            await until(lambda: kernel_id not in kernels.manager and kernels.manager._culler.outcomes, 20)
             stream.close()
 
             assert kernels.manager._culler.outcomes[-1].reason == "dead"
@@ -834,6 +903,31 @@ def test_a_kernelspecs_own_timeout_overrides(special_kernelspec, run, own, idle_
             assert (kernel_id in kernels.manager) == stays
             words = kernels.manager._culler.troubles.last_text()
             assert (words is None) == (not isinstance(own, (str, bool)))
+
+    run(check())
+
+
+@pytest.mark.parametrize(("own", "odd"), [(0, False), (-5, False), (86_400, False), ("soon", True), (True, True)])
+def test_no_kernelspec_gets_around_the_admins_bound(special_kernelspec, run, own, odd):
+    """Under `max_idle_timeout` off and nonsense are no timeout, and nothing is longer; only nonsense is told."""
+    special_kernelspec("special", {"cull_idle_timeout": own})
+
+    async def check():
+        specs = KernelSpecManager()
+        async with Kernels(kernel_spec_manager=specs, idle_timeout=60, max_idle_timeout=120) as kernels:
+            kernel_id = await kernels.manager.start_kernel(kernel_name="special")
+            await kernels.execute(kernel_id, "1")
+            kernels.manager.get_kernel(kernel_id).last_activity = ago(seconds=50 * 60)
+            kernels.manager._source.activity(kernel_id).noted_at = None
+            await kernels.manager.cull_kernels()
+            kept, words = kernel_id in kernels.manager, kernels.manager._culler.troubles.last_text()
+            kernels.manager.get_kernel(kernel_id).last_activity = ago(seconds=130 * 60)
+            await kernels.manager.cull_kernels()
+
+            assert kept
+            assert kernel_id not in kernels.manager
+            assert ("not a number of seconds; idle_timeout counts in its place" in str(words)) == odd
+            assert kernels.manager._culler.troubles.last_text() is None
 
     run(check())
 

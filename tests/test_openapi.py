@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 from culling_manager.decisions import Action, Decision, Reason
+from culling_manager.document import state_document
 from culling_manager.engine.requests import KeepAlive
 from culling_manager.errors import ErrorCode, Troubles
+from culling_manager.money.ledger import in_short
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Outcome, Result, TerminalRecord
-from culling_manager.report import state_document
+from culling_manager.report import iso
 from culling_manager.server.handlers import OPENAPI, routes, verbs
 from tests.doubles import NOON
 from tests.test_clients import SPACE, free_port, wait_for
@@ -165,6 +167,7 @@ def full_document() -> dict[str, Any]:
         warned={(Kind.KERNEL, "k")}, troubles=troubles.recent(NOON), outcomes=[outcome], notices=["no terminals"],
         keep_alive=[KeepAlive(kind=None, identity=None, until=NOON, asked_at=NOON, asked_by="alice")],
         app_manager={"class": "SpaceApp", "detail": ""},
+        given_back=in_short([], NOON) | {"since": iso(NOON), "stops": 1, "at_most_seconds": 2.5},
     )  # fmt: skip
     found: dict[str, Any] = json.loads(json.dumps(document))
     return found

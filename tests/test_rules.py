@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from culling_manager.decisions import Action, Decision, Hold, Reason
+from culling_manager import decisions
+from culling_manager.decisions import QUIET_STATES, Action, Decision, Hold, Reason
+from culling_manager.policy import CullingPolicy
+from culling_manager.records import KernelRecord
+from culling_manager.rules import kernel
+from culling_manager.rules.own_timeout import LEAST_SECONDS, NOTHING, OwnTimeout, own_seconds, own_timeout_in
 from culling_manager.rules.run import Run
 from tests.doubles import NOON
 
@@ -53,6 +61,28 @@ def test_a_hold_keeps_until_an_instant_and_makes_no_deadline_earlier(decided, gi
     assert found.due_at == (None if due is None else at(due))
 
 
+# -- single rules ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["idle", "starting", "restarting", "autorestarting", "terminating"])
+def test_a_state_in_which_nothing_works_counts_as_quiet(state):
+    """All that jupyter_server has names for."""
+    record = KernelRecord(identity="k", state=state, last_activity=NOON)
+
+    assert state in QUIET_STATES
+    assert kernel.unknown_state(record, CullingPolicy(), at(1)) is None
+
+
+def test_one_that_is_connected_has_not_just_disconnected():
+    """Whatever was closed before: the rule alone says so, wherever it stands."""
+    policy = CullingPolicy(cull_connected=False)
+    record = KernelRecord(identity="k", state="idle", last_activity=NOON, disconnected_at=NOON)
+
+    found = [kernel.just_disconnected(replace(record, connections=each), policy, at(1)) for each in (0, 1, 2)]
+
+    assert found == [Hold(at(30), Reason.DISCONNECTED, gives_way=True), None, None]
+
+
 # -- runs --------------------------------------------------------------------------------------------
 
 
@@ -64,6 +94,16 @@ def test_a_run_is_as_long_as_it_was_busy_without_a_break():
         run.follow(busy, at(seconds))
 
     assert (run.busy_since, run.ran_until, run.run_seconds) == (None, at(40), 30.0)
+
+
+def test_by_default_every_run_is_remembered():
+    """Without a length from which on it matters, the last one counts, however short."""
+    run = Run()
+
+    run.follow(True, at(0))
+    run.follow(False, at(0.5))
+
+    assert (run.ran_until, run.run_seconds) == (at(0.5), 0.5)
 
 
 RUNS = {
@@ -116,3 +156,70 @@ def test_what_is_remembered_is_the_last_long_run_or_else_the_last(steps, long_ru
 
     assert run.busy_since == (None if since is None else at(since))
     assert (run.ran_until, run.run_seconds) == ((None, 0.0) if last is None else (at(last[0]), float(last[1])))
+
+
+# -- a kernelspec's own timeout ----------------------------------------------------------------------
+
+
+def nested(depth: int) -> list:
+    """A list in a list in a list."""
+    found: list = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize("value", [60, 60.0, 0, -1, 1e-9, 1e9 - 1, -1e9 + 1])
+def test_a_number_of_seconds_is_what_it_says(value):
+    """What it is worth is another question."""
+    assert own_timeout_in({"cull_idle_timeout": value}) == OwnTimeout(float(value))
+
+
+@pytest.mark.parametrize("metadata", [{}, {"cull_idle_timeout": None}, {"other": 60}])
+def test_a_kernelspec_that_says_nothing_has_no_timeout_of_its_own(metadata):
+    """Neither a number nor nonsense."""
+    assert own_timeout_in(metadata) is NOTHING
+
+
+NONSENSE = {
+    "words": "soon", "a number in words": "60", "yes": True, "no": False, "not a number": math.nan,
+    "for ever": math.inf, "never": -math.inf, "longer than anybody lives": 1e9, "as far back": -1e9, "a list": [60],
+    "an object": {"minutes": 1}, "200 kB": "x" * 200_000, "many digits": 10**30, "endless digits": 10**5000,
+    "lists in lists": nested(sys.getrecursionlimit() * 50),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NONSENSE.values(), ids=NONSENSE)
+def test_what_is_no_number_of_seconds_is_said_in_few_words(value):
+    """Whatever a user's kernelspec has there fits into a line of the log."""
+    found = own_timeout_in({"cull_idle_timeout": value})
+
+    assert found.seconds is None
+    assert found.odd is not None
+    assert found.odd.startswith("the kernelspec's metadata.cull_idle_timeout = ")
+    assert len(found.odd) < 200
+
+
+numbers = st.floats(0, 1e6)
+
+
+@given(st.none() | st.floats(-1e9, 1e9), numbers, st.just(0.0) | numbers)
+def test_no_kernelspec_gets_around_a_second_or_the_bound(own, timeout, most):
+    """At least a second and at most the bound; off is off for all, a kernelspec's own off counts without a bound."""
+    found = own_seconds(own, CullingPolicy(idle_timeout=timeout, max_idle_timeout=most))
+
+    if own is None or timeout == 0:
+        assert found == timeout
+    elif own <= 0:
+        assert found == (timeout if most else 0)
+    else:
+        assert found >= LEAST_SECONDS
+        assert found <= max(own, LEAST_SECONDS)
+        assert found <= max(most, LEAST_SECONDS) or not most
+        assert found == own or own < LEAST_SECONDS or 0 < most < own
+
+
+def test_what_the_law_offers_is_there():
+    """Each name that others may ask `decisions` for."""
+    assert [name for name in decisions.__all__ if not hasattr(decisions, name)] == []
+    assert len(set(decisions.__all__)) == len(decisions.__all__)

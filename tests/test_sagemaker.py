@@ -541,7 +541,7 @@ async def test_a_metadata_file_that_is_half_written_at_start_is_read_later(at, s
     path.write_text(path.read_text()[:40])
     owner = LoggingConfigurable(config=Config({"ResourceMetadataFile": {"path": str(path)}}))
     place.source.apps = make("auto", owner)
-    place.source.refreshed_at = None
+    place.source.ledger.refreshed_at = None
     place.culler.watches[Kind.APP].refresh_within(0)
     await clock.run_for(20)
     words = place.error()

@@ -96,6 +96,30 @@ def test_a_folder_or_a_pipe_in_its_place_blocks_nothing(path, run):
     assert run(last_use(signal(path))) is None
 
 
+def test_a_link_in_its_place_is_not_followed(path, run, caplog):
+    """Else anybody could have us read what only we may, and keep an app by a file of somebody's."""
+    caplog.set_level("INFO")
+    target = path.with_name("target")
+    target.write_text(stamp_text(NOON - HOUR))
+    path.symlink_to(target)
+
+    assert run(last_use(signal(path))) is None
+    assert "is ignored until it can be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["hunter2", "2026-06-01T12:00:00.000000Z hunter2", "2026-06-01T12:00:00.0000001hunter2"]
+)
+def test_what_a_bad_file_holds_is_not_told(path, run, caplog, text):
+    """It may be a link's or an editor's secret; the log is read by others."""
+    caplog.set_level("DEBUG")
+    path.write_text(text)
+
+    assert run(last_use(signal(path))) is None
+    assert "what it holds is no time of the form" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def test_what_we_wrote_ourselves_is_no_use(path, run):
     """Else an app that we keep for a reason would keep itself for ever; what others wrote before is remembered."""
     stamp = signal(path)

@@ -168,7 +168,7 @@ def test_the_default_is_all_of_ours_and_they_are_registered():
 
     made = Signals().signals
 
-    assert list(made) == ["processes", "gpu", "stamp_file", "documents", "other_kernels"]
+    assert list(made) == ["processes", "gpu", "stamp_file", "documents", "server_use", "other_kernels"]
     assert {name: installed[name] for name in made} == {name: type(each) for name, each in made.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..records import AppRecord, KernelRecord, TerminalRecord
 class AppManager(LoggingConfigurable):
     """Knows the billed compute that kernels and terminals live on, and how to delete it.
 
-    Its methods run on the server's event loop, so whatever blocks belongs into a thread (`threads.in_thread`).
+    Its methods run on the server's event loop, so whatever blocks belongs into a thread (`concurrency.in_thread`).
     """
 
     keep_apps = List(
@@ -32,6 +32,12 @@ class AppManager(LoggingConfigurable):
     shares_kernels = False
     #: How long (seconds) an app may go on after its deletion was accepted before it is asked for again.
     patience = 1800.0
+    #: Why there is nothing to manage, in words, where there is not.
+    reason = ""
+    #: Looks once more whether there is something to manage, where that could not be told; None: it could.
+    again: Callable[[], AppManager] | None = None
+    #: Whether SageMaker's native idle shutdown is to be held off; see `SpaceApp`.
+    hold_native_shutdown: Any = False
 
     @property
     def server(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from ..errors import CallError
@@ -74,6 +75,8 @@ class KernelGatewayApps(SageMakerAppManager):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._images: dict[str, Image] = {}
+        self._placed: dict[tuple[Image | None, str | None], list[str]] = {}
+        self._placed_among: dict[str, AppRecord] = {}
 
     def runs_elsewhere(self) -> str | None:
         """A notebook instance has neither domain nor owner."""
@@ -88,6 +91,7 @@ class KernelGatewayApps(SageMakerAppManager):
         specs = {str(app["AppName"]): app.get("ResourceSpec") or {} for app in listed}
         images = {name: image_of_spec(spec) for name, spec in specs.items()}
         self._images = {name: image for name, image in images.items() if image is not None}
+        self._placed = {}
         return [_record(app, specs[str(app["AppName"])]) for app in listed]
 
     def _is_ours(self, app: Mapping[str, Any]) -> bool:
@@ -138,6 +142,15 @@ class KernelGatewayApps(SageMakerAppManager):
         return replace(terminal, billed=False)
 
     def _by_image(self, image: Image | None, instance_type: str | None, apps: Mapping[str, AppRecord]) -> list[str]:
+        """The apps that something of this image on this instance type may live on; found once per list of apps."""
+        if self._placed_among != apps:
+            self._placed, self._placed_among = {}, dict(apps)
+        place = image, instance_type
+        if place not in self._placed:
+            self._placed[place] = self._narrow(image, instance_type, apps)
+        return self._placed[place]
+
+    def _narrow(self, image: Image | None, instance_type: str | None, apps: Mapping[str, AppRecord]) -> list[str]:
         """Narrow the apps down for as long as some are left."""
         found = _narrowed(list(apps), lambda name: apps[name].state not in ENDED)
         if image is not None:
@@ -165,6 +178,7 @@ class KernelGatewayApps(SageMakerAppManager):
         return not all(version.isdecimal() in kinds for version in versions)
 
 
+@lru_cache(maxsize=1024)
 def image_of_kernel(name: str) -> Image | None:
     """The image in a kernelspec's name, if it has one."""
     found = _IN_KERNEL_NAME.search(name)

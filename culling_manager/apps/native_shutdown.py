@@ -10,19 +10,18 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..concurrency import in_thread
 from ..decisions import Reason
 from ..engine.ports import Roots
 from ..records import Kind
 from ..signals.stamp_file import StampFileSignal, our_stamp
-from ..threads import in_thread
-
-if TYPE_CHECKING:
-    from ..engine.culler import IdleCuller
+from .ports import Engine
 
 #: How often (seconds) the stamp is renewed. The native timeout is an hour at least.
 BRIDGE_SECONDS = 300.0
@@ -34,17 +33,26 @@ UNSEEN = frozenset(
 
 
 class Bridge:
-    """Writes the stamp file for one server on a space. `wanted` says whether it is to, at the time."""
+    """Writes the stamp file for one server on a space.
 
-    def __init__(self, culler: IdleCuller, wanted: Any, parent: Any) -> None:
-        self._culler, self._wanted = culler, wanted
-        self._parent = parent
+    `wanted` says whether it is to, at the time, and `signal` gives the signal that reads the file, where it is in use.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        wanted: Callable[[], bool],
+        parent: Any,
+        signal: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._engine, self._wanted = engine, wanted
+        self._parent, self._signal = parent, signal
         self._next = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def beat(self) -> None:
         """One heartbeat of the culler: see whether it is time."""
-        now = self._culler.clock.monotonic()
+        now = self._engine.clock.monotonic()
         if now >= self._next and (self._task is None or self._task.done()) and self._wanted():
             self._next = now + BRIDGE_SECONDS
             self._task = asyncio.get_running_loop().create_task(self.renew())
@@ -55,23 +63,23 @@ class Bridge:
             if await self._why() is not None:
                 stamps = self._stamp_file()
                 await stamps.read()  # so that an editor's is known also when ours stands there
-                await in_thread(partial(_write, stamps.stamp_path, our_stamp(self._culler.now())))
-            self._culler.troubles.over("native shutdown")
+                await in_thread(partial(_write, stamps.stamp_path, our_stamp(self._engine.now())))
+            self._engine.troubles.over("native shutdown")
         except Exception as error:
             words = f"SageMaker's native idle shutdown may end what is in use, for its stamp cannot be written: {error}"
-            self._culler.trouble("native shutdown", words)
+            self._engine.trouble("native shutdown", words)
 
     async def _why(self) -> str | None:
         """What is kept that the native probe does not see, in words; None when there is nothing."""
-        culler, now = self._culler, self._culler.now()
+        engine, now = self._engine, self._engine.now()
         for kind in (Kind.KERNEL, Kind.TERMINAL, Kind.APP):
-            for record, decision in culler.watches[kind].current(now) if kind in culler.watches else []:
+            for record, decision in engine.watches[kind].current(now) if kind in engine.watches else []:
                 if decision.reason in UNSEEN:
                     return f"{kind.value} {record.identity}: {decision.reason.value}"
-        if culler.guard is None or Kind.APP not in culler.watches:
+        if engine.guard is None or Kind.APP not in engine.watches:
             return None
-        for record, _ in culler.watches[Kind.APP].current(now):
-            found = await culler.guard.ask(record, Roots(here=True))
+        for record, _ in engine.watches[Kind.APP].current(now):
+            found = await engine.guard.ask(record, Roots(here=True))
             seen = await self._stamp_file().read()  # the probe reads it too
             if found.used_by is not None or (found.used_at != seen and _is_news(found.used_at, now)):
                 return found.used_by or "it was used by what the probe does not see"
@@ -79,8 +87,7 @@ class Bridge:
 
     def _stamp_file(self) -> StampFileSignal:
         """The signal that knows the file's path; one of our own when it is not in use."""
-        signals = getattr(getattr(self._culler.guard, "signals", None), "signals", {})
-        found = signals.get("stamp_file")
+        found = self._signal()
         return found if isinstance(found, StampFileSignal) else StampFileSignal(parent=self._parent)
 
 
@@ -90,7 +97,11 @@ def _is_news(used_at: datetime | None, now: datetime) -> bool:
 
 
 def _write(path: str, text: str) -> None:
-    """Replace the file at once; a link that somebody put there is replaced, not followed."""
+    """Replace the file at once; a link that somebody put there is replaced, not followed.
+
+    Jupyter's own `atomic_writing` follows a link and writes in place, for a reader in the middle of it to see, and its
+    backup has a name that others can put there first: in a folder of everybody's none of that will do.
+    """
     descriptor, name = tempfile.mkstemp(dir=Path(path).parent, prefix=".sagemaker-last-active.")
     try:
         with os.fdopen(descriptor, "w") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ..records import AppRecord
@@ -15,7 +14,6 @@ class NoApps(AppManager):
     def __init__(self, reason: str = "no app manager is configured", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.reason = reason
-        self.again: Callable[[], AppManager] | None = None
 
     async def list_apps(self) -> list[AppRecord]:
         """None."""

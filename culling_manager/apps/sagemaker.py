@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from time import monotonic
 from typing import Any
 
+from ..concurrency import in_thread
+from ..engine.clock import monotonic
 from ..errors import CallError, GoneError
-from ..threads import in_thread
 from .aws import CredentialsError, action, gone_in, in_words, make_client, pages
 from .base import AppManager
 from .metadata import MetadataError, ResourceMetadata, ResourceMetadataFile

@@ -6,9 +6,10 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..client.here import this_kernel
 from ..client.http import Client
 from ..client.servers import Code, Failure
-from ..client.words import kept, printable, short, subject, until_iso
+from ..client.words import asked_duration, kept, printable, short, subject, until_iso
 from . import shared
 
 #: Where the state document lists what may be kept, by the name of the option.
@@ -18,11 +19,15 @@ LISTS = {"kernel": "kernels", "terminal": "terminals", "app": "apps"}
 def keep_alive(options: Namespace) -> Code:
     """Keep everything, or one thing, for a time."""
     words = " ".join(options.duration)
+    if words == "off" and options.until is None:
+        return resume(options)
+    if options.all and (words or options.until):
+        options.all = False  # everything, as without it
     if bool(words) == bool(options.until):
         raise Failure(Code.USAGE, "Say for how long, such as 4h, 90m or 1h30m, or --until 18:30; not both.")
-    body: dict[str, Any] = {"until": until_iso(options.until, shared.now())} if options.until else {"duration": words}
-    if words.isdecimal():
-        body["duration"] = int(words)
+    body: dict[str, Any] = {"duration": asked_duration(words)}
+    if options.until:
+        body = {"until": until_iso(options.until, shared.now())}
     client = shared.chosen(options)
     entry = client.post("keep-alive", body | _thing(client, options))
     if options.json:
@@ -35,6 +40,9 @@ def keep_alive(options: Namespace) -> Code:
 
 def _thing(client: Client, options: Namespace) -> dict[str, str]:
     """Kind and id of what is meant; everything, when nothing was named."""
+    kernel = this_kernel(client) if options.this else None
+    if kernel is not None:
+        return {"kind": "kernel", "id": kernel}
     for kind, plural in LISTS.items():
         wanted = getattr(options, kind)
         if wanted is not None:
@@ -71,7 +79,7 @@ def resume(options: Namespace) -> Code:
     """Take a keep-alive back: the one for everything, or one thing's, or with ``--all`` each."""
     client = shared.chosen(options)
     entries = client.get("keep-alive")["keep_alive"]
-    wanted = _to_take_back(options, entries)
+    wanted = _to_take_back(options, entries, client)
     found: dict[str, Any] = {"keep_alive": entries}
     for each in wanted:
         found = client.delete("keep-alive", **each)
@@ -85,8 +93,11 @@ def resume(options: Namespace) -> Code:
     return Code.OK
 
 
-def _to_take_back(options: Namespace, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def _to_take_back(options: Namespace, entries: Sequence[Mapping[str, Any]], client: Client) -> list[dict[str, str]]:
     """Which entries, as queries."""
+    kernel = this_kernel(client) if options.this else None
+    if kernel is not None:
+        return [{"kind": "kernel", "id": kernel}]
     if options.all:
         return [_query(each) for each in entries]
     for kind in LISTS:

@@ -58,8 +58,9 @@ def totals(outlook: Outlook) -> list[tuple[str, Cell]]:
     found: list[tuple[str, Cell]] = []
     for kind in Kind:
         stops = outlook.of(kind)
-        words = f"{len(stops)}, {duration(round(outlook.given_back(kind)))}" if stops else "none"
-        found.append((f"{kind.value}s, given back", ((words, "" if stops else "dim"),)))
+        times = "once" if len(stops) == 1 else f"{len(stops)} times"
+        words = (f"stopped {times}", f"{duration(round(outlook.given_back(kind)))} given back") if stops else ("none",)
+        found.append((f"{kind.value}s", tuple((each, "" if stops else "dim") for each in words)))
     missed = len(outlook.regretted)
     share = f"{missed} ({100 * missed / len(outlook.stops):.0f} %)" if missed else "none"
     found.append(("of all, used again", ((share, "bold yellow" if missed else "green"),)))
@@ -106,7 +107,7 @@ def print_outlooks(outlooks: Sequence[Outlook], named: Sequence[tuple[Kind, str,
 
 
 def _plain(cell: Cell) -> str:
-    return "; ".join(words for words, _ in cell)
+    return ", ".join(words for words, _ in cell)
 
 
 def _table(outlooks: Sequence[Outlook], named: Sequence[tuple[Kind, str, str]]) -> Any:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
+from ..client.here import this_server
 from ..client.http import Client
 from ..client.servers import the_one, wanted_servers
+from ..engine.clock import utcnow
 
 
 def now() -> datetime:
     """The time."""
-    return datetime.now(timezone.utc)
+    return utcnow()
 
 
 def tell(line: str) -> None:
@@ -29,4 +31,6 @@ def tell_json(found: Any) -> None:
 
 def chosen(options: Namespace) -> Client:
     """The client of the one server that is to be changed."""
-    return Client(the_one(wanted_servers(options.url, options.token, options.server)), options.timeout)
+    if getattr(options, "this", False) and options.url is None and options.server is None:
+        return Client(this_server(options.token), options.answer_within)
+    return Client(the_one(wanted_servers(options.url, options.token, options.server)), options.answer_within)

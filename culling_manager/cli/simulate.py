@@ -12,10 +12,16 @@ from typing import Any
 from ..client.servers import Code
 from ..client.words import ACCEPTED_UNTIL
 from ..errors import SettingError
-from ..policy import CullingPolicy, minutes
+from ..money.curve import SOON, curve
+from ..money.document import advice
+from ..money.prices import read_prices
+from ..money.report import UNKNOWN
+from ..money.words import CURVE, curve_row, table
+from ..policy import CullingPolicy, minutes, number
 from ..records import Kind
 from ..report import duration, iso, moment
 from ..simulation import history as cli_history
+from ..simulation.gaps import idle_gaps
 from ..simulation.history import History, read_history
 from ..simulation.things import Stop
 from ..simulation.world import Outlook
@@ -46,6 +52,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--keep-terminals", action=BooleanOptionalAction, default=False, help="terminals are left alone")
     add("--cull-connected", action=BooleanOptionalAction, default=True, help="an open tab keeps nothing")
     add("--until", metavar="TIME", help="how long the history goes on after its last event")
+    add("--soon", type=float, default=SOON, metavar="MIN", help="who is back within this was stopped too early (30)")
+    add("--prices", metavar="FILE", help="a price file; without one there are hours only")
+    add("--instance-type", metavar="TYPE", help="what the history ran on, such as ml.g5.xlarge")
+    add("--app-type", default="JupyterLab", metavar="TYPE", help="as what, for the price (JupyterLab)")
+    add("--restart-cost", type=float, default=0.0, metavar="N", help="what one restart costs a person, in the currency")
     add("--totals", action="store_true", help="only the sums")
     add("--json", action="store_true", help="print JSON")
 
@@ -72,14 +83,50 @@ def simulate(options: Namespace) -> Code:
     wanted, history = policies(options), read_history(options.file)
     until = _until(options.until)
     outlooks = [lived(history.events, policy, until) for policy in wanted]
+    curve = timeouts(options, history, wanted, until)
     if options.json:
-        sys.stdout.write(json.dumps(as_json(history, outlooks), indent=1) + "\n")
+        sys.stdout.write(json.dumps(as_json(history, outlooks) | curve, indent=1) + "\n")
         return Code.OK
     for line in notices(history):
         sys.stdout.write(line + "\n")
     if history.events:
         print_outlooks(outlooks, [] if options.totals else things(outlooks))
+        for line in curve_lines(curve):
+            sys.stdout.write(line + "\n")
     return Code.OK
+
+
+def timeouts(
+    options: Namespace, history: History, wanted: Sequence[CullingPolicy], until: datetime | None
+) -> dict[str, Any]:
+    """The curve over the idle gaps of apps, and which timeout follows from it. Raises `SettingError`, `ReadError`."""
+    soon = number("--soon", options.soon, low=0, high=525_600, accepted="a number of minutes from 0 to 525600")
+    cost = number("--restart-cost", options.restart_cost, low=0, high=1e9, accepted="an amount of 0 or more")
+    prices = None if options.prices is None else read_prices(options.prices)
+    price = None if prices is None else prices.rate(options.app_type, options.instance_type)
+    gaps = idle_gaps(history.events, until)
+    waits = [each.idle_timeout for each in wanted if each.idle_timeout > 0]
+    rows = [each.as_json() for each in curve(gaps, waits, soon * 60, price, cost)] if gaps else []
+    kind = options.instance_type or UNKNOWN
+    found: dict[str, Any] = {
+        "curve": {kind: rows} if rows else {},
+        "timeouts": {},
+        "advice": {},
+        "soon_minutes": soon,
+        "restart_cost": cost,
+        "prices": None if prices is None else {"currency": prices.currency, "as_of": prices.as_of},
+    }
+    for name in found["curve"]:
+        found["timeouts"][name], found["advice"][name] = advice(found, name, price)
+    return found
+
+
+def curve_lines(found: dict[str, Any]) -> Iterable[str]:
+    """The curve as a table for people, and the answer in one sentence."""
+    for kind, rows in found["curve"].items():
+        yield ""
+        yield from table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in rows])
+        yield found["advice"][kind]
 
 
 def _until(text: str | None) -> datetime | None:

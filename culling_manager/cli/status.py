@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 from ..client.http import Client
 from ..client.servers import Code, Failure, Server, wanted_servers
 from ..client.words import printable
+from ..engine.clock import monotonic
 from .rows import Tone
 from .screen import Screen, screen
 from .table import Show, pause, show, watched
@@ -33,8 +33,11 @@ class Look:
 
     @property
     def code(self) -> Code:
-        """The exit code."""
-        return Code.OK if self.failure is None else self.failure.exit_code
+        """The exit code; nothing is culled where none of our managers watches anything."""
+        if self.failure is not None:
+            return self.failure.exit_code
+        watching = (self.document or {}).get("watching")
+        return Code.NOT_SELECTED if watching == [] else Code.OK
 
     def as_json(self) -> dict[str, Any]:
         """For programs; the token is not in it."""
@@ -70,10 +73,10 @@ def status(options: Namespace) -> Code:
     """Show every server; with ``--watch`` again and again, until Ctrl-C or for `WATCH_SECONDS`."""
     if not options.watch:
         return _show_status(options, show)
-    code, end = Code.OK, time.monotonic() + WATCH_SECONDS
+    code, end = Code.OK, monotonic() + WATCH_SECONDS
     try:
         with watched() as shown:
-            while time.monotonic() < end:
+            while monotonic() < end:
                 code = _show_status(options, shown)
                 pause(options.watch)
     except KeyboardInterrupt:
@@ -84,7 +87,7 @@ def status(options: Namespace) -> Code:
 
 def _show_status(options: Namespace, shown: Show) -> Code:
     servers = wanted_servers(options.url, options.token, options.server)
-    looks = look(servers, options.timeout)
+    looks = look(servers, options.answer_within)
     if options.json:
         sys.stdout.write(json.dumps({"servers": [each.as_json() for each in looks]}) + "\n")
     else:

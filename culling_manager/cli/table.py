@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import textwrap
 import time
@@ -40,7 +41,7 @@ def watched() -> Iterator[Show]:
         from rich.console import Console
         from rich.live import Live
     except ImportError:
-        yield show
+        yield _redraw if sys.stdout.isatty() else show
         return
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -48,6 +49,17 @@ def watched() -> Iterator[Show]:
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         yield lambda screens: live.update(drawn(screens, console.width, foot_first=True), refresh=True)
+
+
+def _redraw(screens: Sequence[Screen]) -> None:
+    """Print screens as lines in the place of those before, as many as there is room for; the foot above the table."""
+    width, height = shutil.get_terminal_size()
+    lines = [part for line in plain(screens, width, foot_first=True) for part in textwrap.wrap(line, width) or [line]]
+    if len(lines) >= height:
+        lines = [*lines[: max(1, height - 2)], "..."]
+    # home, each line to its end, and what is left below
+    sys.stdout.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+    sys.stdout.flush()
 
 
 def pause(seconds: float) -> None:
@@ -95,18 +107,18 @@ def _table(groups: Sequence[Group], width: int) -> Any:
     return table
 
 
-def plain(screens: Sequence[Screen], width: int = 100) -> Iterator[str]:
-    """Screens as lines without colours."""
+def plain(screens: Sequence[Screen], width: int = 100, foot_first: bool = False) -> Iterator[str]:
+    """Screens as lines without colours; what is below the table is above it with `foot_first`."""
     for number, screen in enumerate(screens):
         if number:
             yield ""
-        yield from (words for words, _ in screen.head)
+        yield from (words for words, _ in (*screen.head, *(screen.foot if foot_first else ())))
         if screen.groups:
             rows: list[Sequence[str]] = [TITLES]
             for group in screen.groups:
                 rows += [(group.title, "", "", "", ""), *(row.cells(width) for row in group.rows)]
             yield from aligned(rows, width)
-        yield from (words for words, _ in screen.foot)
+        yield from (words for words, _ in (() if foot_first else screen.foot))
 
 
 def aligned(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import socket
 import ssl
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from ..errors import ErrorCode
 from .servers import Code, Failure, Server
 
 URL_SPACE = "sagemaker-studio-autoshutdown"
@@ -22,6 +24,20 @@ LONGEST_WORDS = 600
 NO_ACTIVITY = "no_track_activity=1"
 #: Pages that set the XSRF cookie, also where they do not exist.
 XSRF_PAGES = ("tree", "login")
+
+
+#: What each code of a refusal means for whoever runs a command.
+EXITS = {
+    ErrorCode.BAD_BODY: Code.REFUSED,
+    ErrorCode.BAD_FIELD: Code.REFUSED,
+    ErrorCode.BAD_REQUEST: Code.REFUSED,
+    ErrorCode.OTHER_SITE: Code.TOKEN_REFUSED,
+    ErrorCode.NOT_FOUND: Code.REFUSED,
+    ErrorCode.TOO_LATE: Code.REFUSED,
+    ErrorCode.NOT_OUR_MANAGERS: Code.NOT_SELECTED,
+    ErrorCode.NOT_SAVED: Code.REFUSED,
+    ErrorCode.INTERNAL: Code.UNEXPECTED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,16 @@ class Client:
         """Whether the server lists this kernel."""
         return self._send("GET", f"api/kernels/{kernel_id}?{NO_ACTIVITY}").status == 200
 
+    def sessions(self) -> list[tuple[str, str]]:
+        """Path of the notebook and id of the kernel of everything that is open."""
+        answer = self._send("GET", f"api/sessions?{NO_ACTIVITY}")
+        if wants_login(answer) and self._log_in():
+            answer = self._send("GET", f"api/sessions?{NO_ACTIVITY}")
+        if answer.status != 200:
+            raise self._failure(answer)
+        found = [each for each in answer.found or () if isinstance(each, dict) and isinstance(each.get("kernel"), dict)]
+        return [(str(each.get("path")), str(each["kernel"].get("id"))) for each in found]
+
     # -- one request -----------------------------------------------------------------------------
 
     def _ours(self, method: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -65,6 +91,8 @@ class Client:
         else:
             self._be_known()
         answer = self._send(method, f"{URL_SPACE}/{name}", body)
+        if wants_login(answer) and self._log_in():
+            answer = self._send(method, f"{URL_SPACE}/{name}", body)
         if answer.status != 200:
             raise self._failure(answer)
         if not isinstance(answer.found, dict):
@@ -77,8 +105,18 @@ class Client:
             if "_xsrf" not in self._cookies:
                 self._send("GET", page)
 
+    def _log_in(self) -> bool:
+        """Log in with the environment's password, where there is one and no token; whether that gave a cookie."""
+        password = os.environ.get("JUPYTER_PASSWORD", "")
+        if self.server.token or not password:
+            return False
+        self._be_known()
+        before = set(self._cookies)
+        self._send("POST", "login", form={"password": password, "_xsrf": self._cookies.get("_xsrf", "")})
+        return set(self._cookies) > before
+
     def _headers(self) -> dict[str, str]:
-        found = {"Content-Type": "application/json", "Accept": "application/json"}
+        found = {"Accept": "application/json"}
         if self.server.token:
             found["Authorization"] = f"token {self.server.token}"
         if self._cookies:
@@ -87,18 +125,24 @@ class Client:
             found["X-XSRFToken"] = self._cookies["_xsrf"].strip('"')
         return found
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
+    def _send(
+        self, method: str, path: str, body: dict[str, Any] | None = None, form: dict[str, str] | None = None
+    ) -> Answer:
         """One request, without a proxy and without following redirects, either of which would be shown the token."""
         text = None if body is None else json.dumps(body)
+        kind = "application/json"
+        if form is not None:
+            text, kind = urlencode(form), "application/x-www-form-urlencoded"
+        headers = {"Content-Type": kind, **self._headers()}
         try:
             with contextlib.closing(self._connect()) as connection:
-                connection.request(method, self.server.path + path, body=text, headers=self._headers())
+                connection.request(method, self.server.path + path, body=text, headers=headers)
                 response = connection.getresponse()
                 raw = response.read(LONGEST_ANSWER)
         except (ConnectionRefusedError, FileNotFoundError):
             raise Failure(Code.NO_SERVER, "Nothing listens there.") from None
         except TimeoutError:
-            raise Failure(Code.NO_ANSWER, f"No answer within {self._seconds:g} s (--timeout).") from None
+            raise Failure(Code.NO_ANSWER, f"No answer within {self._seconds:g} s (--answer-within).") from None
         except ssl.SSLCertVerificationError as error:
             raise Failure(Code.NO_ANSWER, f"Its certificate is not trusted: {error.verify_message}.") from None
         except OSError as error:
@@ -130,9 +174,17 @@ class Client:
     # -- what is wrong ------------------------------------------------------------------------------
 
     def _failure(self, answer: Answer) -> Failure:
-        words, status = said(answer.found), answer.status
-        if status in (401, 403) or re.search("login|oauth", answer.location):
+        """Why it is none of what was asked for: by the answer's code, else, for older servers, by how it looks."""
+        words, code = said(answer.found), code_in(answer.found)
+        if wants_login(answer):
             return self._not_let_in(answer)
+        if code in EXITS and words:
+            return Failure(EXITS[code], words)
+        return self._older(answer, words)
+
+    def _older(self, answer: Answer, words: str) -> Failure:
+        """The same for a server that gives no codes, or for what is no server of ours."""
+        status = answer.status
         if answer.location:
             place = urlsplit(answer.location)
             return Failure(
@@ -145,15 +197,20 @@ class Client:
                 Code.UNEXPECTED, "Its culling_manager is older than this command: restart the server after an upgrade."
             )
         not_ours = status == 409 and "manager is" in words
-        codes = {400: Code.REFUSED, 404: Code.REFUSED, 409: Code.NOT_SELECTED if not_ours else Code.REFUSED}
-        return Failure(codes.get(status, Code.UNEXPECTED), words or f"It answers with HTTP status {status}.")
+        exits = {400: Code.REFUSED, 404: Code.REFUSED, 409: Code.NOT_SELECTED if not_ours else Code.REFUSED}
+        return Failure(exits.get(status, Code.UNEXPECTED), words or f"It answers with HTTP status {status}.")
 
     def _not_let_in(self, answer: Answer) -> Failure:
         words = said(answer.found)
         if words and words != "Forbidden":
             return Failure(Code.TOKEN_REFUSED, f"Not allowed: {words}")
         if not self.server.token:
-            return Failure(Code.TOKEN_REFUSED, "It wants a token: give it in JUPYTER_TOKEN or with --token.")
+            if os.environ.get("JUPYTER_PASSWORD"):
+                return Failure(Code.TOKEN_REFUSED, "The password in JUPYTER_PASSWORD is wrong, or it wants a token.")
+            words = "It wants a token: give it in JUPYTER_TOKEN or with --token"
+            return Failure(
+                Code.TOKEN_REFUSED, f"{words}; where there is only a password, give that in JUPYTER_PASSWORD."
+            )
         return Failure(Code.TOKEN_REFUSED, "The token is wrong, or it does not allow this (JUPYTER_TOKEN or --token).")
 
     def _is_there(self) -> bool:
@@ -176,6 +233,19 @@ def parsed(raw: bytes) -> Any:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
+        return None
+
+
+def wants_login(answer: Answer) -> bool:
+    """Whether it is the answer to somebody who is not let in."""
+    return answer.status in (401, 403) or re.search("login|oauth", answer.location) is not None
+
+
+def code_in(found: Any) -> ErrorCode | None:
+    """The code of an answer that refuses something; None for an older server's, and for one that is not known here."""
+    try:
+        return ErrorCode(found["code"]) if isinstance(found, dict) else None
+    except (KeyError, ValueError, TypeError):
         return None
 
 

@@ -10,14 +10,15 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..engine.clock import utcnow
 from ..errors import CullingError
 from .http import Client
 from .servers import Code, Failure, running_servers, with_token
-from .words import kept, until_iso
+from .words import asked_duration, kept, until_iso
 
 USAGE = "%keep_alive 4h [--all] | %keep_alive --until 18:30 [--all] | %keep_alive off [--all] | %keep_alive"
 SECONDS = 10.0
@@ -50,20 +51,16 @@ def ask(duration: str | int | None, until: str | None, everything: bool) -> str:
         raise Failure(Code.USAGE, "Say for how long or until when, not both.")
     kernel_id = own_kernel_id()
     client = own_server(kernel_id)
-    now = datetime.now(timezone.utc)
+    now = utcnow()
     thing = {"kind": "all"} if everything else {"kind": "kernel", "id": kernel_id}
     if duration is None and until is None:
         return told(client.get("keep-alive")["keep_alive"], kernel_id, now)
     if duration == "off":
         client.delete("keep-alive", **thing)
         return f"{'Everything' if everything else 'This kernel'} is no longer kept by request."
-    body: dict[str, Any] = {"duration": minutes(duration)} if until is None else {"until": until_iso(until, now)}
+    asked = asked_duration(duration) if isinstance(duration, str) else duration
+    body: dict[str, Any] = {"duration": asked} if until is None else {"until": until_iso(until, now)}
     return sentence(client.post("keep-alive", body | thing), kernel_id, now)
-
-
-def minutes(duration: str | int | None) -> str | int | None:
-    """A number of minutes is sent as a number, also when it was typed."""
-    return int(duration) if isinstance(duration, str) and duration.isdecimal() else duration
 
 
 def told(entries: Iterable[Any], kernel_id: str, now: datetime) -> str:

@@ -23,6 +23,8 @@ from ..errors import CullingError
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}  # noqa: S104
 #: What an HTTP header can carry.
 SENDABLE = re.compile(r"[ -~\xa0-\xff]*")
+#: 'localhost:8888', '[::1]:8888/jupyter', which urlsplit takes for a scheme.
+_NO_SCHEME = re.compile(r"([\w.-]+|\[[\w:]+\]):\d+(/|$|\?)")
 LONGEST_FILE = 65_536  # bytes
 
 
@@ -79,8 +81,9 @@ class Server:
 
 
 def parse_url(url: str, token: str = "") -> Server:
-    """Give the server of a URL, also as pasted from its log with ``/lab?token=...``. Raises ValueError."""
-    parts = urlsplit(url.strip())
+    """Give the server of a URL, also as pasted from its log with ``/lab?token=...``, or without http://. ValueError."""
+    url = url.strip()
+    parts = urlsplit(f"http://{url}" if _NO_SCHEME.match(url) else url)
     token = token or parse_qs(parts.query).get("token", [""])[0]
     if not SENDABLE.fullmatch(token):
         raise ValueError("its token is not plain text")

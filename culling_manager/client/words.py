@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +18,17 @@ SHORT = 8
 
 #: The name that Jupyter Server gives to somebody who did not log in.
 _ANONYMOUS = re.compile(r"[0-9a-f]{32}")
+#: A duration as servers read it, and what people type for one.
+_DURATION = re.compile(r"(\d+(\.\d+)?(d|h|min|m|s)\s*)+", re.IGNORECASE)
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)(?:[\s,]+and\s+|[\s,]*)", re.IGNORECASE)
+_UNITS = {
+    **dict.fromkeys(("d", "day", "days"), "d"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+}
+#: Signs of ours that not every terminal has.
+_PLAIN = {"·": "-", "…": "~", "─": "-", "━": "-"}
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
 ACCEPTED_UNTIL = "a time of day such as 18:30, or a date and time such as 2026-06-01T18:30"
 
@@ -39,6 +53,25 @@ def until_iso(text: str, now: datetime) -> str:
         raise SettingError("until", text, ACCEPTED_UNTIL) from None
 
 
+def asked_duration(text: str) -> str | int:
+    """What somebody typed as the server reads it: '4hours' is 4h, '1h30' is 1h30m, '90' is a number of minutes.
+
+    What is not understood stays as it is: the server says what it accepts.
+    """
+    text = text.strip()
+    if text.isdecimal():
+        return int(text)
+    parts = _AMOUNT.findall(text)
+    if _DURATION.fullmatch(text) or not parts or _AMOUNT.sub("", text):
+        return text
+    units = [_UNITS.get(unit.lower()) for _, unit in parts]
+    if len(parts) > 1 and parts[-1][1] == "" and units[-2] == "h":
+        units[-1] = "m"
+    if None in units:
+        return text
+    return "".join(f"{number}{unit}" for (number, _), unit in zip(parts, units, strict=True))
+
+
 def clock(at: datetime, now: datetime) -> str:
     """A time as the local clock and calendar show it: '18:30', 'Tue 18:30' within six days, else with its date."""
     here, there = now.astimezone(), at.astimezone()
@@ -51,6 +84,21 @@ def clock(at: datetime, now: datetime) -> str:
 def minute(at: datetime, now: datetime) -> str:
     """The nearest minute as the local clock shows it: for an end, of which less than a minute is nobody's concern."""
     return clock(at + timedelta(seconds=30), now)
+
+
+def speak_plainly() -> None:
+    """Let stdout and stderr say what their encoding has no sign for in other signs, and never fail for it."""
+    codecs.register_error("culling_manager", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="culling_manager")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    words = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(each, "?") for each in words), error.end
 
 
 def printable(text: object) -> str:
@@ -84,6 +132,6 @@ def kept(entry: Mapping[str, Any], now: datetime) -> str:
 
 
 def asker(entry: Mapping[str, Any]) -> str:
-    """Who asked for a keep-alive; '' for somebody without a name."""
+    """Who asked for a keep-alive; who has not logged in is somebody, for the name is a new one each time."""
     name = printable(entry.get("asked_by") or "")
-    return "" if _ANONYMOUS.fullmatch(name) else name
+    return "somebody on this server" if _ANONYMOUS.fullmatch(name) else name

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import ErrorCode, SettingError
 from ..policy import CullingPolicy
 from ..records import Happening, KeepAlive, Kind, Outcome, TerminalRecord
 from .clock import Clock, SystemClock
@@ -210,9 +210,9 @@ class IdleCuller:
         """Something is about to be taken off its manager's list, by whomever."""
         self._comings.leaving(kind, identity)
 
-    def trouble(self, subject: str, words: str, told: bool = False) -> bool:
+    def trouble(self, subject: str, words: str, code: ErrorCode = ErrorCode.FAILED) -> bool:
         """Remember what went wrong; into the log once per change. Gives whether it is one."""
-        return self.journal.trouble(subject, words, told)
+        return self.journal.trouble(subject, words, code)
 
     def tell(self, happening: Happening) -> None:
         """Tell those who listen."""

@@ -86,6 +86,10 @@ class Item:
         """Its shutdown has ended, in whatever way."""
         self.task, self.stopping = None, False
 
+    def stays(self, until: datetime) -> None:
+        """It was not to be stopped after all; it is not tried again before then."""
+        self.retry_at = self.due_at = until
+
     def failed(self, retry_at: datetime) -> None:
         """Its shutdown failed, and is tried again."""
         self.attempts += 1

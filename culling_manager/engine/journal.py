@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from .._version import __version__
 from ..decisions import Decision, Reason
-from ..errors import Troubles, printable
+from ..errors import STAYS_BILLED, ErrorCode, Troubles, code_of, printable
 from ..policy import CullingPolicy
 from ..records import Happening, Kind, Outcome, Record, Result
 from ..report import culling_line, heartbeat_line, policy_line, sentence
@@ -34,22 +34,26 @@ class Journal:
 
     # -- what goes wrong -----------------------------------------------------------------------
 
-    def trouble(self, subject: str, words: str, told: bool = False) -> bool:
+    def trouble(self, subject: str, words: str, code: ErrorCode = ErrorCode.FAILED, told: bool = False) -> bool:
         """Remember what went wrong; into the log once per change. Gives whether it is one."""
-        news = self.troubles.note(subject, words, self._clock.now())
+        news = self.troubles.note(subject, words, self._clock.now(), code)
         if news and not told:
             self.log.warning("Culling: %s", printable(words))
         return news
 
-    def bug(self, subject: str, words: str, error: Exception) -> None:
-        """Something of ours, or of those who are called at a heartbeat, failed; nothing stops for that."""
-        self.log.exception("Culling: %s", words)
+    def bug(self, subject: str, words: str, error: Exception, next_words: str = "nothing stops for that") -> None:
+        """Something of ours, or of those who are called at a heartbeat, failed; and what comes next."""
+        self.log.exception("Culling: %s; %s", words, next_words)
         self.trouble(subject, f"{words}: {error!r}", told=True)
+
+    def odd_timeout(self, identity: str, words: str) -> None:
+        """A kernelspec's own timeout makes no sense, and the policy's counts in its place."""
+        self.trouble(f"timeout of kernel {identity}", f"kernel {identity}: {words}; idle_timeout counts in its place")
 
     def gone(self, kind: Kind, identity: str) -> None:
         """It is gone, and with it what was wrong with it."""
         subject = f"{kind.value} {identity}"
-        for each in (subject, f"signals of {subject}", f"pre_cull_hook for {subject}"):
+        for each in (subject, f"timeout of {subject}", f"signals of {subject}", f"pre_cull_hook for {subject}"):
             self.troubles.over(each)
 
     def jumped(self, seconds: float) -> None:
@@ -119,8 +123,26 @@ class Journal:
         """The line when culling starts."""
         self.log.info("Culling: %s", policy_line(policy, kinds))
 
-    def heartbeat(self, policy: CullingPolicy, count: int, app_manager: str, kinds: Iterable[Kind]) -> None:
-        """The line that shows to a fleet check that the culler runs, and with which settings."""
+    def heartbeat(
+        self, policy: CullingPolicy, count: int, app_manager: str, kinds: Iterable[Kind], times: Mapping[str, Any]
+    ) -> None:
+        """The line that shows to a fleet check that the culler runs, with which settings, and how time was spent."""
         level = max(logging.INFO, self.log.getEffectiveLevel())  # so that it is written whatever the log's level is
-        words = self.troubles.last_text()
-        self.log.log(level, "%s", heartbeat_line(__version__, policy, count, app_manager, kinds, words))
+        words, codes = self.troubles.last_text(), self.troubles.codes()
+        self.log.log(level, "%s", heartbeat_line(__version__, policy, count, app_manager, kinds, words, codes, times))
+
+
+def unread(kind: Kind, error: Exception) -> ErrorCode:
+    """What it is called that things of a kind cannot be listed: of apps, what of it keeps them on the bill."""
+    code = code_of(error)
+    if kind is Kind.APP:
+        return code if code in STAYS_BILLED else ErrorCode.APPS_UNREAD
+    return ErrorCode.UNREAD if code is ErrorCode.FAILED else code
+
+
+def not_stopped(kind: Kind, error: Exception) -> ErrorCode:
+    """What it is called that something could not be stopped: an app that could not be deleted stays on the bill."""
+    code = code_of(error)
+    if kind is Kind.APP:
+        return code if code in STAYS_BILLED else ErrorCode.NOT_DELETED
+    return ErrorCode.NOT_STOPPED if code is ErrorCode.FAILED else code

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ..decisions import KEEPS_UNTIL, Reason, timeout
+from ..errors import ErrorCode
 from ..records import Use
 from .clock import NEVER
 from .item import NOT_USED, Item
@@ -79,7 +80,7 @@ class Notices:
             found = await situation.guard.ask(item.record, self.source.roots(item.record.identity))
         except Exception as error:
             words = f"activity signals could not be asked about it: {error!r}"
-            situation.journal.trouble(f"signals of {subject}", f"{subject} is kept: {words}")
+            situation.journal.trouble(f"signals of {subject}", f"{subject} is kept: {words}", ErrorCode.SIGNAL_FAILED)
             found = Use(used_by=words)
         item.answered(found, began, situation.now())
 

@@ -77,8 +77,8 @@ class Source(Protocol):
     def roots(self, identity: str) -> Roots:
         """The processes that belong to it, as far as they run here."""
 
-    async def stop(self, record: Any) -> None:
-        """Shut it down. Raises KeyError when it is gone already."""
+    async def stop(self, record: Any) -> str | None:
+        """Shut it down; gives in words why it stays after all, which is no failure. KeyError when it is gone."""
 
 
 @runtime_checkable
@@ -109,6 +109,9 @@ class Neighbours(Protocol):
 
     def describe(self) -> dict[str, str]:
         """Who that is, and more words."""
+
+    def times(self) -> Mapping[str, Any]:
+        """What the heartbeat line tells of time since the last one; see `heartbeat_line`."""
 
 
 class Guard(Protocol):

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ..decisions import Decision, Reason, decide, hold_after, timeout
-from ..records import Record
+from ..errors import ErrorCode
+from ..records import KernelRecord, Record
 from .backoff import RETRY_CAP_SECONDS, RETRY_SECONDS, backoff
 from .clock import NEVER
 from .item import Item
+from .journal import unread
 from .ports import Source
 from .situation import Situation
 
@@ -76,7 +78,7 @@ class Freshness:
             journal.tally.failed[kind, "read"] += 1
             self.stale_at = now + timedelta(seconds=backoff(self._failures))
             self.failure = f"{error or repr(error)}; nothing is culled on old facts"
-            journal.trouble(subject, self.failure)
+            journal.trouble(subject, self.failure, unread(kind, error))
             return False
         self.failure, self._failures = None, 0
         if journal.troubles.over(subject):
@@ -104,15 +106,18 @@ class Readings:
 
     def current(self, identity: str, now: datetime) -> Item | None:
         """The item with a decision on what can be seen of it now; None when it is gone."""
+        fingerprint, words = None, None
         try:
             fingerprint = self.source.fingerprint(identity)
         except KeyError:
             return None
+        except Exception as error:
+            words = self._unread(identity, error)
         item = self.items.get(identity)
         if item is not None and item.stopping:
             return item  # what its end makes it say is no news
         stands = item is not None and fingerprint is not None and item.fingerprint == fingerprint
-        return item if stands and self.freshness.failure is None else self._judge(identity, fingerprint, now)
+        return item if stands and self.freshness.failure is None else self._judge(identity, fingerprint, now, words)
 
     def decide(self, record: Record, now: datetime) -> Decision:
         """The decision on a record under the policy in force, and not on account of a jump of the clock."""
@@ -165,11 +170,11 @@ class Readings:
             self.situation.journal.gone(kind, identity)
         return gone
 
-    def _judge(self, identity: str, fingerprint: Hashable, now: datetime) -> Item | None:
-        """Read and decide anew; None when it is gone."""
+    def _judge(self, identity: str, fingerprint: Hashable, now: datetime, words: str | None) -> Item | None:
+        """Read, unless `words` say why that is no use, and decide anew; None when it is gone."""
         kind, journal = self.source.kind, self.situation.journal
         try:
-            record = self._read(identity, now)
+            record = self._read(identity, now, words)
         except KeyError:
             return None
         decision = self.decide(record, now)
@@ -187,24 +192,29 @@ class Readings:
             journal.troubles.over(f"{kind.value} {identity}")
         if decision.reason is Reason.UNKNOWN:
             self._doubt(item, now)
+        elif isinstance(record, KernelRecord) and record.odd_timeout is not None:
+            journal.odd_timeout(identity, record.odd_timeout)
         return item
 
-    def _read(self, identity: str, now: datetime) -> Record:
+    def _read(self, identity: str, now: datetime, words: str | None = None) -> Record:
         """Read one record; what cannot be read keeps what was known of it, and says why it is not to be trusted."""
-        words = self.freshness.failure
+        words = self.freshness.failure or words
         if words is None:
             try:
                 record = self.source.read(identity, now)
             except KeyError:
                 raise
             except Exception as error:
-                words = f"{self.source.kind.value} {identity} is kept, for reading it failed: {error or repr(error)}"
+                words = self._unread(identity, error)
         if words is not None:
             known = self.items.get(identity)
             record = self.source.unreadable(identity, words) if known is None else replace(known.record, error=words)
         if record.last_activity is not None and record.last_activity > now:
             record = replace(record, last_activity=self._seen(identity, record.last_activity, now))
         return self._with_requests(record)
+
+    def _unread(self, identity: str, error: Exception) -> str:
+        return f"{self.source.kind.value} {identity} is kept, for reading it failed: {error or repr(error)}"
 
     def _seen(self, identity: str, at: datetime, now: datetime) -> datetime:
         """When activity in the future was first seen: it cannot have happened later than that."""
@@ -240,9 +250,8 @@ class Readings:
         item.fingerprint = None
         self.freshness.doubted(now, item.judged_at)
         if record.error is None or record.error != self.freshness.failure:
-            words = record.error or (
-                f"{subject} is kept, for its state is not known: state "
-                f"{getattr(record, 'state', None)!r}, last activity {record.last_activity}"
-            )
-            if self.situation.journal.trouble(subject, words) and record.error is not None:
+            odd, state = getattr(record, "odd_timeout", None), getattr(record, "state", None)
+            why = odd or f"its state is not known: state {state!r}, last activity {record.last_activity}"
+            words = record.error or f"{subject} is kept, for {why}"
+            if self.situation.journal.trouble(subject, words, ErrorCode.UNREAD) and record.error is not None:
                 self.situation.journal.tally.failed[self.source.kind, "read"] += 1

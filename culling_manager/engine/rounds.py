@@ -53,9 +53,9 @@ class Rounds:
         """One wake-up: count it, and tell whether anything can be due. O(1), no I/O but an hourly line in the log."""
         self.alarm.count += 1
         now, mono = self._situation.now(), self._situation.clock.monotonic()
-        if mono >= self._tell_at:
+        if mono >= self._tell_at and not self._is_going():
             self._tell_at = mono + TELL_SECONDS
-            self._tell_heartbeat()
+            self._safely(self._tell_heartbeat)
         return any(now > watch.next_look and watch.looking is None for watch in self.watches.values())
 
     def look_soon(self, kind: Kind | None = None) -> None:
@@ -78,15 +78,19 @@ class Rounds:
 
     def _wake(self) -> None:
         for beat in [*self.beats, *(watch.visit for watch in self.watches.values())]:
-            try:
-                beat()
-            except Exception as error:
-                self._situation.journal.bug("heartbeat", "something failed at a heartbeat", error)
+            self._safely(beat)
         if self.heartbeat():
             now = self._situation.clock.now()
             for watch in self.watches.values():
                 if now > watch.next_look and watch.looking is None:
                     watch.begin_look()
+
+    def _safely(self, call: Callable[[], None]) -> None:
+        """What fails at a heartbeat is reported, and stops nothing."""
+        try:
+            call()
+        except Exception as error:
+            self._situation.journal.bug("heartbeat", "something failed at a heartbeat", error)
 
     def _until_next(self) -> float:
         """Seconds until the next deadline has passed or a visit is due, at most the interval; half of it at first."""
@@ -100,10 +104,20 @@ class Rounds:
         ahead = 0.0 if nearest <= now else (nearest - now).total_seconds()
         return min(longest, ahead + JUST_AFTER)
 
+    def _is_going(self) -> bool:
+        """Whether all that this server runs on is being deleted: then its heartbeat would look like life."""
+        neighbours = self._situation.neighbours
+        return neighbours is not None and neighbours.going(None) is not None
+
     def _tell_heartbeat(self) -> None:
-        situation = self._situation
-        apps = "NoApps" if situation.neighbours is None else situation.neighbours.describe()["class"]
-        situation.journal.heartbeat(situation.policy, self.alarm.count, apps, self.watches)
+        situation, neighbours = self._situation, self._situation.neighbours
+        apps, times = "NoApps", {}
+        try:
+            if neighbours is not None:
+                apps, times = neighbours.describe()["class"], dict(neighbours.times())
+        except Exception as error:
+            situation.journal.bug("heartbeat", "the times of apps could not be added up", error)
+        situation.journal.heartbeat(situation.policy, self.alarm.count, apps, self.watches, times)
 
     async def run_pass(self) -> list[Outcome]:
         """One whole pass over everything that is watched, up to and including the shutdowns; gives their outcomes."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ..decisions import Decision, Reason
-from ..errors import StopError
+from ..errors import ErrorCode, StopError
 from ..records import Kind, Outcome, Record, Result
 from .backoff import backoff
 from .clock import AT_ONCE
 from .item import Item
+from .journal import not_stopped
 from .notices import Notices
 from .ports import Source
 from .readings import Readings
@@ -24,6 +25,8 @@ GRACE_SECONDS = 0.035
 ANSWER_SECONDS = 2.0
 #: For so long (seconds) holds what was found out right before something is culled.
 CONFIRMED_SECONDS = 1.0
+#: What stays because its manager keeps it is not tried again for so long (seconds).
+STAYS_SECONDS = 60.0
 #: Shutdowns of one kind that may be under way at the same time.
 CONCURRENT_STOPS = 128
 #: What is told to those who listen when it was carried out.
@@ -42,14 +45,16 @@ class Shutdown:
 
     async def carry_out(self, item: Item) -> Outcome:
         """Carry out one decision; whatever happens, it ends in an `Outcome`."""
+        code = ErrorCode.FAILED
         try:
             async with self.slots:
                 result, words = await self._try(item)
         except Exception as error:
             result, words = Result.FAILED, str(error) or repr(error)
+            code = not_stopped(self.source.kind, error)
         finally:
             item.ended()
-        return self._settle(item, result, words)
+        return self._settle(item, result, words, code)
 
     async def _try(self, item: Item) -> tuple[Result, str]:
         situation = self.situation
@@ -71,9 +76,12 @@ class Shutdown:
         situation.journal.culling(item.record, decision, item.attempts)
         item.stopping = True
         try:
-            await self._stop(item.record)
+            stays = await self._stop(item.record)
         except KeyError:
             return Result.GONE, ""
+        if stays is not None:
+            item.stays(situation.now() + timedelta(seconds=STAYS_SECONDS))
+            return Result.CHANGED, stays
         return Result.CULLED, ""
 
     async def _ask_first(self, item: Item) -> None:
@@ -143,25 +151,27 @@ class Shutdown:
             self.situation.keep(kind, identity, until, "pre_cull_hook")
         return True
 
-    async def _stop(self, record: Record) -> None:
-        """Have it shut down. One that must not be cancelled is waited for beyond the limit, which is reported."""
+    async def _stop(self, record: Record) -> str | None:
+        """Have it shut down; gives why it stays after all.
+
+        One that must not be cancelled is waited for beyond the limit, which is reported.
+        """
         source, limit = self.source, self.situation.stop_seconds
         if source.stop_can_be_cancelled:
             try:
-                await asyncio.wait_for(source.stop(record), limit)
+                return await asyncio.wait_for(source.stop(record), limit)
             except asyncio.TimeoutError:
                 raise StopError(f"it did not stop within {limit:.0f} s") from None
-            return
         stop = asyncio.ensure_future(source.stop(record))
         await asyncio.wait([stop], timeout=limit)
         if not stop.done():
             subject = f"{source.kind.value} {record.identity}"
             words = f"{subject} has not stopped within {limit:.0f} s: it is waited for"
-            self.situation.journal.trouble(subject, words)
+            self.situation.journal.trouble(subject, words, ErrorCode.NOT_STOPPED)
             await asyncio.wait([stop])
-        stop.result()
+        return stop.result()
 
-    def _settle(self, item: Item, result: Result, words: str) -> Outcome:
+    def _settle(self, item: Item, result: Result, words: str, code: ErrorCode) -> Outcome:
         """Remember what came of it, and when to try again."""
         kind, identity, journal = self.source.kind, item.record.identity, self.situation.journal
         now = self.situation.now()
@@ -180,7 +190,7 @@ class Shutdown:
         if result is Result.FAILED:
             item.failed(now + timedelta(seconds=backoff(item.attempts + 1)))
             done = "deleted" if kind is Kind.APP else "culled"
-            journal.trouble(f"{kind.value} {identity}", f"{kind.value} {identity} could not be {done}: {words}")
+            journal.trouble(f"{kind.value} {identity}", f"{kind.value} {identity} could not be {done}: {words}", code)
         elif result in (Result.CULLED, Result.GONE):
             journal.gone(kind, identity)
             item.fingerprint = item.due_at = None

@@ -127,7 +127,7 @@ class Watch:
             journal.troubles.over("culler")
             return tasks
         except Exception as error:
-            journal.bug("culler", f"a pass over the {kind.value}s failed", error)
+            journal.bug("culler", f"a pass over the {kind.value}s failed", error, "the next one is in a minute")
             self.next_look = clock.now() + timedelta(minutes=1)
             return []
         finally:

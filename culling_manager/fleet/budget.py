@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Mapping
 
+from ..engine.clock import monotonic
 from ..errors import SettingError
 from .options import FleetOptions, Source
 
@@ -40,12 +40,12 @@ def options_from(settings: Mapping[str, str]) -> FleetOptions:
 
 
 def deadline(context: object, most: float = math.inf) -> float | None:
-    """When to begin no more calls (of `time.monotonic`): after `most` seconds, or SPARE_SECONDS before Lambda ends us.
+    """When to begin no more calls (of `monotonic`): after `most` seconds, or SPARE_SECONDS before Lambda ends us.
 
     None for never, where nothing says when that is.
     """
     left = getattr(context, "get_remaining_time_in_millis", lambda: math.inf)() / 1000 - SPARE_SECONDS
-    return None if math.isinf(min(most, left)) else time.monotonic() + min(most, left)
+    return None if math.isinf(min(most, left)) else monotonic() + min(most, left)
 
 
 def rates_of_each(options: FleetOptions, batches: int, size: int) -> dict[str, float]:

@@ -12,12 +12,16 @@ from typing import Any
 
 from ..apps import aws
 from ..apps.aws import action as action
+from ..engine.clock import monotonic
 from ..errors import CallError
 from .options import FleetOptions
 from .records import scrubbed
 
 #: botocore's adaptive mode slows down by itself when a service throttles; the pace here keeps it from having to.
 TRIES = 8
+#: Calls per second to those of AWS's services that know prices and bills, which are not in every region.
+BILLING_RATE = 5.0
+BILLING = ("pricing", "ce")
 
 
 class TimeOverError(CallError):
@@ -35,7 +39,7 @@ class Pacer:
     def wait(self, deadline: float | None = None) -> bool:
         """Wait for one's turn; False, at once, when that would not come before the `deadline` (monotonic seconds)."""
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             turn = max(now, self._next)
             if deadline is not None and turn >= deadline:
                 return False
@@ -57,7 +61,7 @@ _NO_URLS = _NoAuthorizedUrls()
 class FleetCalls:
     """Calls to SageMaker and to CloudWatch Logs. Clients are made when first needed; `count` has every attempt.
 
-    After the `deadline` (of `time.monotonic`, in seconds; None: never) no attempt is begun; a retry is one, too.
+    After the `deadline` (of `monotonic`, in seconds; None: never) no attempt is begun; a retry is one, too.
     """
 
     def __init__(self, options: FleetOptions, deadline: float | None = None) -> None:
@@ -67,6 +71,7 @@ class FleetCalls:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._pacers = {"sagemaker": Pacer(options.rate), "logs": Pacer(options.logs_rate)}
+        self._pacers |= {service: Pacer(BILLING_RATE) for service in BILLING}
 
     @property
     def region(self) -> str:
@@ -106,7 +111,7 @@ class FleetCalls:
     def _make(self, service: str) -> Any:
         client = aws.make_client(
             service,
-            self._options.region,
+            place(service, self._options.region),
             max_pool_connections=self._options.concurrency + 4,
             retries={"mode": "adaptive", "total_max_attempts": TRIES},
             user_agent_extra="culling_manager-fleet",
@@ -125,6 +130,17 @@ class FleetCalls:
                 self.count[event_name.rpartition(".")[2]] += 1
 
         return paced
+
+
+def place(service: str, region: str | None) -> str | None:
+    """The region in which a service is asked about this region: those of the bill are not everywhere."""
+    if service not in BILLING:
+        return region
+    if region is None:
+        import boto3
+
+        region = boto3.session.Session().region_name
+    return "cn-northwest-1" if (region or "").startswith("cn-") else "us-east-1"
 
 
 def in_words(error: Exception, action: str, resource: str) -> CallError:

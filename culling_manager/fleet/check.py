@@ -6,12 +6,12 @@ any part of the targets, then `summarise`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 
+from ..engine.clock import monotonic, utcnow
 from ..errors import CallError
 from .calls import FleetCalls
 from .judge import from_log, unreachable, without_app
@@ -47,9 +47,9 @@ def check_fleet(
     """
     options = options or FleetOptions()
     calls = calls or FleetCalls(options)
-    start = time.monotonic()
+    start = monotonic()
     listing = list_targets(calls, options, tell)
-    now = now or datetime.now(timezone.utc)
+    now = now or utcnow()
     batch = check_batch(listing.targets, options, calls=calls, now=now, tell=tell)
     return summarise(
         batch.findings,
@@ -58,7 +58,7 @@ def check_fleet(
         domains=listing.domains,
         problems=[*listing.problems, *batch.problems],
         notices=listing.notices,
-        seconds=time.monotonic() - start,
+        seconds=monotonic() - start,
         calls=dict(calls.count),
     )
 
@@ -79,7 +79,7 @@ def check_batch(
     """
     targets = tuple(targets)
     calls = calls or FleetCalls(options)
-    now = now or datetime.now(timezone.utc)
+    now = now or utcnow()
     if options.source is Source.PRESIGNED:
         return _ask(targets, options, calls, now, tell)
     beats = _beats(targets, options, calls, now, heartbeats, tell)

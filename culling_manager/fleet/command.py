@@ -1,5 +1,8 @@
 """The fleet check: for every Jupyter Server app of every domain, whether it is culled as it should be.
 
+The source logs believes what is written: a role that may write into the whole log group, as SageMaker's own execution
+roles may, can write a heartbeat into another user's stream. The source presigned asks each server itself.
+
 exit codes: 0 every running app is culled as it should be; 1 some are not; 2 usage; 3 the check itself failed, in whole
 or for a domain (AWS refused, or users log in by SSO and the source is presigned).
 """
@@ -7,6 +10,7 @@ or for a domain (AWS refused, or users log in by SSO and the source is presigned
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from contextlib import nullcontext
@@ -66,6 +70,9 @@ def _options(asked: argparse.Namespace) -> FleetOptions:
 
 def main(argv: list[str] | None = None) -> int:
     """Check, tell, and give the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal has no sign for is no reason to fail
     asked, options = arguments(argv)
     try:
         with nullcontext() if asked.json else progress_bar() as tell:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 
+from ..engine.clock import epoch, utcnow
 from .budget import deadline, options_from, rates_of_each
 from .calls import FleetCalls
 from .check import check_batch
+from .daily import save_days
 from .judge import unreachable, without_app
 from .logs import Heartbeats, read_heartbeats
 from .options import FleetOptions, Source
@@ -50,7 +50,7 @@ def list_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     listing = list_targets(calls, options)
     beats, search = Heartbeats(), FleetCalls(options, deadline(context, LONGEST_SEARCH_SECONDS))
     if options.source is Source.LOGS:
-        beats = read_heartbeats(search, listing.targets, options, datetime.now(timezone.utc))
+        beats = read_heartbeats(search, listing.targets, options, utcnow())
     size = int(os.environ.get("BATCH_SIZE", "50"))
     rates = rates_of_each(options, -(-len(listing.targets) // size), size)
     items = []
@@ -61,7 +61,7 @@ def list_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     store.put(f"runs/{run}/batches.json", items)
     found = {"domains": listing.domains, "problems": listing.problems, "notices": listing.notices}
     counts = dict(calls.count + search.count)
-    store.put(f"runs/{run}/listing.json", {**found, "started_at": time.time(), "calls": counts})
+    store.put(f"runs/{run}/listing.json", {**found, "started_at": epoch(), "calls": counts})
     return {"run": run, "key": f"runs/{run}/batches.json", "batches": len(items), "targets": len(listing.targets)}
 
 
@@ -99,6 +99,8 @@ def check_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
 def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Put all findings together, store the report, and publish it if somebody needs care or the check had problems.
 
+    Where the template says so the savings of yesterday are stored, too; when they cannot be that is such a problem.
+
     `event` is ``{"run"}``, with ``"error"`` when the listing failed, or ``"map_error"`` when the map as a whole did. A
     batch without findings is one whose workers failed: its targets are reported as unreachable, never dropped.
 
@@ -112,6 +114,9 @@ def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         report = failed(event["error"], options)
     else:
         broken = [f"Not all could be checked: {words_of(event['map_error'])}"] if "map_error" in event else []
+        if os.environ.get("SAVINGS") == "true":
+            calls = FleetCalls(options, deadline(context))
+            broken += save_days(calls, options, store, utcnow())
         report = gathered(run, options, store, broken)
     key = f"runs/{run}/report.json"
     store.put(key, report.as_json())
@@ -124,7 +129,7 @@ def report_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
 def failed(error: Any, options: FleetOptions) -> FleetReport:
     """The report of a run that did not even get a list."""
     problem = f"The fleet could not be listed: {words_of(error)}"
-    return summarise((), source=options.source.value, checked_at=datetime.now(timezone.utc), problems=[problem])
+    return summarise((), source=options.source.value, checked_at=utcnow(), problems=[problem])
 
 
 def words_of(error: Any) -> Any:
@@ -154,11 +159,11 @@ def gathered(run: str, options: FleetOptions, store: Store, broken: Iterable[str
     return summarise(
         findings,
         source=options.source.value,
-        checked_at=datetime.now(timezone.utc),
+        checked_at=utcnow(),
         domains=listing["domains"],
         problems=problems,
         notices=listing["notices"],
-        seconds=time.time() - listing["started_at"],
+        seconds=epoch() - listing["started_at"],
         calls=calls,
     )
 

@@ -7,19 +7,23 @@ import re
 from datetime import datetime
 from typing import Any, TypeGuard
 
+from ..errors import STAYS_BILLED
 from ..policy import LONGEST_SECONDS, plain
 from ..records import Kind
 from ..report import HEARTBEAT_MARKER, duration
 from .options import FleetOptions
-from .records import BASE_PATHS, Finding, Reading, State, Target, scrubbed
+from .records import BASE_PATHS, Finding, Reading, State, Target, quoted, scrubbed, unlinked
 
-#: Errors that mean that an app cannot be looked at or deleted.
+#: What says that an app cannot be looked at or deleted, in heartbeats of versions that wrote no codes.
 BILLED = re.compile(
     r"^app .* could not be deleted|^app .* is still in service|permission sagemaker:|^sagemaker:|no app is deleted"
     r"|nobody can tell what else is in use|^[A-Z]\w+ did not answer within"
 )
+#: A heartbeat may be dated so far ahead (seconds), for clocks are never quite the same.
+FUTURE_SECONDS = 300.0
 #: The longest heartbeat that is read (characters).
 LONGEST_LINE = 4096
+MOST_CODES = 50
 
 
 def without_app(target: Target) -> Finding:
@@ -46,7 +50,7 @@ def from_answer(target: Target, said: Reading | None, options: FleetOptions, now
     if said is None:
         return _blame(target, State.NOT_INSTALLED, "Its server does not have the extension (404).", options, now)
     if said.count <= 1:
-        why = f" ({said.errors})" if said.errors else ""
+        why = f" (it says {quoted(said.errors)})" if said.errors else ""
         reason = f"Its culler has not woken up: count is {said.count}{why}."
         return _blame(target, State.NOT_RUNNING, reason, options, now, said)
     return _settled(target, said, options)
@@ -56,13 +60,16 @@ def from_log(target: Target, said: Reading | None, options: FleetOptions, now: d
     """Judge by the latest heartbeat in a log, None when there is none.
 
     One from before the app's creation is an earlier app's. Older than `max_age_seconds` is too old; exactly that old
-    is not.
+    is not. One from the future is refused: whoever writes in a log dates it as they like.
     """
     if said is None or said.at is None or (target.created is not None and said.at < target.created):
         hours = duration(options.look_back_seconds)
         reason = f"No heartbeat in its log within {hours}: not installed, or its role may not write logs."
         return _blame(target, State.NOT_INSTALLED, reason, options, now)
     age = (now - said.at).total_seconds()
+    if age < -FUTURE_SECONDS:
+        reason = f"Its heartbeat is dated {duration(-age)} ahead of now, and is not believed: whose clock is wrong?"
+        return _blame(target, State.NOT_RUNNING, reason, options, now, said)
     if age > options.max_age_seconds:
         reason = f"Its last heartbeat is {duration(age)} old; one is due every hour."
         return _blame(target, State.NOT_RUNNING, reason, options, now, said)
@@ -82,11 +89,20 @@ def wrong_settings(said: Reading, options: FleetOptions) -> list[str]:
         found.append(f"keep_terminals is {'on' if said.keep_terminals else 'off'}, not {'on' if keep else 'off'}")
     if said.dry_run:
         found.append("it is a dry run that stops nothing")
-    if said.errors and BILLED.search(said.errors):
-        found.append(f"its app stays billed: {said.errors}")
+    if stays_billed(said):
+        codes = [each for each in said.codes or () if each in STAYS_BILLED]
+        why = f" ({', '.join(codes)})" if codes else ""
+        found.append(f"its app stays billed{why}: it says {quoted(said.errors or 'nothing of it')}")
     elif said.app_manager == "NoApps":
         found.append("it manages no app, so its app stays billed (see app_manager_class, and its metadata file)")
     return found
+
+
+def stays_billed(said: Reading) -> bool:
+    """Whether something keeps its app from being deleted: by the codes, or by the words where no codes are written."""
+    if said.codes is None:
+        return bool(said.errors and BILLED.search(said.errors))
+    return not STAYS_BILLED.isdisjoint(said.codes)
 
 
 def _settled(target: Target, said: Reading, options: FleetOptions) -> Finding:
@@ -98,7 +114,7 @@ def _settled(target: Target, said: Reading, options: FleetOptions) -> Finding:
     if wrong:
         reason = f"It runs, but {'; '.join(wrong)}."
         return Finding(target=target, state=State.WRONG_SETTINGS, reason=reason, reading=said)
-    reason = f"Its culler runs, and reports: {said.errors}" if said.errors else "Its culler runs."
+    reason = f"Its culler runs, and reports: {quoted(said.errors)}" if said.errors else "Its culler runs."
     return Finding(target=target, state=State.RUNNING, reason=scrubbed(reason), reading=said)
 
 
@@ -140,7 +156,8 @@ def reading(found: Any, at: datetime | None = None) -> Reading | None:
         app_manager=_short(found.get("app_manager")),
         dry_run=found.get("dry_run") is True,
         kernels=_culls_kernels(found),
-        errors=scrubbed(found["errors"], 200) if isinstance(found.get("errors"), str) else None,
+        errors=unlinked(found["errors"], 200) if isinstance(found.get("errors"), str) else None,
+        codes=_codes(found.get("codes")),
         at=at,
     )
 
@@ -153,6 +170,13 @@ def _culls_kernels(found: dict[str, Any]) -> bool:
     return not (isinstance(errors, str) and errors.startswith("Kernels are not culled"))
 
 
+def _codes(value: Any) -> tuple[str, ...] | None:
+    """The codes of what was wrong, those of later versions too; None where none are written."""
+    if not isinstance(value, list):
+        return None
+    return tuple(unlinked(each, 40) for each in value[:MOST_CODES] if isinstance(each, str))
+
+
 def _is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a finite number from 0 to a hundred years; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -161,4 +185,4 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _short(value: Any) -> str | None:
-    return scrubbed(value, 40) if isinstance(value, str) and value else None
+    return unlinked(value, 40) if isinstance(value, str) and value else None

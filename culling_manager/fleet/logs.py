@@ -1,4 +1,9 @@
-"""Source *logs*: the latest heartbeat of each app in the log group of Studio. For every domain, also in SSO mode."""
+"""Source *logs*: the latest heartbeat of each app in the log group of Studio. For every domain, also in SSO mode.
+
+What stands there is what its writer says. SageMaker's execution roles may write into every stream of the group, so one
+user can add a heartbeat to another's stream (not change what is there), dated as they like. The source *presigned*
+asks each server itself.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import Any
 
 from ..report import HEARTBEAT_MARKER
 from .calls import FleetCalls, TimeOverError
-from .judge import heartbeat
+from .judge import FUTURE_SECONDS, heartbeat
 from .options import FleetOptions
 from .records import Reading, Target
 from .targets import Tell
@@ -65,7 +70,7 @@ def read_heartbeats(
     wanted = {each.stream: each for each in targets if each.in_service}
     if not wanted:
         return Heartbeats()
-    search = _Search(calls, options, wanted, tell)
+    search = _Search(calls, options, wanted, now, tell)
     recent = now - timedelta(seconds=options.max_age_seconds)
     if not search.run(_common(wanted.values()), recent, None):
         return search.result(wanted)
@@ -92,17 +97,23 @@ def read_streams(
     """
     wanted = {each.stream: each for each in targets if each.in_service}
     start = min(_first(options, now), now - timedelta(seconds=options.max_age_seconds))
-    return _Search(calls, options, wanted, tell).one_by_one(wanted, start, None)
+    return _Search(calls, options, wanted, now, tell).one_by_one(wanted, start, None)
 
 
 class _Search:
     """Collects the latest heartbeat of each stream that is wanted."""
 
     def __init__(
-        self, calls: FleetCalls, options: FleetOptions, wanted: dict[str, Target], tell: Tell | None = None
+        self,
+        calls: FleetCalls,
+        options: FleetOptions,
+        wanted: dict[str, Target],
+        now: datetime,
+        tell: Tell | None = None,
     ) -> None:
         self.found: dict[str, Reading] = {}
         self._calls, self._options, self._wanted, self._tell = calls, options, wanted, tell
+        self._believed_until = now + timedelta(seconds=FUTURE_SECONDS)
 
     def result(self, unread: Iterable[str]) -> Heartbeats:
         """What all searches have found, and what they have not come to because time was over."""
@@ -141,13 +152,17 @@ class _Search:
                 continue
             at = datetime.fromtimestamp(event.get("timestamp", 0) / 1000, timezone.utc)
             known = latest.get(name)
-            if known is not None and known.at is not None and known.at >= at:
+            if known is not None and self._rank(known.at) >= self._rank(at):
                 continue
             said = heartbeat(str(event.get("message", "")), at)
             if said is not None:
                 latest[name] = said
         if self._tell is not None:
             self._tell("reading logs", len(latest), len(self._wanted))
+
+    def _rank(self, at: datetime | None) -> tuple[bool, float]:
+        """The latest counts, and before any that is dated in the future, which would hide all others."""
+        return (False, 0.0) if at is None else (at <= self._believed_until, at.timestamp())
 
 
 def _first(options: FleetOptions, now: datetime) -> datetime:

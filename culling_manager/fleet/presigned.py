@@ -147,7 +147,15 @@ def _status(visit: Visit, base: str) -> dict[str, Any]:
         "app_manager": _hidden(visit, manager.get("class")) if isinstance(manager, dict) else None,
         "dry_run": policy.get("dry_run") is True if isinstance(policy, dict) else False,
         "watching": found.get("watching"),
+        "codes": _active_codes(found.get("errors")),
     }
+
+
+def _active_codes(errors: Any) -> list[Any] | None:
+    """The codes of what is wrong now; None for a server that gives none."""
+    if not isinstance(errors, list) or not all(isinstance(each, dict) and "code" in each for each in errors):
+        return None
+    return [each["code"] for each in errors if each.get("active")]
 
 
 def _hidden(visit: Visit, value: Any) -> str | None:

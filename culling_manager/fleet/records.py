@@ -15,6 +15,8 @@ IN_SERVICE = "InService"
 BASE_PATHS = {"JupyterServer": "/jupyter/default", "JupyterLab": "/jupyterlab/default"}
 
 _SECRETS = re.compile(r"(\?|token=|Cookie:)\s*[^\s'\"]+", re.IGNORECASE)
+#: With a scheme, with www, or a host with a path; an ARN and the path of a file are none.
+_LINKS = re.compile(r"(?:\b[a-z][a-z0-9+.-]*://|\bwww\.|\bmailto:)\S*|\b(?:[a-z0-9-]+\.)+[a-z]{2,}/\S*", re.IGNORECASE)
 
 
 class State(enum.Enum):
@@ -39,6 +41,16 @@ def scrubbed(text: object, longest: int = 300) -> str:
     line = "".join(each if each.isprintable() else " " for each in str(text))
     line = _SECRETS.sub(r"\1(hidden)", line).strip()
     return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+def unlinked(text: object, longest: int = 300) -> str:
+    """The same without anything that a mail program would make a link of: a user's server may say what it likes."""
+    return scrubbed(_LINKS.sub("(a link)", str(text)), longest)
+
+
+def quoted(words: str) -> str:
+    """What a server says of itself, as its words and nobody else's."""
+    return '"' + words.replace('"', "'") + '"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +106,8 @@ class Target:
 class Reading:
     """What a culler said of itself, in its answer or in a heartbeat line; `at` is when, as far as that is known.
 
-    `kernels` is False when only terminals are culled, because another kernel manager is selected.
+    `kernels` is False when only terminals are culled, because another kernel manager is selected. `codes` has one of
+    `ErrorCode` for each thing that is wrong; None for versions that wrote none.
     """
 
     idle_seconds: float
@@ -105,17 +118,20 @@ class Reading:
     dry_run: bool = False
     kernels: bool = True
     errors: str | None = None
+    codes: tuple[str, ...] | None = None
     at: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Every field; the time in ISO 8601."""
-        return asdict(self) | {"at": iso(self.at)}
+        codes = None if self.codes is None else list(self.codes)
+        return asdict(self) | {"codes": codes, "at": iso(self.at)}
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Reading:
         """What `as_json` wrote; fields of other versions are ignored."""
         known = {each.name: found[each.name] for each in fields(cls) if each.name in found}
-        return cls(**known | {"at": moment(found.get("at"))})
+        codes = found.get("codes")
+        return cls(**known | {"codes": None if codes is None else tuple(codes), "at": moment(found.get("at"))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import zmq
-from jupyter_client.session import DELIM, Session
+from jupyter_client.session import DELIM
 from zmq.eventloop.zmqstream import ZMQStream
 
+from ..engine.clock import utcnow
 from ..rules.run import Run
-from .local import local_pid
 
 #: Requests that are no use of a kernel: a page sends them by itself. Those of jupyter_server 2.15's
 #: `untracked_message_types`, for versions before it.
@@ -33,12 +32,6 @@ NO_USE = frozenset(
 REST_SECONDS = 0.01
 #: Messages that are handled in one turn of the event loop, so that a flood leaves turns to others.
 BATCH = 500
-#: How long a kernel that was never heard has to answer (seconds) before its silence counts.
-ASK_SECONDS = 1.0
-#: A healthy idle kernel answers within this (seconds); only then is a closer look taken.
-QUICK_SECONDS = 0.25
-#: Share of one core above which a kernel that does not answer is taken to be working.
-WORKING_SHARE = 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +46,7 @@ class KernelActivity:
     started_at: datetime | None = None
     noted_at: datetime | None = None
     disconnected_at: datetime | None = None
+    person_at: datetime | None = None
     run: Run = field(default_factory=Run)
     settled: bool = True
     gone: bool = False
@@ -78,7 +72,7 @@ class KernelActivity:
         """Follow the state after a message; one 'busy' shows that we hear the kernel, so its 'idle' is believable."""
         if state == "busy":
             self.settled = True
-        self.run.follow(state == "busy", datetime.now(timezone.utc))
+        self.run.follow(state == "busy", utcnow())
 
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
@@ -102,7 +96,7 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
 
     def record(frames: list[bytes]) -> None:
         if kernel.execution_state == "busy" and not may_be_status(frames):
-            manager.last_kernel_activity = kernel.last_activity = datetime.now(timezone.utc)
+            manager.last_kernel_activity = kernel.last_activity = utcnow()
             return
         if activity.probes and any(probe in b"".join(frames[:6]) for probe in activity.probes):
             return
@@ -175,7 +169,7 @@ def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[st
         kind, request = _type_and_id(frames)
         if tracked(kind):
             activity.outstanding.add(request)
-            activity.note(datetime.now(timezone.utc))
+            activity.note(utcnow())
 
     def connect_shell(*args: Any, **kwargs: Any) -> Any:
         stream = connect(*args, **kwargs)
@@ -195,77 +189,3 @@ def _type_and_id(frames: list[Any]) -> tuple[str, str]:
         return str(header["msg_type"]), str(header["msg_id"])
     except (ValueError, IndexError, KeyError, TypeError):
         return "", ""
-
-
-async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
-    """Ask a kernel that was never heard whether it works: a sentence why it is in use, or None.
-
-    Its main thread answers on the shell channel only when it is free, its control thread always; a kernel that answers
-    on neither is at work if a request to it is unanswered or its process uses CPU.
-    """
-    asked_before = set(activity.outstanding)
-    async with _asking(kernel, activity) as (shell, control):
-        free = await _answered(shell, QUICK_SECONDS)
-        before = 0.0 if free else _cpu_seconds(kernel)
-        if free or await _answered(shell, ASK_SECONDS):
-            activity.outstanding -= asked_before  # requests are answered in their order
-            return None
-        used = _cpu_seconds(kernel) - before
-        if control.done():
-            return "its main thread is at work: only its control channel answers"
-    if activity.outstanding:
-        return "a request that was sent to it has not been answered"
-    if used > WORKING_SHARE * ASK_SECONDS:
-        return f"it does not answer, and its process used {used:.2f} s of CPU in {ASK_SECONDS:g} s"
-    return None
-
-
-async def _answered(reply: asyncio.Future[None], seconds: float) -> bool:
-    await asyncio.wait([reply], timeout=seconds)
-    return reply.done()
-
-
-@asynccontextmanager
-async def _asking(
-    kernel: Any, activity: KernelActivity
-) -> AsyncIterator[tuple[asyncio.Future[None], asyncio.Future[None]]]:
-    """Send a question on the shell and the control channel; gives what is done when each is answered.
-
-    What the kernel says of these questions on IOPub is no activity.
-    """
-    session = Session(config=kernel.session.config, key=kernel.session.key)
-    probe = session.session.encode()
-    loop = asyncio.get_running_loop()
-    activity.probes.add(probe)
-    streams: list[Any] = []
-    replies: list[asyncio.Future[None]] = []
-    try:
-        for connect in (activity.connect_shell or kernel.connect_shell, kernel.connect_control):
-            stream, reply = connect(), loop.create_future()
-            streams.append(stream)
-            replies.append(reply)
-            stream.on_recv(lambda _message, reply=reply: reply.done() or reply.set_result(None))
-            session.send(stream, "kernel_info_request")
-        yield replies[0], replies[1]
-    finally:
-        for stream in streams:
-            stream.close()
-        loop.call_later(5.0, activity.probes.discard, probe)
-
-
-def _cpu_seconds(kernel: Any) -> float:
-    """CPU time of the kernel's process and its children so far (seconds); 0 when it cannot be told."""
-    import psutil
-
-    pid = local_pid(kernel)
-    if not pid:
-        return 0.0
-    total = 0.0
-    try:
-        process = psutil.Process(pid)
-        for each in [process, *process.children(recursive=True)]:
-            times = each.cpu_times()
-            total += times.user + times.system
-    except psutil.Error:
-        return total
-    return total

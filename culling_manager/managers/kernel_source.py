@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable, Iterable, Mapping
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from jupyter_core.utils import ensure_async
-from tornado.web import HTTPError
+from traitlets import TraitError
 
 from ..decisions import QUIET_STATES
+from ..engine.clock import utcnow
 from ..engine.ports import KEPT, Roots
-from ..errors import ReadError, StopError
+from ..errors import ErrorCode
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
+from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
 from ..rules.run import Run
-from ..traits import heartbeat
-from .activity import KernelActivity, at_work
+from .activity import KernelActivity
+from .documents import Documents
+from .hosts import KernelHost
+from .kernel_stops import KernelStops
 from .local import local_pid
-
-if TYPE_CHECKING:
-    from .kernels import CullingKernelManager
+from .probe import at_work
 
 
 class KernelSource:
@@ -31,34 +32,23 @@ class KernelSource:
     #: Cancelled in the middle, jupyter_client leaves a kernel that can never be shut down.
     stop_can_be_cancelled = False
 
-    def __init__(self, manager: CullingKernelManager) -> None:
+    def __init__(self, manager: KernelHost) -> None:
         self.manager = manager
+        self.documents = Documents(manager.parent)
         self.activities: dict[str, KernelActivity] = {}
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
-        self.own_timeouts: dict[str, float | None] = {}
+        self.own_timeouts: dict[str, OwnTimeout] = {}
         self._long_run = 0.0
+        self.stops = KernelStops(manager)
 
     def settings(self) -> Mapping[str, Any]:
         """The manager's traits as fields of `CullingPolicy`."""
-        manager = self.manager
-        self._long_run = manager.long_run * 60
+        found = self.manager.policy_fields()
+        self._long_run = found["long_run"]
         for activity in self.activities.values():
             activity.run.long_run = self._long_run
-        return {
-            "idle_timeout": manager.idle_timeout * 60,
-            "min_idle_timeout": manager.min_idle_timeout * 60,
-            "max_idle_timeout": manager.max_idle_timeout * 60,
-            "busy_timeout": manager.busy_timeout * 60,
-            "cull_interval": heartbeat(manager, manager.log),
-            "cull_connected": manager.cull_connected,
-            "cull_busy": manager.cull_busy,
-            "dry_run": manager.dry_run,
-            "warn_before": manager.warn_before * 60,
-            "max_keep_alive": manager.max_keep_alive * 60,
-            "long_run": manager.long_run * 60,
-            "grace": manager.grace * 60,
-        }
+        return found
 
     def apply(self, changes: Mapping[str, Any]) -> None:
         """Take over an idle timeout that was set at run time."""
@@ -80,15 +70,16 @@ class KernelSource:
         for kernel_id, kernel in list(self.manager._kernels.items()):
             own: float | None = None
             try:
-                if kernel_id in timeouts:
-                    own = timeouts[kernel_id]
-                else:
-                    own = timeouts[kernel_id] = self.own_timeout(kernel)
+                told = timeouts.get(kernel_id)
+                if told is None:
+                    told = timeouts[kernel_id] = self.own_timeout(kernel)
+                if told.seconds is not None and policy.idle_timeout > 0:
+                    own = own_seconds(told.seconds, policy)
                 state = kernel.execution_state
                 last = kernel.last_activity
                 if state == "busy":
                     last = KEPT if busy_keeps else None
-                elif state not in QUIET_STATES or last is None or last.tzinfo is None:
+                elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None:
                     last = None
                 elif not policy.cull_connected and connections.get(kernel_id):
                     last = KEPT
@@ -114,7 +105,7 @@ class KernelSource:
     def catch_up(self, identity: str) -> None:
         """Count requests that were accepted and are still on their way to the kernel."""
         if identity in self.activities:
-            self.activities[identity].catch_waiting(datetime.now(timezone.utc))
+            self.activities[identity].catch_waiting(utcnow())
 
     def fingerprint(self, identity: str) -> Hashable:
         """The fingerprint of one kernel. KeyError when it is gone."""
@@ -124,7 +115,7 @@ class KernelSource:
             return None
         return (
             getattr(kernel, "execution_state", None),
-            getattr(kernel, "last_activity", None),
+            last_activity(kernel),
             self.manager._kernel_connections.get(identity),
             0 if activity is None else activity.version,
         )
@@ -133,9 +124,9 @@ class KernelSource:
         """Read one kernel. KeyError when it is gone."""
         kernel = self.manager._kernels[identity]
         activity = self.activity(identity)
-        state = getattr(kernel, "execution_state", None)
+        state, own = getattr(kernel, "execution_state", None), self.own_timeout(kernel)
         activity.run.follow(state == "busy", now)
-        last = utc(getattr(kernel, "last_activity", None), "last_activity")
+        last = utc(last_activity(kernel), "last_activity")
         noted = now if activity.restarting else activity.noted_at
         return KernelRecord(
             identity=identity,
@@ -146,19 +137,27 @@ class KernelSource:
             disconnected_at=activity.disconnected_at,
             started_at=activity.started_at,
             busy_since=activity.run.busy_since,
-            idle_timeout=self.own_timeout(kernel),
+            idle_timeout=own.seconds,
+            odd_timeout=own.odd,
             alive=not activity.gone,
             owned=getattr(kernel, "owns_kernel", True) is not False,
             settled=activity.settled and not activity.outstanding,
             ran_until=activity.run.ran_until,
             run_seconds=activity.run.run_seconds,
+            person_at=activity.person_at,
+            **self.document(identity),
         )
 
-    def own_timeout(self, kernel: Any) -> float | None:
-        """The kernelspec's own ``cull_idle_timeout`` (seconds), if it has one."""
+    def document(self, identity: str) -> dict[str, Any]:
+        """The document that a kernel belongs to, as fields of its record."""
+        found = self.documents.of(identity)
+        return {} if found is None else {"path": found.path, "session_name": found.name}
+
+    def own_timeout(self, kernel: Any) -> OwnTimeout:
+        """What the kernelspec says of its own ``cull_idle_timeout``."""
         spec = getattr(kernel, "kernel_spec", None)
         metadata = getattr(spec, "metadata", None)
-        return own_timeout_in(metadata) if metadata else None
+        return own_timeout_in(metadata) if metadata else NOTHING
 
     def unreadable(self, identity: str, error: str) -> KernelRecord:
         """The record of a kernel whose reading failed."""
@@ -178,7 +177,8 @@ class KernelSource:
             try:
                 gone = not await ensure_async(kernel.is_alive())
             except Exception as error:
-                self.manager._culler.trouble(f"kernel {kernel_id}", f"kernel {kernel_id}: is it alive? {error!r}")
+                words = f"kernel {kernel_id}: is it alive? {error!r}"
+                self.manager._culler.trouble(f"kernel {kernel_id}", words, ErrorCode.UNREAD)
                 continue
             if gone != activity.gone and not activity.restarting:
                 activity.gone = gone
@@ -199,51 +199,22 @@ class KernelSource:
         why = await at_work(kernel, activity)
         if why is not None:
             self.manager.log.info("Culling: kernel %s is kept: %s", record.identity, why)
-            activity.note(datetime.now(timezone.utc))
+            activity.note(utcnow())
 
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""
         pid = local_pid(self.manager._kernels.get(identity))
         return Roots((pid,)) if pid else Roots()
 
-    async def stop(self, record: KernelRecord) -> None:
-        """Shut the kernel down as upstream does."""
-        try:
-            await ensure_async(self.manager.shutdown_kernel(record.identity))  # type: ignore[no-untyped-call]
-            pending = self.manager._pending_kernels.get(record.identity)
-            if pending is not None:
-                await asyncio.wait([pending])
-        except HTTPError as error:
-            if error.status_code == 404:
-                raise KeyError(record.identity) from error
-            raise
-        finally:
-            self._listen_again(record.identity)
-        if record.identity in self.manager:
-            raise StopError("it is still listed after its shutdown, see the log for the reason")
-
-    def _listen_again(self, kernel_id: str) -> None:
-        """Upstream stops listening to a kernel before it is down; one that stays has to be heard again."""
-        kernel = self.manager._kernels.get(kernel_id)
-        if kernel is None or getattr(kernel, "_activity_stream", kernel) is not None:
-            return
-        last_activity = kernel.last_activity
-        self.activity(kernel_id).welcome_expected = True
-        self.manager.start_watching_activity(kernel_id)
-        kernel.last_activity = last_activity
+    async def stop(self, record: KernelRecord) -> str | None:
+        """Have the manager cull it as upstream does; gives why it stays, where a subclass of the manager's keeps it."""
+        return await self.stops.stop(record, self.activity(record.identity))
 
 
-def own_timeout_in(metadata: Mapping[str, Any]) -> float | None:
-    """Read ``cull_idle_timeout`` (seconds; 0 or less is off) from a kernelspec's metadata; None when it has none.
-
-    Raises
-    ------
-    ReadError
-        When it is not a number: then nobody knows what was meant, and the kernel is kept.
-    """
-    own = metadata.get("cull_idle_timeout")
-    if own is None:
+def last_activity(kernel: Any) -> datetime | None:
+    """When a kernel was last active, as Jupyter has it; None while it starts, for the trait has no valid value then."""
+    try:
+        found: datetime | None = getattr(kernel, "last_activity", None)
+    except TraitError:
         return None
-    if type(own) in (int, float) and abs(own) < 1e9:  # a bool is none of the two
-        return float(own)
-    raise ReadError(f"the kernelspec's metadata.cull_idle_timeout = {own!r} is not a number of seconds")
+    return found

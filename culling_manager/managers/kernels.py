@@ -4,99 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.ioloop import IOLoop
-from traitlets import Bool, Bunch, TraitError, observe
+from traitlets import Bunch, TraitError, observe
 
+from ..engine.clock import utcnow
 from ..engine.culler import IdleCuller
 from ..errors import SettingError
 from ..join import join_apps, join_guard
 from ..records import Kind
 from ..signals.table import MARKER, owner
-from ..traits import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, configured
+from ..traits import configured
 from .activity import NO_USE, follow_iopub, follow_requests
+from .kernel_settings import KernelSettings
 from .kernel_source import KernelSource
 
 
-class CullingKernelManager(AsyncMappingKernelManager):
+class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: ignore[misc]
     """Upstream's kernel manager that culls idle kernels exactly at their deadline."""
-
-    idle_timeout = Minutes(
-        120.0,
-        config=True,
-        help="""Minutes without activity after which a kernel is shut down, strictly after them. 0 turns culling off.
-        Default: 120, or `cull_idle_timeout` (seconds) where that is configured; if both are, this one wins.
-        A kernelspec's own metadata.cull_idle_timeout (seconds) overrides it for its kernels.""",
-    )
-    min_idle_timeout = Minutes(
-        0.0,
-        config=True,
-        help="""The least idle timeout (minutes) that users may set at run time. 0: no bound. It does not bound
-        `idle_timeout` as configured.""",
-    )
-    max_idle_timeout = Minutes(
-        0.0,
-        config=True,
-        help="""The greatest idle timeout (minutes) that users may set at run time. 0: no bound. It does not bound
-        `idle_timeout` as configured.""",
-    )
-    busy_timeout = Minutes(
-        0.0,
-        config=True,
-        help="""Minutes after which a kernel that is busy without a break is shut down, strictly after them, however
-        fresh its output. 0: never. `cull_connected` and a kernel's keep-alive still protect it.""",
-    )
-    warn_before = Minutes(
-        5.0,
-        config=True,
-        help="""Minutes ahead of a deadline at which a warning is given: an event, and a mark in `status`; at most half
-        the timeout. 0: none.""",
-    )
-    max_keep_alive = Minutes(
-        1440.0,
-        config=True,
-        help="""The longest time (minutes) for which users may ask that something is kept. 0: no bound.""",
-    )
-    long_run = Minutes(
-        10.0,
-        config=True,
-        help="""A run of a kernel that took these minutes or longer has results that are kept for `grace`.""",
-    )
-    grace = Minutes(
-        0.0,
-        config=True,
-        help="""Minutes for which a kernel is kept at least after a run of `long_run` or longer has ended. 0: off.""",
-    )
-    cull_interval = Seconds(  # type: ignore[assignment]
-        DEFAULT_INTERVAL_SECONDS,
-        config=True,
-        help="""Heartbeat (seconds): the longest time between two wake-ups. Deadlines are met exactly, not at
-        heartbeats. A value of 0 or less is replaced by the default.""",
-    )
-    cull_connected = Bool(
-        True,
-        config=True,
-        help="""Whether a kernel with open connections is culled like any other. False: an open tab keeps it.""",
-    )
-    dry_run = Bool(
-        False,
-        config=True,
-        help="""Decide, log and report, but shut nothing down and delete no app.""",
-    )
-    app_manager_class = ClassOrName(
-        "auto",
-        config=True,
-        help="""The app manager, a subclass of culling_manager.apps.AppManager or its import name, which deletes the
-        billed compute once nothing on it has been in use for `idle_timeout`. "auto": the one for the place that
-        SageMaker's resource metadata file names (a Studio space, Studio Classic, a notebook instance); without that
-        file there is none. culling_manager.apps.NoApps: nothing is deleted.
-        culling_manager.apps.JupyterServerProcess: this server is stopped.""",
-    )
 
     _ready = False
 
@@ -164,8 +93,9 @@ class CullingKernelManager(AsyncMappingKernelManager):
         await self._culler.run_pass()
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
-        """Cull one kernel if it is due."""
-        await self._culler.consider(Kind.KERNEL, kernel_id)
+        """Cull one kernel if it is due. It is called for each that is due, so that a subclass may keep one, as ever."""
+        if not await self._source.stops.carry_out(kernel_id):
+            await self._culler.consider(Kind.KERNEL, kernel_id)
 
     async def shutdown_all(self, now: bool = False) -> None:  # type: ignore[override]
         """Shut all kernels down; nothing is culled meanwhile."""
@@ -179,7 +109,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
         super().start_watching_activity(kernel_id)  # type: ignore[no-untyped-call]
         kernel = self._kernels[kernel_id]
         activity = self._source.activity(kernel_id)
-        activity.started_at = datetime.now(timezone.utc)
+        activity.started_at = utcnow()
         activity.gone = False
         activity.started_anew()
         if not follow_iopub(self, kernel, activity):
@@ -205,7 +135,7 @@ class CullingKernelManager(AsyncMappingKernelManager):
         activity.started_anew()
         if kernel.execution_state == "busy":
             kernel.execution_state = "restarting"
-            activity.note(datetime.now(timezone.utc))
+            activity.note(utcnow())
         self._culler.wake_soon(Kind.KERNEL)
 
     def _tracked(self) -> Callable[[str], bool]:
@@ -219,6 +149,17 @@ class CullingKernelManager(AsyncMappingKernelManager):
         env = os.environ if kwargs.get("env") is None else kwargs["env"]
         kwargs["env"] = {**env, MARKER: owner(Kind.KERNEL, kernel_id, os.getpid())}
         return manager, kernel_name, kernel_id
+
+    def worked_in(self, kernel_id: str, *, by_a_person: bool) -> None:
+        """Count as use that its document was saved, or that somebody was seen to work in it."""
+        if kernel_id not in self._kernels:
+            return
+        activity = self._source.activity(kernel_id)
+        now = self._culler.now()
+        activity.note(now)
+        if by_a_person:
+            activity.person_at = now
+        self._culler.wake_soon(Kind.KERNEL)
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel as upstream does; one that turns 'dead' is culled at once."""
@@ -241,13 +182,13 @@ class CullingKernelManager(AsyncMappingKernelManager):
         self._check_kernel_id(kernel_id)  # type: ignore[no-untyped-call]
         activity = self._source.activity(kernel_id)
         activity.restarting += 1
-        activity.note(datetime.now(timezone.utc))
+        activity.note(utcnow())
         try:
             return await ensure_async(super().restart_kernel(kernel_id, now=now, **kwargs))  # type: ignore[no-untyped-call]
         finally:
             activity.restarting -= 1
             activity.started_anew()
-            activity.note(datetime.now(timezone.utc))
+            activity.note(utcnow())
 
     def remove_kernel(self, kernel_id: str) -> Any:
         """Take a kernel off the list, and what we remembered of it."""
@@ -260,6 +201,6 @@ class CullingKernelManager(AsyncMappingKernelManager):
         """A connection was closed: the kernel may be due that it kept."""
         super().notify_disconnect(kernel_id)  # type: ignore[no-untyped-call]
         if kernel_id in self._kernels and not self._kernel_connections.get(kernel_id):
-            self._source.activity(kernel_id).disconnected(datetime.now(timezone.utc))
+            self._source.activity(kernel_id).disconnected(utcnow())
         if not self.cull_connected:
             self._culler.wake_soon(Kind.KERNEL)

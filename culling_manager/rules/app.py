@@ -15,7 +15,9 @@ IN_SERVICE = "InService"
 #: Decisions on a kernel or terminal that do not keep its app: it goes with the app, or has gone already.
 LETS_GO = frozenset({Reason.WITH_APP, Reason.ENDED, Reason.NOT_BILLED})
 #: Decisions that keep it until their `due_at`, if nothing happens.
-KEEPS_UNTIL = frozenset({Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP, Reason.DISCONNECTED})
+KEEPS_UNTIL = frozenset(
+    {Reason.ACTIVE, Reason.KEPT_ALIVE, Reason.GRACE, Reason.CLOCK_JUMP, Reason.DISCONNECTED, Reason.PERSON}
+)
 
 
 def apps_off(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:

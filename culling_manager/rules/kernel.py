@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from ..policy import CullingPolicy
 from ..records import KernelRecord
+from .own_timeout import own_seconds
 from .verdict import Action, Decision, Hold, Reason, by_deadline, idle_since, keep
 
 #: Execution states that mean: alive and not working. Any other than these, 'busy' and 'dead' is unknown, and kept.
@@ -15,12 +16,13 @@ QUIET_STATES = frozenset({"idle", "starting", "restarting", "autorestarting", "t
 #: A page that is being reloaded has this long (seconds) to connect again, or half the timeout if that is shorter.
 RECONNECT_SECONDS = 30.0
 
+#: For so long (seconds) after it was seen, or half the timeout if that is shorter, somebody is taken to be at it.
+PERSON_SECONDS = 90.0
+
 
 def kernel_timeout(record: KernelRecord, policy: CullingPolicy) -> float:
     """Seconds until this kernel is due: the kernelspec's own, else the policy's; 0 is off, and off for all is off."""
-    if policy.idle_timeout <= 0 or record.idle_timeout is None:
-        return policy.idle_timeout
-    return max(record.idle_timeout, 0.0)
+    return own_seconds(record.idle_timeout, policy)
 
 
 def external(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
@@ -40,6 +42,11 @@ def dead(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision
     since = idle_since(record, now)
     idle = None if since is None else (now - since).total_seconds()
     return Decision(action=Action.CULL, reason=Reason.DEAD, idle_seconds=idle, due_at=now)
+
+
+def odd_timeout(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
+    """Kept, for a kernelspec's own timeout that makes no sense may mean never; under `max_idle_timeout` it may not."""
+    return None if record.odd_timeout is None or policy.max_idle_timeout > 0 else keep(Reason.UNKNOWN, record, now)
 
 
 def unknown_state(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
@@ -98,6 +105,17 @@ def busy_too_long(record: KernelRecord, policy: CullingPolicy, now: datetime) ->
         idle_seconds=(now - (idle_since(record, now) or now)).total_seconds(),
         due_at=deadline,
     )
+
+
+def in_use_by_a_person(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Hold | None:
+    """Kept up to and including 90 s (or half its timeout) after somebody was seen to work in its document.
+
+    To work in it counts as its last activity, too, so its deadline is a whole timeout later.
+    """
+    if record.person_at is None or record.person_at > now:
+        return None
+    until = record.person_at + timedelta(seconds=min(PERSON_SECONDS, kernel_timeout(record, policy) / 2))
+    return None if now > until else Hold(until, Reason.PERSON)
 
 
 def after_long_run(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Hold | None:

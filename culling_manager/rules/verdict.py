@@ -45,6 +45,7 @@ class Reason(Enum):
     PROTECTED = "protected"
     IN_USE = "in use"
     USED = "at work"
+    PERSON = "in use by a person"
     GRACE = "grace period"
 
 

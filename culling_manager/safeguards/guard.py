@@ -15,7 +15,7 @@ from ..concurrency import Limits
 from ..decisions import Decision
 from ..engine.culler import IdleCuller
 from ..engine.ports import Roots
-from ..errors import HookError, SettingError
+from ..errors import ErrorCode, HookError, SettingError
 from ..policy import LONGEST_SECONDS
 from ..records import AppRecord, KernelRecord, Kind, Record, Use
 from ..signals.base import Subject
@@ -91,7 +91,8 @@ class Safeguards(LoggingConfigurable):
         about = f"signals of {kind.value} {record.identity}"
         if found.errors:
             self._culler.tally.failed[kind, "signal"] += 1
-            self._culler.trouble(about, f"{kind.value} {record.identity} is kept: {'; '.join(found.errors)}")
+            words = f"{kind.value} {record.identity} is kept: {'; '.join(found.errors)}"
+            self._culler.trouble(about, words, ErrorCode.SIGNAL_FAILED)
         else:
             self._culler.troubles.over(about)
         return Use(used_by=found.words, used_at=found.used_at, asked_at=self._culler.now())
@@ -113,7 +114,8 @@ class Safeguards(LoggingConfigurable):
             if self.hook_failure == "keep":
                 raise
             self._culler.tally.failed[_kind_of(record), "hook"] += 1
-            self._culler.trouble(about, f"{_kind_of(record).value} {record.identity} is culled although {error}")
+            words = f"{_kind_of(record).value} {record.identity} is culled although {error}"
+            self._culler.trouble(about, words, error.code)
             return None
         self._culler.troubles.over(about)
         return until

@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from importlib import import_module
 from typing import Any
+
+from traitlets.utils.importstring import import_item
 
 from ..concurrency import Limits, TooSlow, in_thread
 from ..decisions import Decision
@@ -32,9 +33,8 @@ def load_hook(name: str, value: Any) -> Hook | None:
         return None
     found = value
     if isinstance(value, str):
-        module, _, attribute = value.replace(":", ".").rpartition(".")
         try:
-            found = getattr(import_module(module), attribute)
+            found = import_item(value.replace(":", "."))
         except Exception as error:  # importing somebody's module may raise anything
             raise SettingError(name, value, f"{ACCEPTED}; importing it failed: {error}") from error
     if not callable(found):

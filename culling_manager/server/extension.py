@@ -12,6 +12,7 @@ from tornado.ioloop import IOLoop
 from traitlets import TraitError
 from traitlets.config import Config
 
+from .._version import __version__
 from ..engine.culler import IdleCuller
 from ..events import register
 from ..records import Kind
@@ -24,9 +25,15 @@ from .service import ServerDesk
 OUR_CLASSES = (
     *("CullingKernelManager", "GatewayCullingKernelManager", "CullingTerminalManager"),
     *("AppManager", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
-    *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals"),
+    *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals", "Presence"),
     *("ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
 )
+#: Upstream's settings that mean what our `idle_timeout` means, and the sections in which people have them.
+UPSTREAMS_TIMEOUTS = {
+    "CullingKernelManager": ("cull_idle_timeout", "KernelManager"),
+    "GatewayCullingKernelManager": ("cull_idle_timeout", "KernelManager"),
+    "CullingTerminalManager": ("cull_inactive_timeout", "TerminalManager"),
+}
 SELECTION = {"ServerApp": "kernel_manager_class", "TerminalsExtensionApp": "terminal_manager_class"}
 
 
@@ -44,6 +51,13 @@ def selected_in(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return picked
 
 
+def settled_by_upstreams(section: str, config: Mapping[str, Any]) -> set[str]:
+    """Settings of a section of ours that are configured under upstream's names, in whatever class's section."""
+    name, kind = UPSTREAMS_TIMEOUTS.get(section, ("", " "))
+    found = any(each.endswith(kind) and name in values for each, values in config.items())
+    return {"idle_timeout"} if found else set()
+
+
 def _link_jupyter_server_extension(server: Any) -> None:
     """Let settings in ``jupyter_server_config.d/*.json`` count, before the server makes its managers.
 
@@ -53,7 +67,7 @@ def _link_jupyter_server_extension(server: Any) -> None:
     """
     found = ExtensionConfigManager(read_config_path=jupyter_config_path()).get("jupyter_server_config")
     for section, values in selected_in(found).items():
-        known = server.config.get(section, {})
+        known = {*server.config.get(section, {}), *settled_by_upstreams(section, server.config)}
         new = {name: value for name, value in values.items() if name not in known}
         server.update_config(Config({section: new}))
     kernels = server.config.ServerApp.get("kernel_manager_class")
@@ -82,10 +96,10 @@ def end_on_bad_terminal_settings(server: Any) -> None:
         server.exit(1)
 
 
-def _expose(culler: IdleCuller) -> None:
+def _expose(culler: IdleCuller, desk: ServerDesk) -> None:
     """Add metrics once all extensions are loaded, in whatever order; without a manager of ours there are none."""
     if culler.watches:
-        expose(culler)
+        expose(culler, given_back=desk.given_back)
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
@@ -96,7 +110,10 @@ def _load_jupyter_server_extension(server: Any) -> None:
     if culler.watches:
         register(server)
     desk.restore()
-    IOLoop.current().add_callback(_expose, culler)
+    desk.listen()
+    # The page in JupyterLab or Notebook asks us for nothing where this is not so.
+    settings.setdefault("page_config_data", {})["cullingManager"] = __version__
+    IOLoop.current().add_callback(_expose, culler, desk)
     server.web_app.add_handlers(".*$", routes(settings["base_url"]))
     choose = getattr(server.kernel_manager, "connection_class", None)
     if choose is not None:

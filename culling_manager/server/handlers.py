@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hmac
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import responses
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado.web import HTTPError, authenticated
 
-from ..errors import BodyError, CullingError, ErrorCode, SettingError
+from ..errors import CullingError, ErrorCode, SettingError
+from .bodies import flag, idle_time, json_object, keep_terminals, only
+from .legacy import OriginalClients
+from .service import ServerDesk
 
 #: The name under which all our handlers are authorized.
 AUTH_RESOURCE = "culling_manager"
@@ -25,9 +25,8 @@ AUTH_RESOURCE = "culling_manager"
 URL_SPACE = "sagemaker-studio-autoshutdown"
 #: The description of all handlers.
 OPENAPI = Path(__file__).parents[1] / "schemas" / "openapi.json"
-#: The longest request body that is read (bytes).
-LONGEST_BODY = 65_536
-
+#: Verbs that only look.
+LOOKING = ("GET", "HEAD", "OPTIONS")
 #: What Jupyter's own refusals are called.
 CODES = {
     401: ErrorCode.FORBIDDEN,
@@ -35,37 +34,6 @@ CODES = {
     404: ErrorCode.NOT_FOUND,
     405: ErrorCode.NO_SUCH_METHOD,
 }
-_NUMBER = re.compile(r"\s*[0-9]{1,20}(\.[0-9]{1,20})?\s*")
-
-
-class Desk(Protocol):
-    """What the handlers ask of the rest. All but the first two raise CullingError when there is nothing to cull."""
-
-    def settings(self) -> Mapping[str, Any]:
-        """``idle_time`` (seconds), ``keep_terminals``, ``count``, ``errors``."""
-
-    def status(self) -> Mapping[str, Any]:
-        """The state document."""
-
-    def all_settings(self) -> Mapping[str, Any]:
-        """What holds, what is configured, what is saved, and within which bounds users may change it."""
-
-    def change(self, minutes: object, keep_terminals: bool | None, *, save: bool = False, asked_by: str = "") -> None:
-        """Change settings at run time. Raises SettingError."""
-
-    def reset(self, asked_by: str = "") -> None:
-        """Go back to what is configured."""
-
-    def keep_alives(self) -> Mapping[str, Any]:
-        """What is kept by request."""
-
-    def keep_alive(
-        self, kind: object, identity: object, duration: object, until: object, asked_by: str = ""
-    ) -> Mapping[str, Any]:
-        """Keep something. Raises SettingError, or KeyError when there is no such thing."""
-
-    def resume(self, kind: object, identity: object, asked_by: str = "") -> None:
-        """Take that back. Raises SettingError, or KeyError when there was none."""
 
 
 class CullingHandler(APIHandler):
@@ -78,9 +46,9 @@ class CullingHandler(APIHandler):
     example = '{"idle_time": 120, "keep_terminals": false}'
 
     @property
-    def desk(self) -> Desk:
+    def desk(self) -> ServerDesk:
         """The other side of the counter."""
-        desk: Desk = self.settings["culling_manager_desk"]
+        desk: ServerDesk = self.settings["culling_manager_desk"]
         return desk
 
     def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
@@ -91,6 +59,11 @@ class CullingHandler(APIHandler):
             self._ours = False
         return self._ours
 
+    def update_api_activity(self) -> None:
+        """Count what changes something as activity of the server; being looked at keeps nothing alive."""
+        if self.request.method not in LOOKING:
+            super().update_api_activity()
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer in Jupyter's shape, with a code; to a verb that there is not, also with those that there are."""
         if status_code == 405:
@@ -100,13 +73,9 @@ class CullingHandler(APIHandler):
         words = (error.log_message if said else None) or responses.get(status_code, "Unknown HTTP Error")
         self.log.warning("Culling: wrote error %d: %s", status_code, words, exc_info=not said)
         code = CODES.get(status_code, ErrorCode.INTERNAL if status_code >= 500 else ErrorCode.BAD_REQUEST)
+        code = code if self._ours else ErrorCode.OTHER_SITE
         self.set_header("Content-Type", "application/json")
-        self.refuse(
-            status_code,
-            code if self._ours else ErrorCode.OTHER_SITE,
-            words,
-            reason=error.reason if said else None,
-        )
+        self.refuse(status_code, code, words, reason=error.reason if said else None)
 
     def refuse(self, status: int, code: ErrorCode, message: str, **more: Any) -> None:
         """Answer with an error that says what is wrong, to programs by its code."""
@@ -114,24 +83,8 @@ class CullingHandler(APIHandler):
         self.finish(json.dumps({"code": code.value, "message": message, **more}))
 
     def body(self) -> dict[str, Any]:
-        """Give the request's JSON object.
-
-        Raises
-        ------
-        BodyError
-            Naming what the body is instead.
-        """
-        raw = self.request.body
-        if len(raw) > LONGEST_BODY:
-            raise BodyError("body", f"{len(raw)} bytes", f"at most {LONGEST_BODY} bytes")
-        accepted = f"a JSON object such as {self.example}"
-        try:
-            found = json.loads(raw)
-        except (ValueError, RecursionError):
-            raise BodyError("body", raw[:60].decode("utf-8", "replace"), accepted) from None
-        if not isinstance(found, dict):
-            raise BodyError("body", found, accepted)
-        return found
+        """Give the request's JSON object. Raises BodyError."""
+        return json_object(self.request.body, self.example)
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
@@ -143,9 +96,8 @@ class CullingHandler(APIHandler):
         except CullingError as error:
             self.refuse(409, error.code, str(error))
         except KeyError as error:
-            self.refuse(
-                404, ErrorCode.NOT_FOUND, f"there is no such thing, or nothing was asked for it: {error.args[0]!r}"
-            )
+            words = f"there is no such thing, or nothing was asked for it: {error.args[0]!r}"
+            self.refuse(404, ErrorCode.NOT_FOUND, words)
 
     @property
     def asked_by(self) -> str:
@@ -163,67 +115,8 @@ def verbs(handler: type[CullingHandler]) -> list[str]:
     return [verb for verb in ("GET", "POST", "DELETE") if verb.lower() in own]
 
 
-def idle_time(body: Mapping[str, Any]) -> object:
-    """Give ``idle_time`` (minutes) from a body; a numeric string counts as its number."""
-    if "idle_time" not in body:
-        raise SettingError("idle_time", None, "present: a number of minutes over 0")
-    value = body["idle_time"]
-    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
-
-
-def keep_terminals(body: Mapping[str, Any], needed: bool) -> bool | None:
-    """Give ``keep_terminals`` from a body, None when it is absent and not `needed`."""
-    if "keep_terminals" not in body and not needed:
-        return None
-    value = body.get("keep_terminals")
-    if not isinstance(value, bool):
-        raise SettingError("keep_terminals", value, "true or false")
-    return value
-
-
-def flag(body: Mapping[str, Any], name: str) -> bool:
-    """Give an optional true or false from a body; absent is false."""
-    value = body.get(name, False)
-    if not isinstance(value, bool):
-        raise SettingError(name, value, "true or false")
-    return value
-
-
-def _is_host(url: str | None, host: str) -> bool:
-    """Whether a URL, where there is one, is of `host`."""
-    try:
-        return url is None or urlsplit(url).netloc == host
-    except ValueError:
-        return False
-
-
-class IdleCheckerHandler(CullingHandler):
+class IdleCheckerHandler(OriginalClients, CullingHandler):
     """``idle_checker``: count and settings; the shapes are those of the original extension."""
-
-    def check_xsrf_cookie(self) -> None:
-        """Check as Jupyter does, and accept the original's client, which sends another cookie's value as token."""
-        try:
-            super().check_xsrf_cookie()
-        except HTTPError:
-            if not self._sent_back_a_cookie():
-                raise
-
-    def _sent_back_a_cookie(self) -> bool:
-        """Whether a same-origin JSON POST proves, like a double submit, that its sender can read our cookies.
-
-        The original's ``set-time-interval.sh`` takes the first ``Set-Cookie`` of ``{base_url}/tree`` for the XSRF
-        cookie, up to the second '='; on Jupyter Server 2.x that is the login cookie. Another site can neither read it
-        nor send JSON here without asking, so whoever knows its value is no forger.
-        """
-        request = self.request
-        if request.method != "POST" or not request.headers.get("Content-Type", "").startswith("application/json"):
-            return False
-        if not all(_is_host(request.headers.get(name), request.host) for name in ("Origin", "Referer")):
-            return False
-        sent = (self.get_query_argument("_xsrf", "") or "").strip('" ')
-        names = ("_xsrf", self.identity_provider.get_cookie_name(self))
-        known = [(self.get_cookie(name) or "").strip('" ').split("=")[0] for name in names]
-        return len(sent) >= 32 and any(hmac.compare_digest(sent.encode(), value.encode()) for value in known)
 
     @authenticated
     @authorized
@@ -291,8 +184,7 @@ class KeepAliveHandler(CullingHandler):
         with self.refusing():
             body = self.body()
             names = ("kind", "id", "duration", "until")
-            for name in body.keys() - set(names):
-                raise SettingError(name, body[name], f"absent: the fields are {', '.join(names)}")
+            only(body, names)
             kind, identity, duration, until = (body.get(name) for name in names)
             self.answer(self.desk.keep_alive(kind, identity, duration, until, self.asked_by))
 
@@ -316,6 +208,21 @@ class StatusHandler(CullingHandler):
         self.answer(self.desk.status())
 
 
+class PresenceHandler(CullingHandler):
+    """``presence``: somebody works in a document."""
+
+    example = '{"path": "explore.ipynb"}'
+
+    @authenticated
+    @authorized
+    async def post(self) -> None:
+        """Count it as use of the document's kernel: only that somebody is there, never what was typed."""
+        with self.refusing():
+            body = self.body()
+            only(body, ("path",))
+            self.answer(self.desk.present(body.get("path")))
+
+
 class OpenApiHandler(CullingHandler):
     """``openapi.json``: the description of all this."""
 
@@ -334,5 +241,6 @@ def routes(base_url: str) -> list[tuple[str, type[CullingHandler]]]:
         (url_path_join(base_url, URL_SPACE, "settings"), SettingsHandler),
         (url_path_join(base_url, URL_SPACE, "status"), StatusHandler),
         (url_path_join(base_url, URL_SPACE, "keep-alive"), KeepAliveHandler),
+        (url_path_join(base_url, URL_SPACE, "presence"), PresenceHandler),
         (url_path_join(base_url, URL_SPACE, "openapi.json"), OpenApiHandler),
     ]

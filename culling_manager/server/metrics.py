@@ -12,6 +12,7 @@ from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFam
 from ..engine.culler import IdleCuller
 from ..engine.tally import BUCKETS, Durations
 from ..records import Kind
+from .given_back import GivenBack
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
@@ -22,10 +23,12 @@ class CullingCollector:
 
     def __init__(self) -> None:
         self._cullers: weakref.WeakSet[IdleCuller] = weakref.WeakSet()
+        self._given_back: GivenBack | None = None
 
-    def add(self, culler: IdleCuller) -> None:
-        """Collect from one more."""
+    def add(self, culler: IdleCuller, given_back: GivenBack | None = None) -> None:
+        """Collect from one more, and what the ledger of its user comes to."""
         self._cullers.add(culler)
+        self._given_back = given_back or self._given_back
 
     def describe(self) -> Iterable[Metric]:
         """Nothing to say beforehand."""
@@ -45,7 +48,19 @@ class CullingCollector:
         )
         given_back.add_metric([], sum(culler.tally.given_back(culler.now()) for culler in cullers))
         yield given_back
+        yield from self._savings(cullers)
         yield from self._present(cullers)
+
+    def _savings(self, cullers: list[IdleCuller]) -> Iterator[Metric]:
+        """What stops gave back over all starts of this user's servers; absent without a ledger."""
+        found = self._given_back.at(cullers[0].now()) if self._given_back and cullers else None
+        words = "Seconds for which this user's apps did not run because they were stopped here: at {}."
+        if found is None:
+            return
+        for bound in ("least", "most"):
+            family = GaugeMetricFamily(f"culling_savings_at_{bound}_seconds", words.format(bound))
+            family.add_metric([], found[f"at_{bound}_seconds"])
+            yield family
 
     def _passes(self, found: list[dict[Kind, Durations]]) -> Iterator[Metric]:
         durations = HistogramMetricFamily("culling_pass_duration_seconds", "Time that passes took.", labels=["kind"])
@@ -103,8 +118,8 @@ def _by_kind(name: str, words: str, found: Counter[Kind]) -> Metric:
 _collector = CullingCollector()
 
 
-def expose(culler: IdleCuller, registry: CollectorRegistry = REGISTRY) -> None:
+def expose(culler: IdleCuller, registry: CollectorRegistry = REGISTRY, given_back: GivenBack | None = None) -> None:
     """Add what `culler` does to the metrics of this process."""
-    _collector.add(culler)
+    _collector.add(culler, given_back)
     if _collector not in registry._collector_to_names:
         registry.register(_collector)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import ReadError, SaveError, SettingError
-from ..policy import minutes
+from ..policy import CullingPolicy, minutes
 
 FILE_NAME = "culling_manager_settings.json"
 #: A file longer than this (bytes) is not ours.
@@ -90,3 +91,16 @@ def _is_ours(found: object) -> bool:
     except SettingError:
         return False
     return isinstance(found.get("keep_terminals", False), bool)
+
+
+def fitting_in(saved: Mapping[str, Any], policy: CullingPolicy) -> tuple[dict[str, Any], list[str]]:
+    """What of the saved settings the bounds allow now, and in words what they do not."""
+    check = {"idle_time": policy.user_minutes, "keep_terminals": policy.user_keep_terminals}
+    fitting: dict[str, Any] = {}
+    refused = []
+    for name, value in saved.items():
+        try:
+            fitting[name] = check[name](name, value)
+        except SettingError as error:
+            refused.append(str(error))
+    return fitting, refused

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .kernels import OtherKernelsSignal
     from .processes import ProcessSignal
     from .runner import Finding, Signals
+    from .server_use import ServerUseSignal
     from .stamp_file import StampFileSignal
 
 _HOMES = {
@@ -21,6 +22,7 @@ _HOMES = {
     "GpuSignal": "gpu",
     "OtherKernelsSignal": "kernels",
     "ProcessSignal": "processes",
+    "ServerUseSignal": "server_use",
     "Signal": "base",
     "Signals": "runner",
     "StampFileSignal": "stamp_file",
@@ -33,6 +35,7 @@ __all__ = [
     "GpuSignal",
     "OtherKernelsSignal",
     "ProcessSignal",
+    "ServerUseSignal",
     "Signal",
     "Signals",
     "StampFileSignal",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from traitlets import Float, TraitError
 from traitlets.config import LoggingConfigurable
 
 from ..concurrency import SingleFlight
+from ..engine.clock import utcnow
 from ..errors import SettingError
 from ..policy import number, plain
 from ..records import Kind, Record
@@ -45,7 +46,7 @@ class Signal(LoggingConfigurable):
     """
 
     #: Where it reads wall time (aware UTC).
-    now: Callable[[], datetime] = staticmethod(lambda: datetime.now(timezone.utc))
+    now: Callable[[], datetime] = staticmethod(utcnow)
 
     @property
     def takes_seconds(self) -> float:

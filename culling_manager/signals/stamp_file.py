@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from datetime import datetime, timedelta, timezone
 from functools import partial
 
@@ -34,8 +35,14 @@ def our_stamp(at: datetime) -> str:
 
 
 def read_stamp(text: str) -> datetime:
-    """Read the text of the file. ValueError when it is not exactly such a stamp, as for the file's other readers."""
-    return datetime.strptime(text, FORMAT).replace(tzinfo=timezone.utc)
+    """Read the text of the file. ValueError when it is not exactly such a stamp, as for the file's other readers.
+
+    Its words are without the text, which may be any file's that somebody put there.
+    """
+    try:
+        return datetime.strptime(text, FORMAT).replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise ValueError(f"what it holds is no time of the form {FORMAT}") from None
 
 
 def stamp_used_at(stamp: datetime, written_at: datetime, now: datetime) -> datetime:
@@ -99,9 +106,11 @@ class StampFileSignal(Signal):
 
 
 def _read_file(path: str) -> tuple[str, datetime]:
-    """Its text and when it was written. It is never waited for, whatever kind of file somebody put there."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    """Its text and when it was written. No link is followed, and nothing waited for, whatever somebody put there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no regular file")
         text = os.read(descriptor, LONGEST + 1).decode("ascii", errors="replace").strip()
         return text, datetime.fromtimestamp(os.fstat(descriptor).st_mtime, timezone.utc)
     finally:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from typing import Any
 
+from ..engine.clock import epoch, monotonic
 from ..errors import ReadError
 from ..records import Kind
 from .snapshot import Row, Table
@@ -51,7 +51,7 @@ def read_table(most: int) -> Table:
     One that ends meanwhile is left out, and so is one that may not be read.
     """
     psutil = _psutil()
-    read_at = time.time()
+    read_at = epoch()
     pids = psutil.pids()
     rows: dict[int, Row] = {}
     for pid in pids if len(pids) <= most else ():
@@ -78,7 +78,7 @@ def _read_row(psutil: Any, pid: int) -> Row | None:
                 cpu_seconds=times.user + times.system,
                 child_seconds=getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0),
                 **_moved_bytes(psutil, process),
-                at=time.monotonic(),
+                at=monotonic(),
                 ended=process.status() == psutil.STATUS_ZOMBIE,
                 state=STATES.get(process.status(), ""),
                 threads=_threads(pid),

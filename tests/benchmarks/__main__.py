@@ -16,7 +16,7 @@ from .measure import Results, environment
 from .table import lines
 
 #: In this order; each is a module here with `async def run(quick) -> Results`.
-NAMES = ("startup", "latency", "heartbeat", "passes", "output", "hung")
+NAMES = ("startup", "latency", "heartbeat", "passes", "residents", "output", "hung")
 #: How often each is tried.
 TRIES = 3
 

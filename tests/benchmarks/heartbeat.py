@@ -69,7 +69,7 @@ async def one_size(size: int, samples: int) -> dict[str, list[float]]:
 
     def wake_up() -> None:
         culler.stop()
-        culler._wake()
+        culler.rounds.alarm.ring()
 
     found: dict[str, list[float]] = {"heartbeat": [], "whole wake-up": [], "upstream round": []}
     with settled_memory() as collect:

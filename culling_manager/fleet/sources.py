@@ -1,0 +1,129 @@
+"""Where a report has from what it counts: exported logs, stored days, or the account itself; and its window."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+from ..errors import ReadError, SettingError
+from ..money.days import DAY_SECONDS, Log, Window, from_text, midnight, together
+from ..money.lines import moment
+from ..money.logs import files_of, read_events
+from ..money.runs import Runs
+from .account import Account, read_account
+from .calls import FleetCalls
+from .insights import read_log
+from .options import FleetOptions
+
+#: How long (days) a report without --from is about.
+USUAL_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is known of the fleet: its runs, up to when (seconds since 1970), its owners and types, and remarks."""
+
+    runs: Runs
+    until: float
+    account: Account = field(default_factory=Account)
+    notes: tuple[str, ...] = ()
+
+
+def source_of(
+    asked: argparse.Namespace, now: datetime, calls: FleetCalls, options: FleetOptions
+) -> tuple[Window, Callable[[Window], Source]]:
+    """The window, and how what is known of it is read."""
+    if asked.log_files:
+        events = list(files_of(asked.log_files))
+        return _window_of_files(asked, now, events), lambda window: _from_files(events, window)
+    window = _window(asked, now)
+    if asked.days:
+        return window, lambda window: _from_days(asked.days, window)
+    return window, lambda window: _from_aws(calls, options, window, now)
+
+
+def _window(asked: argparse.Namespace, now: datetime) -> Window:
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    end = min(at("--to", asked.end) or today, now)
+    begin = at("--from", asked.begin) or end - timedelta(days=USUAL_DAYS)
+    if begin >= end:
+        raise SettingError("--from", asked.begin, f"before the report's end, {end:%Y-%m-%d %H:%M} UTC")
+    return Window(begin=begin.timestamp(), end=end.timestamp())
+
+
+def _window_of_files(asked: argparse.Namespace, now: datetime, paths: list[Path]) -> Window:
+    """The window; what is not given of it is where the files begin and end."""
+    if asked.begin and asked.end:
+        return _window(asked, now)
+    first = last = None
+    for event in read_events(paths):
+        first = event.logged if first is None else min(first, event.logged)
+        last = event.logged if last is None else max(last, event.logged)
+    if first is None or last is None:
+        raise ReadError("there is no log event in these files, so --from and --to must be given")
+    begin, end = at("--from", asked.begin), at("--to", asked.end)
+    low = first if begin is None else begin.timestamp()
+    high = last + 0.001 if end is None else min(end, now).timestamp()
+    if low >= high:
+        raise SettingError("--from", asked.begin, "before the report's end")
+    return Window(begin=low, end=high)
+
+
+def at(name: str, text: str | None) -> datetime | None:
+    """A day (its first instant, UTC) or an instant of the command line. Raises `SettingError`."""
+    if text is None:
+        return None
+    try:
+        day = date.fromisoformat(text)
+        return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+    except ValueError:
+        found = moment(text)
+    if found is None:
+        raise SettingError(name, text, "a day such as 2026-06-01, or a time such as 2026-06-01T08:00:00Z")
+    return found
+
+
+def _from_files(paths: list[Path], window: Window) -> Source:
+    log = Log(window)
+    for event in read_events(paths):
+        log.add(event)
+    notes = []
+    if log.odd:
+        notes.append(f"{log.odd} lines are marked as ours and are not as we write them: they count for nothing.")
+    if log.last is not None and window.end - log.last > 3900:
+        told = datetime.fromtimestamp(log.last, timezone.utc)
+        notes.append(
+            f"These logs end at {told:%Y-%m-%d %H:%M} UTC, before the report does: later returns are not seen."
+        )
+    return Source(runs=log.runs(), until=max(window.end, log.last or window.end), notes=tuple(notes))
+
+
+def _from_days(paths: list[str], window: Window) -> Source:
+    """Days as the daily check stores them; one that is missing within the window fails."""
+    found: dict[str, Path] = {path.stem: path for path in files_of(paths) if path.suffix == ".json"}
+    missing = [each.isoformat() for each in window.dates() if each.isoformat() not in found]
+    if missing:
+        raise ReadError(f"{len(missing)} of the days of the report are missing, the first is {missing[0]}")
+    within = {each.isoformat() for each in window.dates() if window.end - midnight(each) >= DAY_SECONDS}
+    days = ((name, from_text(_bytes(path), str(path))) for name, path in sorted(found.items()) if name != "account")
+    runs = together(day if name in within else day.without_times() for name, day in days)
+    account = Account.from_json(json.loads(_bytes(found["account"]))) if "account" in found else Account()
+    last = max((run.end for _, _, run in runs), default=window.end)
+    return Source(runs=runs, until=max(window.end, last), account=account)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error}") from error
+
+
+def _from_aws(calls: FleetCalls, options: FleetOptions, window: Window, now: datetime) -> Source:
+    account = read_account(calls, options)
+    log, until = read_log(calls, options, window, now)
+    return Source(runs=log.runs(), until=until, account=account, notes=account.notes)

@@ -1,0 +1,143 @@
+"""A user's own stops, in one file of the home directory: written before a deletion, closed at the next start.
+
+The file has the lines of the log, one JSON object each, so that it is counted as a log is. It stays under `LONGEST`
+bytes: the oldest lines go first, and with them what they gave back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import ReadError
+from ..report import iso
+from .days import Log, Window
+from .document import document
+from .lines import AppLine, app_line, app_object, app_of
+from .prices import Prices
+from .report import Asked, Counted
+from .runs import Event
+
+FILE_NAME = "culling_manager_savings.jsonl"
+#: The file is cut to half of this (bytes) before it would grow beyond it.
+LONGEST = 256_000
+
+
+class Ledger:
+    """The file. Every method raises `ReadError` when the file cannot be read or written."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.path = Path(directory) / FILE_NAME
+
+    def write(self, line: AppLine) -> None:
+        """Add a line; when this returns it is on the disk."""
+        text = json.dumps(app_object(line)).encode() + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self._size() + len(text) > LONGEST:
+                self._cut()
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
+            with os.fdopen(descriptor, "r+b", buffering=0) as file:
+                end = file.seek(0, os.SEEK_END)
+                torn = end > 0 and (file.seek(end - 1), file.read(1))[1] != b"\n"
+                file.write(b"\n" + text if torn else text)  # one write, after whatever a crash has left
+                os.fsync(file.fileno())
+            if end == 0:
+                self._sync_directory()
+        except OSError as error:
+            raise ReadError(f"the ledger {self.path} could not be written: {error}") from error
+
+    def lines(self) -> list[AppLine]:
+        """Every line that is one of ours; no file is no lines."""
+        found = (_decoded(each) for each in self._bytes().splitlines())
+        read = (app_of(each) for each in found if isinstance(each, dict))
+        return [each for each in read if each is not None]
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """What changes whenever the file does."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return (0, 0)
+        except OSError as error:
+            raise ReadError(f"the ledger {self.path} cannot be read: {error}") from error
+        return (found.st_size, found.st_mtime_ns)
+
+    def _bytes(self) -> bytes:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)  # whatever kind of file somebody put there
+            with os.fdopen(descriptor, "rb") as file:
+                return file.read(2 * LONGEST)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise ReadError(f"the ledger {self.path} cannot be read: {error}") from error
+
+    def _size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def _cut(self) -> None:
+        """Keep the newest lines, half as much as fits; all or nothing."""
+        kept = self._bytes()[-LONGEST // 2 :].partition(b"\n")[2]
+        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{FILE_NAME}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(kept)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self.path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _decoded(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _asked(lines: Iterable[AppLine], now: datetime, since: datetime | None, more: dict[str, Any]) -> tuple[Log, Asked]:
+    """The lines as a log that reaches up to `now`."""
+    lines = list(lines)
+    first = since or min((each.at for each in lines), default=now)
+    window = Window(begin=min(first, now).timestamp(), end=now.timestamp())
+    log = Log(window)
+    for line in lines:
+        log.add(Event("ledger", line.at.timestamp(), app_line(line)))
+    return log, Asked(window=window, until=now.timestamp(), **more)
+
+
+def savings(
+    lines: Iterable[AppLine], now: datetime, since: datetime | None = None, prices: Prices | None = None, **more: Any
+) -> dict[str, Any]:
+    """The report on one's own stops, since an instant or since the first of them; as a fleet's, with ``by_reason``."""
+    log, asked = _asked(lines, now, since, {"prices": prices, "by": frozenset({"type", "reason"}), **more})
+    return document(log.runs(), asked)
+
+
+def in_short(lines: Iterable[AppLine], now: datetime) -> dict[str, Any]:
+    """What `status` shows: since when, how many stops, how many of them false, and seconds at least and at most."""
+    log, asked = _asked(lines, now, None, {})
+    counted = Counted(log.runs(), asked)
+    return {
+        "since": iso(datetime.fromtimestamp(asked.window.begin, now.tzinfo)) if log.first is not None else None,
+        "stops": len(counted.stops),
+        "false_stops": sum(each.false(asked.soon) for each in counted.stops),
+        "at_least_seconds": round(sum(each.at_least(asked.window) for each in counted.stops), 1),
+        "at_most_seconds": round(sum(each.at_most(asked.window) for each in counted.stops), 1),
+    }

@@ -1,0 +1,89 @@
+"""Reading what a request asks for: each function gives what was meant, or says which field is not accepted, and why."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ..errors import BodyError, SettingError
+from ..records import Kind
+
+#: The longest request body that is read (bytes).
+LONGEST_BODY = 65_536
+#: The longest id of anything (characters).
+LONGEST_ID = 2000
+
+_NUMBER = re.compile(r"\s*[0-9]{1,20}(\.[0-9]{1,20})?\s*")
+
+
+def json_object(raw: bytes, example: str) -> dict[str, Any]:
+    """Give the JSON object that a body is; `example` is one that is accepted.
+
+    Raises
+    ------
+    BodyError
+        Naming what the body is instead.
+    """
+    if len(raw) > LONGEST_BODY:
+        raise BodyError("body", f"{len(raw)} bytes", f"at most {LONGEST_BODY} bytes")
+    accepted = f"a JSON object such as {example}"
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise BodyError("body", raw[:60].decode("utf-8", "replace"), accepted) from None
+    if not isinstance(found, dict):
+        raise BodyError("body", found, accepted)
+    return found
+
+
+def only(body: Mapping[str, Any], names: Collection[str]) -> None:
+    """Refuse a field that nobody reads, for whoever sent it expects something of it."""
+    for name in body.keys() - set(names):
+        raise SettingError(name, body[name], f"absent: the fields are {', '.join(names)}")
+
+
+def idle_time(body: Mapping[str, Any]) -> object:
+    """Give ``idle_time`` (minutes) from a body; a numeric string counts as its number."""
+    if "idle_time" not in body:
+        raise SettingError("idle_time", None, "present: a number of minutes over 0")
+    value = body["idle_time"]
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
+def keep_terminals(body: Mapping[str, Any], needed: bool) -> bool | None:
+    """Give ``keep_terminals`` from a body, None when it is absent and not `needed`."""
+    if "keep_terminals" not in body and not needed:
+        return None
+    return _bool("keep_terminals", body.get("keep_terminals"))
+
+
+def flag(body: Mapping[str, Any], name: str) -> bool:
+    """Give an optional true or false from a body; absent is false."""
+    return _bool(name, body.get(name, False))
+
+
+def _bool(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise SettingError(name, value, "true or false")
+    return value
+
+
+def whom(kind: object, identity: object) -> tuple[Kind | None, str | None]:
+    """Read whom a keep-alive is for: "all", or a kind and an identity.
+
+    Raises
+    ------
+    SettingError
+        When they are not that.
+    """
+    if kind is None or kind == "all":
+        if identity is not None:
+            raise SettingError("id", identity, "absent for kind 'all'; else give 'kind' too")
+        return None, None
+    if kind not in [each.value for each in Kind]:
+        raise SettingError("kind", kind, "one of 'all', 'kernel', 'terminal', 'app'")
+    if not isinstance(identity, str) or not identity or len(identity) > LONGEST_ID:
+        raise SettingError("id", identity, f"the id of a {kind}, as in the status document")
+    return Kind(kind), identity

@@ -1,0 +1,74 @@
+"""What people do in documents, which kernels cannot tell: somebody works in one, or it was saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets import Bool
+from traitlets.config import LoggingConfigurable
+
+from ..errors import CullingError, ErrorCode, SettingError
+from ..managers.documents import Documents
+
+#: Jupyter Server's own schema of what is done with files.
+CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
+#: No path is longer than this (characters).
+LONGEST_PATH = 4096
+
+
+class Presence(LoggingConfigurable):
+    """Counts work in a document as use of its kernel, and so of its app. It keeps one instant per kernel, no more."""
+
+    enabled = Bool(
+        True,
+        config=True,
+        help="""Whether it counts as use of a kernel that somebody works in its document, as the page in JupyterLab or
+        Notebook sees it: a key or a pointer in it, told at most once a minute, and never what was typed. False: only
+        what a kernel runs, and that its document is saved.""",
+    )
+
+    def __init__(self, server: Any) -> None:
+        super().__init__(parent=server)
+        self._server = server
+        self.documents = Documents(server)
+
+    def start(self) -> None:
+        """Listen to the server's event bus, if it has one."""
+        bus = getattr(self._server, "event_logger", None)
+        if bus is not None and CONTENTS in bus.schemas:
+            bus.add_listener(schema_id=CONTENTS, listener=self._heard)
+
+    def seen(self, path: object) -> list[str]:
+        """Somebody works in the document at `path`; gives the kernels for which that counts.
+
+        Raises
+        ------
+        SettingError
+            When `path` is none.
+        CullingError
+            When it is turned off.
+        KeyError
+            When the document has no kernel here.
+        """
+        if not isinstance(path, str) or not 0 < len(path) <= LONGEST_PATH:
+            shown = path if not isinstance(path, str) else f"{len(path)} characters"
+            raise SettingError("path", shown, f"a document's path of 1 to {LONGEST_PATH} characters")
+        if not self.enabled:
+            words = "that somebody works in a document does not count here: Presence.enabled is False"
+            raise CullingError(words, code=ErrorCode.TURNED_OFF)
+        kernels = self._use(path, by_a_person=True)
+        if not kernels:
+            raise KeyError(path)
+        return kernels
+
+    def _use(self, path: str, *, by_a_person: bool) -> list[str]:
+        manager = self._server.kernel_manager
+        kernels = [each for each in self.documents.kernels(path.strip("/")) if each in manager]
+        for kernel_id in kernels:
+            manager.worked_in(kernel_id, by_a_person=by_a_person)
+        return kernels
+
+    async def _heard(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
+        """A document was saved: that is use of its kernel, whoever saved it and however."""
+        if data.get("action") == "save":
+            self._use(str(data.get("path", "")), by_a_person=False)

@@ -1,0 +1,81 @@
+"""The state document of one server, put together from what its culler knows, and what is not ours on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from .._version import __version__
+from ..document import state_document
+from ..engine.culler import IdleCuller
+from ..managers.documents import Documents
+from ..records import Kind
+from .given_back import GivenBack
+
+HOW_TO_SELECT = {
+    Kind.KERNEL: 'c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"',
+    Kind.TERMINAL: 'c.TerminalsExtensionApp.terminal_manager_class = "culling_manager.CullingTerminalManager"',
+}
+
+
+def kernels_not_ours(server: Any, culler: IdleCuller) -> str | None:
+    """Why no kernel is culled, and what to configure; None when they are."""
+    if Kind.KERNEL in culler.watches:
+        return None
+    name = type(server.kernel_manager).__name__
+    return f"Kernels are not culled: the kernel manager is {name}. Configure {HOW_TO_SELECT[Kind.KERNEL]}"
+
+
+def terminals_not_ours(server: Any, culler: IdleCuller) -> str | None:
+    """Why no terminal is culled, and what to configure; None when they are, or when there are none."""
+    terminals = server.web_app.settings.get("terminal_manager")
+    if terminals is None or Kind.TERMINAL in culler.watches:
+        return None
+    name = type(terminals).__name__
+    return f"Terminals are not culled: the terminal manager is {name}. Configure {HOW_TO_SELECT[Kind.TERMINAL]}"
+
+
+def notices(server: Any, culler: IdleCuller) -> list[str]:
+    """What is not ours on this server, and how to make it so."""
+    found = (kernels_not_ours(server, culler), terminals_not_ours(server, culler))
+    return [words for words in found if words is not None]
+
+
+def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:
+    """Say of each kernel which document it belongs to now; a record may be from before that was renamed."""
+    known = documents.all() if kernels else {}
+    for kernel in kernels:
+        if kernel["id"] in known:
+            document = known[kernel["id"]]
+            kernel |= {"path": document.path, "session_name": document.name}
+
+
+def state_of(
+    culler: IdleCuller, told: Iterable[str], given_back: GivenBack, *, presence: bool = False
+) -> Mapping[str, Any]:
+    """The state document: `told` are its notices, `given_back` what was given back over all starts of this user's,
+    and `presence` says whether presence counts.
+    """
+    now = culler.now()
+    current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
+    return state_document(
+        version=__version__,
+        now=now,
+        running=culler.running,
+        count=culler.count,
+        watching=culler.watches,
+        policy=asdict(culler.policy) if culler.watches else None,
+        next_wake_up=culler.next_wake_up,
+        kernels=current.get(Kind.KERNEL, ()),
+        terminals=current.get(Kind.TERMINAL, ()),
+        apps=current.get(Kind.APP, ()),
+        warned={(kind, identity) for kind, watch in culler.watches.items() for identity in watch.warned()},
+        keep_alive=culler.keep.current(now),
+        app_manager=None if culler.neighbours is None else culler.neighbours.describe(),
+        troubles=culler.troubles.recent(now),
+        outcomes=culler.outcomes,
+        notices=told,
+        presence=presence,
+        given_back=given_back.at(now),
+    )

@@ -1,0 +1,170 @@
+"""What a person does and sees in a page, in words of the page."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+
+from .site import SPACE, Site
+
+#: How long (ms) something may take to show on a machine that is busy with other things.
+SOON = 120_000
+COUNTDOWN = "#culling-manager-countdown"
+PANEL = "#culling-manager-panel"
+#: Puts a page's clock an hour forward, as if somebody had set it wrong.
+HOUR_OFF = """
+(() => {
+  const Real = Date, off = 3600_000;
+  globalThis.Date = class extends Real {
+    constructor(...given) { given.length ? super(...given) : super(Real.now() + off); }
+    static now() { return Real.now() + off; }
+  };
+})();
+"""
+#: No toast slides in: what moves cannot be clicked, and half transparent it has other colours.
+STILL = """
+addEventListener('DOMContentLoaded', () => {
+  const style = document.createElement('style');
+  style.textContent = '.Toastify__toast { animation: none !important; transition: none !important; }';
+  document.head.append(style);
+});
+"""
+#: Has a page believe that nobody sees it.
+HIDE = """
+Object.defineProperty(document, 'hidden', { configurable: true, get: () => true });
+Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => 'hidden' });
+document.dispatchEvent(new Event('visibilitychange'));
+"""
+#: And again that somebody does.
+SHOW = """
+delete document.hidden; delete document.visibilityState;
+document.dispatchEvent(new Event('visibilitychange'));
+"""
+
+
+class Seen:
+    """A page of JupyterLab or Notebook, and what it has asked, logged and failed with."""
+
+    def __init__(self, page: Page, site: Site) -> None:
+        self.page, self.site = page, site
+        page.add_init_script(STILL)
+        self.asked: list[tuple[str, str]] = []
+        self.errors: list[str] = []
+        page.on("request", lambda request: self.asked.append((request.method, request.url)))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda words: words.type == "error" and self.errors.append(words.text))
+
+    # -- opening -----------------------------------------------------------------------------------
+
+    def lab(self, *paths: str) -> Seen:
+        """Open JupyterLab with documents; the last is in front, with a kernel that answers."""
+        self.page.goto(self.site.url(f"lab/tree/{paths[0]}" if paths else "lab"))
+        self.page.wait_for_selector("#jp-main-dock-panel", timeout=SOON)
+        for path in paths[1:]:
+            self.open(path)
+        return self
+
+    def notebook(self, path: str) -> Seen:
+        """Open one document in Notebook."""
+        self.page.goto(self.site.url(f"notebooks/{path}"))
+        self.page.wait_for_selector(".jp-Notebook", timeout=SOON)
+        return self
+
+    def open(self, path: str) -> None:
+        """Open another document from the file browser."""
+        self.page.locator(".jp-DirListing-item", has_text=path).dblclick(timeout=SOON)
+        expect(self.page.locator(".lm-TabBar-tab.jp-mod-current", has_text=path)).to_be_visible(timeout=SOON)
+
+    def front(self, path: str) -> None:
+        """Put a document that is open in front."""
+        self.page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=path).click()
+
+    # -- the countdown and the toasts ----------------------------------------------------------------
+
+    @property
+    def countdown(self) -> Locator:
+        """The button that counts down."""
+        return self.page.locator(COUNTDOWN)
+
+    def says(self, words: str) -> None:
+        """Wait until the countdown says so; a regular expression."""
+        expect(self.countdown).to_have_text(re.compile(words), timeout=SOON)
+
+    def looks(self, level: str) -> None:
+        """Wait until the countdown is plain, warned or urgent."""
+        expect(self.countdown).to_have_attribute("data-level", level, timeout=SOON)
+
+    def toast(self, words: str) -> Locator:
+        """A toast that says so."""
+        return self.page.locator(".Toastify__toast", has_text=re.compile(words))
+
+    def toasted(self, words: str) -> Locator:
+        """Wait for a toast that says so."""
+        found = self.toast(words)
+        expect(found.first).to_be_visible(timeout=SOON)
+        return found.first
+
+    def taken_back(self, words: str) -> None:
+        """Wait until no toast says so any more."""
+        expect(self.toast(words)).to_have_count(0, timeout=SOON)
+
+    # -- the panel -----------------------------------------------------------------------------------
+
+    @property
+    def panel(self) -> Locator:
+        """The panel, wherever it is."""
+        return self.page.locator(PANEL)
+
+    def open_panel(self) -> Locator:
+        """Open it by its button, as people do."""
+        expect(self.countdown).to_be_visible(timeout=SOON)
+        self.countdown.click()
+        expect(self.panel.locator("h2")).to_be_visible(timeout=SOON)
+        return self.panel
+
+    def row(self, words: str) -> Locator:
+        """A row of the panel's table."""
+        return self.panel.locator("tbody tr", has_text=words)
+
+    # -- deeds ---------------------------------------------------------------------------------------
+
+    def run(self, code: str) -> None:
+        """Run code in the first cell of the document in front."""
+        cell = self.page.locator(".jp-NotebookPanel:visible .jp-CodeCell .cm-content").first
+        cell.click()
+        cell.press_sequentially(code)
+        self.page.keyboard.press("Shift+Enter")
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[list[str]]:
+        """The GETs to our handlers while something is done."""
+        before, found = len(self.asked), list[str]()
+        yield found
+        found += [url for method, url in self.asked[before:] if method == "GET" and f"/{SPACE}/" in url]
+
+    def posts(self, path: str) -> int:
+        """How often something was sent to one of our handlers."""
+        return sum(1 for method, url in self.asked if method != "GET" and f"/{SPACE}/{path}" in url)
+
+
+def deny_events(page: Page) -> None:
+    """Have the server's event bus refuse this page."""
+
+    def refuse(socket: WebSocketRoute) -> None:
+        socket.close(code=1008, reason="not allowed")
+
+    page.route_web_socket(re.compile(r"/api/events/subscribe"), refuse)
+
+
+def judged(page: Page, axe: str, within: str) -> dict[str, Any]:
+    """What axe finds within a part of a page, once it can see it: JupyterLab's body is 0 px high and cuts it off."""
+    page.add_style_tag(content="body, .Toastify, .Toastify__toast-container { min-height: 100vh; overflow: visible; }")
+    page.evaluate(axe)
+    found: dict[str, Any] = page.evaluate(
+        "within => axe.run(within, { resultTypes: ['violations', 'passes', 'incomplete'] })", within
+    )
+    return found

@@ -1,0 +1,229 @@
+"""A real Jupyter server with JupyterLab and Notebook, in a folder of its own, and what a test asks of it over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TOKEN = "browser-tests"
+SPACE = "sagemaker-studio-autoshutdown"
+#: How long a server may take to start or to stop (seconds).
+PATIENCE = 180.0
+#: Both managers are ours. Nothing is fetched from outside, and nobody is asked about news.
+CONFIG: dict[str, Any] = {
+    "ServerApp": {
+        "kernel_manager_class": "culling_manager.CullingKernelManager",
+        "allow_root": True,
+        "open_browser": False,
+        "ip": "127.0.0.1",
+        "port": 0,
+        "port_retries": 0,
+    },
+    "TerminalsExtensionApp": {"terminal_manager_class": "culling_manager.CullingTerminalManager"},
+    "IdentityProvider": {"token": TOKEN},
+    "CullingKernelManager": {"cull_interval": 1.0},
+}
+EMPTY_NOTEBOOK = {
+    "cells": [],
+    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
+
+
+def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Two configurations as one; `more` wins."""
+    found = {name: dict(values) if isinstance(values, dict) else values for name, values in base.items()}
+    for name, values in more.items():
+        found[name] = {**found.get(name, {}), **values} if isinstance(values, dict) else values
+    return found
+
+
+class Site:
+    """One server: started, stopped and started again on the same port with the same files."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], *, python_path: str = "") -> None:
+        self.folder, self.python_path = folder, python_path
+        self.config = merged(CONFIG, config)
+        self.base_url = self.config["ServerApp"].get("base_url", "/")
+        self.files = folder / "files"
+        self.settings = folder / "settings"
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        for each in (self.files, self.settings, folder / "config", folder / "runtime", folder / "home"):
+            each.mkdir(parents=True, exist_ok=True)
+        self.set("@jupyterlab/apputils-extension:notification", {"fetchNews": "false"})
+
+    def set(self, plugin: str, values: dict[str, Any]) -> None:
+        """Write the settings of one of the page's plugins, as its settings editor does."""
+        package, name = plugin.split(":")
+        path = self.settings / package / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+    def notebook(self, name: str, metadata: dict[str, Any] | None = None) -> str:
+        """Put an empty notebook into the files; gives its path."""
+        path = self.files / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(EMPTY_NOTEBOOK if metadata is None else {**EMPTY_NOTEBOOK, "metadata": metadata}))
+        return name
+
+    # -- the process -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        config = merged(self.config, {"ServerApp": {"root_dir": str(self.files), "port": self.port}})
+        written = self.folder / "config" / "jupyter_server_config.json"
+        written.write_text(json.dumps(config))
+        runtime = self.folder / "runtime"
+        for each in runtime.glob("jpserver-*.json"):
+            each.unlink()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", f"--config={written}"],
+            env=self._environment(),
+            cwd=self.files,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / "server.log").open("ab"),
+        )
+        self.port = self._found_port(runtime)
+
+    def _environment(self) -> dict[str, str]:
+        folders = {
+            "HOME": "home",
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+            "IPYTHONDIR": "home",
+        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "JPY_"))}
+        paths = {name: str(self.folder / each) for name, each in folders.items()}
+        return kept | paths | ({"PYTHONPATH": self.python_path} if self.python_path else {})
+
+    def _found_port(self, runtime: Path) -> int:
+        """The port on which it answers; an error with the end of its log when it does not."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and self.process is not None and self.process.poll() is None:
+            for each in runtime.glob("jpserver-*.json"):
+                with contextlib.suppress(OSError, ValueError, urllib.error.URLError):
+                    self.port = int(json.loads(each.read_text())["port"])
+                    self.ask("api")
+                    return self.port
+            time.sleep(0.1)
+        raise RuntimeError(f"the server does not answer:\n{self.log()[-3000:]}")
+
+    def log(self) -> str:
+        """What it has logged."""
+        path = self.folder / "server.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def stop(self) -> None:
+        """End it and its kernels, at once."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(20)
+        self.process = None
+
+    # -- over HTTP -----------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> str:
+        """The URL of the server, with its base URL."""
+        return f"http://127.0.0.1:{self.port}{self.base_url}"
+
+    def url(self, path: str) -> str:
+        """A URL that logs in."""
+        return f"{self.root}{path}{'&' if '?' in path else '?'}token={TOKEN}"
+
+    def ask(self, path: str, method: str = "GET", body: Any = None, token: str = TOKEN) -> Any:
+        """What the server answers, as JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.root + path, data=data, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            raw = answer.read()
+        return json.loads(raw) if raw else None
+
+    def status(self) -> dict[str, Any]:
+        """The state document."""
+        found: dict[str, Any] = self.ask(f"{SPACE}/status?no_track_activity=1")
+        return found
+
+    def kernels(self) -> list[dict[str, Any]]:
+        """The kernels in the state document."""
+        found: list[dict[str, Any]] = self.status()["kernels"]
+        return found
+
+    def keep(self, kernel_id: str, minutes: float) -> None:
+        """Keep a kernel, as a user does."""
+        self.ask(f"{SPACE}/keep-alive", "POST", {"kind": "kernel", "id": kernel_id, "duration": minutes})
+
+    def kernel_of(self, path: str) -> dict[str, Any] | None:
+        """The kernel of a document in the state document; None when it has none."""
+        return next((each for each in self.kernels() if each["path"] == path), None)
+
+    def near(self, path: str, least: float = 40.0) -> None:
+        """Bring the deadline of a document's kernel near: it is warned of soon, with as much time left as it is idle.
+
+        On a machine that is slow to show a page, it is slow to click too, and has more time to.
+        """
+        kernel = until(lambda: self.kernel_of(path), PATIENCE)
+        self.set_timeout(max(least, 2 * (kernel["idle_seconds"] or 0) + 2) / 60)
+
+    def soon_over(self, path: str) -> None:
+        """Have a document's kernel be due in a few seconds."""
+        kernel = until(lambda: self.kernel_of(path), PATIENCE)
+        self.set_timeout(((kernel["idle_seconds"] or 0) + 8) / 60)
+
+    def rest(self) -> None:
+        """Be as at the start: no kernel, no request, two hours of timeout."""
+        self.set_timeout(120)
+        for each in self.ask("api/sessions"):
+            with contextlib.suppress(urllib.error.HTTPError):  # it has gone meanwhile
+                self.ask(f"api/sessions/{each['id']}", "DELETE")
+        for each in self.ask("api/kernels"):
+            with contextlib.suppress(urllib.error.HTTPError):
+                self.ask(f"api/kernels/{each['id']}", "DELETE")
+        assert self.kernels() == []
+
+    def set_timeout(self, minutes: float) -> None:
+        """Set the idle timeout, as a user does."""
+        self.ask(f"{SPACE}/settings", "POST", {"idle_time": minutes})
+
+
+@contextlib.contextmanager
+def running(folder: Path, config: dict[str, Any] | None = None, **more: Any) -> Iterator[Site]:
+    """A server while a test needs it."""
+    site = Site(folder, config or {}, **more)
+    site.start()
+    try:
+        yield site
+    finally:
+        site.stop()
+
+
+def until(holds: Any, seconds: float = 120.0, every: float = 0.1) -> Any:
+    """Wait until `holds` gives something true, and give that."""
+    end = time.monotonic() + seconds
+    while True:
+        found = holds()
+        if found:
+            return found
+        assert time.monotonic() < end, f"still not true after {seconds} s"
+        time.sleep(every)

@@ -1,0 +1,166 @@
+"""Put faults into rooms of the package, one at a time, and see whether the tests nearest to them notice.
+
+``python -m tests.mutation [--most 60] [--minutes 30] [--seed 1] [room ...]``; ends with 1 when under 90 % of those that
+are not known to be equivalent were noticed. ``equivalent.json`` says of each fault that changes nothing why that is so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .mutants import Mutant, mutants
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGE = "culling_manager"
+EQUIVALENT = Path(__file__).parent / "equivalent.json"
+LAW = ("test_rules", "test_decisions")
+#: Room -> the tests nearest to it.
+NEAREST = {
+    "rules.verdict": LAW,
+    "rules.common": LAW,
+    "rules.kernel": LAW,
+    "rules.terminal": LAW,
+    "rules.app": LAW,
+    "rules.own_timeout": LAW,
+    "rules.run": LAW,
+    "decisions": LAW,
+    "policy": ("test_policy",),
+    "engine.requests": ("test_keepalive",),
+}
+#: The share of faults that has to be noticed.
+ENOUGH = 0.9
+#: Tests that take longer than this (seconds) with a fault have noticed it: it made something endless.
+ENDLESS_SECONDS = 120.0
+
+
+def main() -> int:
+    """Try the rooms that are asked for, tell of each what was not noticed, and judge."""
+    options = _options()
+    os.nice(5)
+    known = {(each["room"], *each["key"]) for each in json.loads(EQUIVALENT.read_text())}
+    end = time.monotonic() + options.minutes * 60
+    enough = True
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        tree = _copy(Path(folder))
+        for room in options.rooms or NEAREST:
+            enough = _try(room, tree, known, options, end) and enough
+    return 0 if enough else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("rooms", nargs="*", metavar="room", help=f"one of {', '.join(NEAREST)}; default: all")
+    parser.add_argument("--most", type=int, default=60, help="faults for each room, chosen at random")
+    parser.add_argument("--minutes", type=float, default=30, help="begin no other fault after this time")
+    parser.add_argument("--seed", type=int, default=1, help="another choice")
+    options = parser.parse_args()
+    unknown = set(options.rooms) - set(NEAREST)
+    if unknown:
+        parser.error(f"no tests are named for {', '.join(sorted(unknown))}")
+    return options
+
+
+def _copy(folder: Path) -> Path:
+    """The repository as git knows it, in a folder of its own, so that nobody else meets the faults."""
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    for name in listed.splitlines():
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    return folder
+
+
+def _try(room: str, tree: Path, known: set[tuple[str, ...]], options: argparse.Namespace, end: float) -> bool:
+    """Try one room; whether enough was noticed."""
+    path = tree / PACKAGE / f"{room.replace('.', '/')}.py"
+    source = path.read_text()
+    if _run(tree, room) != 0:
+        raise SystemExit(f"{room}: its tests fail without any fault")
+    every = [each for each in mutants(source) if (room, *each.key) not in known]
+    chosen = random.Random(options.seed).sample(every, min(options.most, len(every)))
+    tried, left = 0, []
+    for mutant in sorted(chosen, key=lambda each: each.line):
+        if time.monotonic() > end:
+            break
+        path.write_text(mutant.text)
+        tried += 1
+        if _run(tree, room) == 0:
+            left.append(mutant)
+            _tell(room, mutant)
+    path.write_text(source)
+    noticed = tried - len(left)
+    _say(f"{room}: {noticed} of {tried} noticed; there are {len(every)} without the equivalent ones")
+    return noticed >= ENOUGH * tried
+
+
+def _tell(room: str, mutant: Mutant) -> None:
+    told = {"room": room, "key": mutant.key}
+    _say(f"not noticed, line {mutant.line}: {json.dumps(told, ensure_ascii=False)}")
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)  # noqa: T201
+
+
+def _run(tree: Path, room: str) -> int:
+    """Run the tests of a room in a child that has all libraries already; 0 when they pass."""
+    child = os.fork()
+    if child == 0:
+        _be_tests(tree, [f"tests/{name}.py" for name in NEAREST[room]])
+    end = time.monotonic() + ENDLESS_SECONDS
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return -1
+
+
+def _be_tests(tree: Path, files: list[str]) -> None:
+    """Run the tests in this process, without a word, and end it."""
+    os.setsid()
+    os.chdir(tree)
+    sys.dont_write_bytecode = True
+    quiet = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(quiet, stream)
+    sys.path.insert(0, str(tree))
+    for name in [each for each in sys.modules if each.split(".")[0] in (PACKAGE, "tests")]:
+        del sys.modules[name]
+    import hypothesis
+    import pytest
+
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    hypothesis.settings.register_profile("mutation", derandomize=True, deadline=None, phases=phases)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    plugins = [f"-p{name}" for name in ("_hypothesis_pytestplugin", "pytest_timeout", "no:cacheprovider")]
+    os._exit(pytest.main(["-x", "-q", *plugins, "--hypothesis-profile=mutation", *files]))
+
+
+def _meet_libraries() -> None:
+    """Import what takes its time, once for all children."""
+    for name in (
+        "hypothesis.strategies",
+        "jupyter_server.serverapp",
+        "pytest_jupyter.jupyter_server",
+        "pytest_timeout",
+    ):
+        importlib.import_module(name)
+
+
+if __name__ == "__main__":
+    _meet_libraries()
+    sys.exit(main())
