@@ -476,6 +476,19 @@ def test_an_answer_that_is_short_of_what_it_found_ends_it(aws, quick, run):
     assert "logs:GetQueryResults gave" in err
 
 
+@pytest.mark.parametrize(("hours", "code"), [(-30, 0), (24 * 2 + 1, 3)], ids=["before the window", "within it"])
+def test_a_log_that_does_not_reach_back_so_far(aws, quick, run, hours, code):
+    """Nothing is missing before the window, where nothing was; within it a part of the log is no log."""
+    aws.sagemaker.add_domain("d-1")
+    aws.put(NIGHT)
+    aws.logs.made_at = int(at(hours).timestamp() * 1000)
+
+    found, out, err = run("--json", *WINDOW)
+
+    assert found == code
+    assert (json.loads(out)["stops"] == 1) if code == 0 else "log retention settings" in err
+
+
 def test_a_second_too_full_to_be_halved_ends_it(aws, quick, run, monkeypatch):
     """More than can be had in a millisecond is said so."""
     aws.sagemaker.add_domain("d-1")

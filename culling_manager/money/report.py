@@ -112,16 +112,28 @@ class Counted:
 
     def by_day(self) -> dict[str, Any]:
         """What each day (UTC) of the window has of it."""
-        told = {}
+        told, on = {}, self._on_days()
         for day in self.asked.window.dates():
             begin = max(midnight(day), self.asked.window.begin)
             window = Window(begin=begin, end=min(midnight(day) + DAY_SECONDS, self.asked.window.end))
+            stops = on.get(int(midnight(day) // DAY_SECONDS), [])
             told[day.isoformat()] = {
-                "stops": sum(window.has(each.at) for each in self.stops),
-                "false_stops": sum(window.has(each.at) and each.false(self.asked.soon) for each in self.stops),
-                "given_back": self.amount((each for each in self.stops if each.at < window.end), window),
+                "stops": sum(window.has(each.at) for each in stops),
+                "false_stops": sum(window.has(each.at) and each.false(self.asked.soon) for each in stops),
+                "given_back": self.amount(stops, window),
             }
         return told
+
+    def _on_days(self) -> dict[int, list[Stop]]:
+        """The stops of which some is on each day, so that a month of many is not looked through for every day."""
+        found: dict[int, list[Stop]] = {}
+        window = self.asked.window
+        for stop in self.stops:
+            end = window.end if stop.back is None else min(stop.back, window.end)
+            first, last = max(stop.at, window.begin) // DAY_SECONDS, end // DAY_SECONDS
+            for day in range(int(first), int(max(first, last)) + 1):
+                found.setdefault(day, []).append(stop)
+        return found
 
     def wasted(self) -> dict[str, float]:
         """Hours for which apps were billed and not in use, by the reason why they were kept; the most first."""
