@@ -546,7 +546,7 @@ def test_resume_of_nothing_is_the_servers_refusal(double, capsys):
         (["--idle-timeout", "60"], {"idle_time": 60.0, "save": False}),
         (["--idle-timeout", "60", "--save"], {"idle_time": 60.0, "save": True}),
         (["--no-keep-terminals"], {"idle_time": 60.0, "save": False, "keep_terminals": False}),
-        (["--keep-terminals", "--save"], {"idle_time": 60.0, "save": True, "keep_terminals": True}),
+        (["--keep-terminals", "--save"], {"idle_time": 60.0, "save": ["keep_terminals"], "keep_terminals": True}),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",
 )
@@ -554,6 +554,15 @@ def test_set_changes_what_is_named_and_leaves_the_rest(double, words, body):
     """The server wants an idle timeout each time: then it is the present one."""
     assert main(["set", *words]) == 0
     assert double.changes == [("POST", f"{SPACE}/settings", body)]
+
+
+def test_an_older_server_saves_both(double):
+    """It knows only yes and no; what is asked for is done, and the present timeout with it."""
+    message = "save = ['keep_terminals'] is not accepted: it must be true or false"
+    double.refused.append((f"{SPACE}/settings", {"save": ["keep_terminals"]}, message))
+
+    assert main(["set", "--keep-terminals", "--save"]) == 0
+    assert [body["save"] for _, _, body in double.changes] == [["keep_terminals"], True]
 
 
 def test_set_shows_settings_bounds_and_what_is_saved(double, capsys):

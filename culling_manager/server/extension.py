@@ -15,6 +15,7 @@ from traitlets.config import Config
 from .._version import __version__
 from ..engine.culler import IdleCuller
 from ..events import register
+from ..managers.hosts import ChoosesConnections
 from ..records import Kind
 from .handlers import routes
 from .metrics import expose
@@ -110,14 +111,14 @@ def _load_jupyter_server_extension(server: Any) -> None:
     if culler.watches:
         register(server)
     desk.restore()
-    desk.listen()
+    desk.presence.start()
     # The page in JupyterLab or Notebook asks us for nothing where this is not so.
     settings.setdefault("page_config_data", {})["cullingManager"] = __version__
     IOLoop.current().add_callback(_expose, culler, desk)
     server.web_app.add_handlers(".*$", routes(settings["base_url"]))
-    choose = getattr(server.kernel_manager, "connection_class", None)
-    if choose is not None:
-        settings["kernel_websocket_connection_class"] = choose(settings["kernel_websocket_connection_class"])
+    if isinstance(server.kernel_manager, ChoosesConnections):
+        found = settings["kernel_websocket_connection_class"]
+        settings["kernel_websocket_connection_class"] = server.kernel_manager.connection_class(found)
     configured = [name for name in ("CullingKernelManager", "GatewayCullingKernelManager") if name in server.config]
     if configured and Kind.KERNEL not in culler.watches:
         server.log.warning(

@@ -8,14 +8,14 @@ from typing import Any
 from .. import events
 from ..document import keep_alive_entry
 from ..engine.requests import end_of
-from ..errors import NotOursError, printable
-from ..records import KeepAlive, Kind
+from ..errors import printable
+from ..records import KeepAlive
 from .bodies import whom
 from .given_back import GivenBack
 from .presence import Presence
 from .saved_settings import SavedSettings
 from .settings import SettingsDesk, whole
-from .status import kernels_not_ours, name_documents, notices, state_of
+from .status import name_documents, notices, state_of
 
 
 class ServerDesk(SettingsDesk):
@@ -23,32 +23,8 @@ class ServerDesk(SettingsDesk):
 
     def __init__(self, server: Any, saved: SavedSettings) -> None:
         super().__init__(server, saved)
-        self._presence = Presence(server)
+        self.presence = Presence(server)
         self.given_back = GivenBack(saved.path.parent)
-
-    # -- presence ----------------------------------------------------------------------------------
-
-    def listen(self) -> None:
-        """Hear when documents are saved, where kernels are ours."""
-        if Kind.KERNEL in self._culler.watches:
-            self._presence.start()
-
-    def present(self, path: object) -> Mapping[str, Any]:
-        """Count that somebody works in a document; gives the kernels for which it counts.
-
-        Raises
-        ------
-        SettingError
-            When `path` is not accepted.
-        KeyError
-            When the document has no kernel.
-        CullingError
-            When presence is turned off, or kernels are not culled here.
-        """
-        words = kernels_not_ours(self._server, self._culler)
-        if words is not None:
-            raise NotOursError(words)
-        return {"kernels": self._presence.seen(path)}
 
     # -- keep-alive --------------------------------------------------------------------------------
 
@@ -113,7 +89,6 @@ class ServerDesk(SettingsDesk):
     def status(self) -> Mapping[str, Any]:
         """The state document."""
         culler = self._culler
-        listens = self._presence.enabled and Kind.KERNEL in culler.watches
-        found = state_of(culler, notices(self._server, culler), self.given_back, presence=listens)
-        name_documents(found["kernels"], self._presence.documents)
+        found = state_of(culler, notices(self._server, culler), self.given_back, presence=self.presence.counts)
+        name_documents(found["kernels"], self.presence.documents)
         return found
