@@ -200,7 +200,7 @@ class Site:
         for each in self.ask("api/kernels"):
             with contextlib.suppress(urllib.error.HTTPError):
                 self.ask(f"api/kernels/{each['id']}", "DELETE")
-        assert self.kernels() == []
+        until(lambda: self.kernels() == [])
 
     def set_timeout(self, minutes: float) -> None:
         """Set the idle timeout, as a user does."""
