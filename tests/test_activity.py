@@ -70,7 +70,7 @@ def message(session: Session, kind: str, parent: str | None, state: str) -> list
     """The frames of one signed IOPub message."""
     content = {"execution_state": state} if kind == "status" else {"text": f"status {state}", "name": "stdout"}
     header = session.msg_header(kind)
-    parent_header = session.msg_header(parent) if parent else {}
+    parent_header = {**session.msg_header(parent), "msg_id": "the only request"} if parent else {}
     return [b"topic", *session.serialize({"header": header, "parent_header": parent_header, "content": content,
                                           "metadata": {}})]  # fmt: skip
 
@@ -136,7 +136,7 @@ def test_without_upstreams_seam_nothing_is_replaced():
     """If pyzmq renames its attribute, tracking is upstream's own and it is said so."""
     kernel = SimpleNamespace(_activity_stream=object())
 
-    assert not follow_iopub(SimpleNamespace(), kernel, KernelActivity())
+    assert not follow_iopub(SimpleNamespace(), kernel, KernelActivity(), bool)
 
 
 def test_busy_since_is_the_beginning_of_this_run():
@@ -165,6 +165,11 @@ def test_busy_since_is_the_beginning_of_this_run():
 CELLS = ["1+1", "print('hi')", "1/0", "from IPython.display import display; display({'text/plain': 'x'}, raw=True)"]
 
 
+def ended(frames: list[bytes], request: str) -> bool:
+    """Whether a message says that the kernel is done with a request."""
+    return parent_of(frames).get("msg_id") == request and b'"idle"' in frames[-1]
+
+
 async def record_real_messages() -> tuple[list[list[bytes]], bytes]:
     """All IOPub frames of a real ipykernel from start over some cells, and its key."""
     manager = CullingKernelManager()
@@ -180,7 +185,7 @@ async def record_real_messages() -> tuple[list[list[bytes]], bytes]:
         await until(lambda: client.kernel_info() and frames, 60)  # what was said before our connection was up is lost
         for cell in CELLS:
             request = client.execute(cell)
-            await until(lambda asked=request: any(parent_of(f) == asked and b'"idle"' in f[-1] for f in frames), 60)
+            await until(lambda asked=request: any(ended(f, asked) for f in frames), 60)
     finally:
         client.stop_channels()
         stream.close()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,8 +20,10 @@ import zmq
 from jupyter_client.session import DELIM
 from zmq.eventloop.zmqstream import ZMQStream
 
+from ..decisions import QUIET_STATES
 from ..engine.clock import utcnow
 from ..rules.run import Run
+from ..rules.unanswered import Unanswered
 
 #: Requests that are no use of a kernel: a page sends them by itself. Those of jupyter_server 2.15's
 #: `untracked_message_types`, for versions before it.
@@ -38,9 +41,9 @@ BATCH = 500
 class KernelActivity:
     """What we know of a kernel besides upstream's own attributes.
 
-    `version` counts changes. `outstanding` has the message ids of requests that were forwarded and whose 'idle' has
-    not been heard. `welcome_expected` means that we connected anew to a kernel that nobody used: newer kernels greet
-    each connection with an ``iopub_welcome``, and upstream takes that for activity.
+    `version` counts changes. `outstanding` are requests that it was given and whose own 'idle' has not been heard.
+    `welcome_expected` means that we connected anew to a kernel that nobody used: newer kernels greet each connection
+    with an ``iopub_welcome``, and upstream takes that for activity. `asking` is the session of our own questions.
     """
 
     started_at: datetime | None = None
@@ -52,10 +55,10 @@ class KernelActivity:
     restarting: int = 0
     welcome_expected: bool = False
     version: int = 0
-    outstanding: set[str] = field(default_factory=set)
+    outstanding: Unanswered = field(default_factory=Unanswered)
     streams: weakref.WeakSet[ZMQStream] = field(default_factory=weakref.WeakSet)
     connect_shell: Callable[..., Any] | None = None
-    probes: set[bytes] = field(default_factory=set)
+    asking: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def note(self, at: datetime) -> None:
         """Count something as use that upstream does not see (yet): a forwarded request, a restart, an answer."""
@@ -67,17 +70,39 @@ class KernelActivity:
         self.disconnected_at = at
         self.version += 1
 
+    def works(self, state: str | None) -> bool:
+        """Whether it works, in this state of upstream's: also while a request that it has begun is not answered.
+
+        The 'idle' of one request says nothing of another, which a subshell may be working on.
+        """
+        return state == "busy" or (bool(self.outstanding.begun) and state in QUIET_STATES)
+
     def heard(self, state: str | None) -> None:
         """Follow the state after a message; one 'busy' shows that we hear the kernel, so its 'idle' is believable."""
         if state == "busy":
             self.settled = True
-        self.run.follow(state == "busy", utcnow())
+        self.run.follow(self.works(state), utcnow())
+
+    def heard_status(self, status: str, parent: Mapping[str, Any]) -> None:
+        """It says that it is busy with a request, or done with one."""
+        request = parent.get("msg_id")
+        if not isinstance(request, str):
+            return
+        if status == "busy":
+            self.version += self.outstanding.begin(request)
+        elif status == "idle":
+            self.version += self.outstanding.end(request)
+
+    def answered(self, requests: Iterable[str]) -> None:
+        """It has shown that it is done with all of these, though that was not heard of each."""
+        self.outstanding.end_all(requests)
+        self.version += 1
 
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
         self.settled = False
         self.run.forget()
-        self.outstanding.clear()
+        self.outstanding.forget()
         self.version += 1
 
     def catch_waiting(self, now: datetime) -> None:
@@ -86,7 +111,7 @@ class KernelActivity:
             self.note(now)
 
 
-def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
+def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity, tracked: Callable[[str], bool]) -> bool:
     """Put the short cut in front of upstream's IOPub callback; False when its seam is not there."""
     stream = getattr(kernel, "_activity_stream", None)
     upstream = getattr(stream, "_recv_callback", None)
@@ -97,15 +122,17 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
         if kernel.execution_state == "busy" and not may_be_status(frames):
             manager.last_kernel_activity = kernel.last_activity = utcnow()
             return
-        if activity.probes and any(probe in b"".join(frames[:6]) for probe in activity.probes):
+        parent = parent_of(frames)
+        if parent.get("session") == activity.asking:
             return
         if activity.welcome_expected and b"iopub_welcome" in header_of(frames):
             activity.welcome_expected = False
             return
         upstream(frames)
-        activity.heard(kernel.execution_state)
-        if activity.outstanding and kernel.execution_state != "busy" and may_be_status(frames):
-            activity.outstanding.discard(parent_of(frames))
+        if may_be_status(frames):
+            if tracked(str(parent.get("msg_type"))):
+                activity.heard_status(status_of(frames), parent)
+            activity.heard(kernel.execution_state)
 
     def record_all(first: list[bytes]) -> None:
         for frames in arrived(stream, first):
@@ -152,12 +179,23 @@ def header_of(frames: list[bytes]) -> bytes:
         return b""
 
 
-def parent_of(frames: list[bytes]) -> str:
-    """The id of the request that a message answers; '' when there is none."""
+def parent_of(frames: list[bytes]) -> dict[str, Any]:
+    """The header of the request that a message answers; empty when there is none."""
+    return _part(frames, 3)
+
+
+def status_of(frames: list[bytes]) -> str:
+    """What a status message says; '' when it is none."""
+    return str(_part(frames, 5).get("execution_state", ""))
+
+
+def _part(frames: list[bytes], place: int) -> dict[str, Any]:
+    """The part of a message that comes so many frames after the delimiter; empty when there is none, or no object."""
     try:
-        return str(json.loads(frames[frames.index(DELIM) + 3])["msg_id"])
-    except (ValueError, IndexError, KeyError, TypeError):
-        return ""
+        found = json.loads(frames[frames.index(DELIM) + place])
+    except (ValueError, IndexError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[str], bool]) -> None:
@@ -167,7 +205,7 @@ def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[st
     def sent(frames: list[Any], _status: Any) -> None:
         kind, request = _type_and_id(frames)
         if tracked(kind):
-            activity.outstanding.add(request)
+            activity.outstanding.send(request)
             activity.note(utcnow())
 
     def connect_shell(*args: Any, **kwargs: Any) -> Any:

@@ -66,6 +66,7 @@ class KernelSource:
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
         for kernel_id, kernel in list(self.manager._kernels.items()):
             own: float | None = None
+            activity = activities.get(kernel_id)
             try:
                 told = timeouts.get(kernel_id)
                 if told is None:
@@ -74,7 +75,7 @@ class KernelSource:
                     own = own_seconds(told.seconds, policy)
                 state = kernel.execution_state
                 last = kernel.last_activity
-                if state == "busy":
+                if state == "busy" or (activity is not None and activity.works(state)):
                     last = KEPT if busy_keeps else None
                 elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None:
                     last = None
@@ -82,7 +83,6 @@ class KernelSource:
                     last = KEPT
             except Exception:
                 last = None  # `read` fails on it too, and tells
-            activity = activities.get(kernel_id)
             restarting = activity is not None and activity.restarting
             if restarting or kernel_id in special or (own is not None and own <= 0):
                 last = None
@@ -122,6 +122,7 @@ class KernelSource:
         kernel = self.manager._kernels[identity]
         activity = self.activity(identity)
         state, own = getattr(kernel, "execution_state", None), self.own_timeout(kernel)
+        state = "busy" if activity.works(state) else state
         activity.run.follow(state == "busy", now)
         last = utc(getattr(kernel, "last_activity", None), "last_activity")
         noted = now if activity.restarting else activity.noted_at

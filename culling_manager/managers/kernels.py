@@ -111,7 +111,7 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         activity.started_at = utcnow()
         activity.gone = False
         activity.started_anew()
-        if not follow_iopub(self, kernel, activity):
+        if not follow_iopub(self, kernel, activity, self._tracked()):
             self.log.warning(
                 "Culling: this pyzmq has no ZMQStream._recv_callback; output messages cost what they cost upstream."
             )
@@ -131,8 +131,9 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         if kernel is None:
             return
         activity = self._source.activity(kernel_id)
+        worked = activity.works(kernel.execution_state)
         activity.started_anew()
-        if kernel.execution_state == "busy":
+        if worked:
             kernel.execution_state = "restarting"
             activity.note(utcnow())
         self._culler.wake_soon(Kind.KERNEL)

@@ -1,6 +1,7 @@
 """Asking a kernel whether it works, when its state cannot show it: one here over ZeroMQ, one on a gateway over HTTP.
 
-A kernel's main thread answers on the shell channel only when it is free, its control thread always.
+A kernel's main thread answers on the shell channel only when it is free, each subshell for itself, and its control
+thread always.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_client.session import Session
@@ -32,20 +34,27 @@ REMOTE_ASK_SECONDS = 5.0
 QUICK_SECONDS = 0.25
 #: Share of one core above which a kernel that does not answer is taken to be working.
 WORKING_SHARE = 0.02
+#: From an answer until the same thread is asked again (seconds): by then it has begun what it was given before.
+TURN_SECONDS = 0.1
+#: The question that every kernel answers, and what one says in its answer that has subshells.
+INFO, SUBSHELLS = "kernel_info_request", "kernel subshells"
 
 
 async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
-    """Ask a kernel that was never heard whether it works: a sentence why it is in use, or None.
+    """Ask a kernel whose state cannot show it whether it works: a sentence why it is in use, or None.
 
     One that answers on neither channel is at work if a request to it is unanswered or its process uses CPU.
     """
-    asked_before = set(activity.outstanding)
-    async with _asking(kernel, activity) as (shell, control):
-        free = await _answered(shell, QUICK_SECONDS)
+    asked_before = list(activity.outstanding)
+    with _asking(kernel, activity) as questions:
+        shell, control = questions.ask("shell", INFO), questions.ask("control", INFO)
+        free = await _answered([shell], QUICK_SECONDS)
         before = 0.0 if free else _cpu_seconds(kernel)
-        if free or await _answered(shell, ASK_SECONDS):
-            activity.outstanding -= asked_before  # requests are answered in their order
-            return None
+        if free or await _answered([shell], ASK_SECONDS):
+            why = await _busy_elsewhere(questions, shell.result()) if asked_before else None
+            if why is None:
+                activity.answered(asked_before)
+            return why
         used = _cpu_seconds(kernel) - before
         if control.done():
             return "its main thread is at work: only its control channel answers"
@@ -56,37 +65,69 @@ async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
     return None
 
 
-async def _answered(reply: asyncio.Future[None], seconds: float) -> bool:
-    await asyncio.wait([reply], timeout=seconds)
-    return reply.done()
+async def _busy_elsewhere(questions: Questions, main: dict[str, Any]) -> str | None:
+    """Why it may still work on what it was given before, though its main thread has just answered; None when not.
 
-
-@asynccontextmanager
-async def _asking(
-    kernel: Any, activity: KernelActivity
-) -> AsyncIterator[tuple[asyncio.Future[None], asyncio.Future[None]]]:
-    """Send a question on the shell and the control channel; gives what is done when each is answered.
-
-    What the kernel says of these questions on IOPub is no activity.
+    Each subshell answers for itself. A kernel takes requests from its clients in turns, so that one may have begun
+    right after our question: the main thread has to be free once more.
     """
-    session = Session(config=kernel.session.config, key=kernel.session.key)
-    probe = session.session.encode()
-    loop = asyncio.get_running_loop()
-    activity.probes.add(probe)
-    streams: list[Any] = []
-    replies: list[asyncio.Future[None]] = []
+    threads: list[str | None] = [None]
+    if SUBSHELLS in main.get("supported_features", ()):
+        listed = questions.ask("control", "list_subshell_request")
+        if not await _answered([listed], ASK_SECONDS):
+            return "it does not say which subshells it has, and a request that was sent to it has not been answered"
+        threads += listed.result().get("subshell_id", [])
+    await asyncio.sleep(TURN_SECONDS)
+    if await _answered([questions.ask("shell", INFO, thread) for thread in threads], ASK_SECONDS):
+        return None
+    return "a request that was sent to it has not been answered, and one of its threads is at work"
+
+
+async def _answered(replies: list[asyncio.Future[dict[str, Any]]], seconds: float) -> bool:
+    await asyncio.wait(replies, timeout=seconds)
+    return all(reply.done() for reply in replies)
+
+
+@dataclass(slots=True, eq=False)
+class Questions:
+    """Questions to one kernel, on connections of our own; what it says of them on IOPub is no activity."""
+
+    session: Session
+    streams: dict[str, Any]
+    replies: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+
+    def ask(self, channel: str, kind: str, subshell: str | None = None) -> asyncio.Future[dict[str, Any]]:
+        """Send a question; gives what the content of the answer will be in."""
+        header = self.session.msg_header(kind)
+        if subshell is not None:
+            header["subshell_id"] = subshell
+        reply = self.replies[header["msg_id"]] = asyncio.get_running_loop().create_future()
+        self.session.send(self.streams[channel], self.session.msg(kind, header=header))
+        return reply
+
+    def hear(self, frames: list[bytes]) -> None:
+        """Take an answer. One that is not signed as the kernel signs raises ValueError, and is none."""
+        _, parts = self.session.feed_identities(frames)
+        message = self.session.deserialize(parts)
+        reply = self.replies.get(message["parent_header"].get("msg_id", ""))
+        if reply is not None and not reply.done():
+            reply.set_result(message["content"])
+
+
+@contextmanager
+def _asking(kernel: Any, activity: KernelActivity) -> Iterator[Questions]:
+    """Connections to ask a kernel on, for as long as that takes."""
+    session = Session(config=kernel.session.config, key=kernel.session.key, session=activity.asking)
+    questions = Questions(session, {})
     try:
-        for connect in (activity.connect_shell or kernel.connect_shell, kernel.connect_control):
-            stream, reply = connect(), loop.create_future()
-            streams.append(stream)
-            replies.append(reply)
-            stream.on_recv(lambda _message, reply=reply: reply.done() or reply.set_result(None))
-            session.send(stream, "kernel_info_request")
-        yield replies[0], replies[1]
+        questions.streams["shell"] = (activity.connect_shell or kernel.connect_shell)()
+        questions.streams["control"] = kernel.connect_control()
+        for stream in questions.streams.values():
+            stream.on_recv(questions.hear)
+        yield questions
     finally:
-        for stream in streams:
+        for stream in questions.streams.values():
             stream.close()
-        loop.call_later(5.0, activity.probes.discard, probe)
 
 
 def _cpu_seconds(kernel: Any) -> float:
