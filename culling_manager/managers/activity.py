@@ -25,10 +25,12 @@ from ..engine.clock import utcnow
 from ..rules.run import Run
 from ..rules.unanswered import Unanswered
 
-#: Requests that are no use of a kernel: a page sends them by itself. Those of jupyter_server 2.15's
-#: `untracked_message_types`, for versions before it.
-NO_USE = frozenset(
-    {"kernel_info_request", "comm_info_request", "shutdown_request", "interrupt_request", "debug_request"}
+#: What is no use of a kernel: requests that a page sends by itself, and what comes of them and of others. Those of
+#: jupyter_server 2.15's `untracked_message_types`, for versions before it.
+UNTRACKED = frozenset(
+    "kernel_info_request kernel_info_reply comm_info_request comm_info_reply shutdown_request shutdown_reply "
+    "interrupt_request interrupt_reply debug_request debug_reply debug_event stream display_data update_display_data "
+    "execute_input execute_result error status clear_output input_request input_reply".split()
 )
 #: While a kernel is busy its messages are fetched this often (seconds) instead of one by one; only the end of being
 #: busy shows that much later. ZeroMQ keeps 1,000 messages meanwhile, so none is lost below 100,000 a second.
@@ -128,10 +130,12 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity, tracked: C
         if activity.welcome_expected and b"iopub_welcome" in header_of(frames):
             activity.welcome_expected = False
             return
+        if parent and not (tracked(str(parent.get("msg_type"))) or tracked(kind_of(frames))):
+            hear_no_use(manager, kernel, upstream, frames)
+            return
         upstream(frames)
         if may_be_status(frames):
-            if tracked(str(parent.get("msg_type"))):
-                activity.heard_status(status_of(frames), parent)
+            activity.heard_status(status_of(frames), parent)
             activity.heard(kernel.execution_state)
 
     def record_all(first: list[bytes]) -> None:
@@ -147,6 +151,20 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity, tracked: C
 
     stream.on_recv(record_all)
     return True
+
+
+def hear_no_use(manager: Any, kernel: Any, upstream: Callable[[list[bytes]], None], frames: list[bytes]) -> None:
+    """Let upstream hear an answer to what is no use of the kernel, and take back what it counted.
+
+    Before jupyter_server 2.15 every message was activity, and every status one of the kernel. As since then, such an
+    answer shows of one that is 'starting' that it has started, and goes on counting while it is busy.
+    """
+    state, last, any_last = kernel.execution_state, kernel.last_activity, manager.last_kernel_activity
+    upstream(frames)
+    if state != "busy":
+        kernel.last_activity, manager.last_kernel_activity = last, any_last
+    started = state == "starting" and kernel.execution_state not in ("starting", None)
+    kernel.execution_state = "idle" if started else state
 
 
 def arrived(stream: Any, first: list[bytes]) -> Iterator[list[bytes]]:
@@ -177,6 +195,11 @@ def header_of(frames: list[bytes]) -> bytes:
         return frames[frames.index(DELIM) + 2]
     except (ValueError, IndexError):
         return b""
+
+
+def kind_of(frames: list[bytes]) -> str:
+    """The type of a message; '' when it has none."""
+    return str(_part(frames, 2).get("msg_type", ""))
 
 
 def parent_of(frames: list[bytes]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..join import join_apps, join_guard
 from ..records import Kind
 from ..signals.table import MARKER, owner
 from ..traits import configured
-from .activity import NO_USE, follow_iopub, follow_requests
+from .activity import UNTRACKED, follow_iopub, follow_requests
 from .kernel_settings import KernelSettings
 from .kernel_source import KernelSource
 
@@ -140,7 +140,7 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
 
     def _tracked(self) -> Callable[[str], bool]:
         """Which requests count as use; jupyter_server has a say in that since 2.15."""
-        found: Callable[[str], bool] = getattr(self, "track_message_type", lambda kind: kind not in NO_USE)
+        found: Callable[[str], bool] = getattr(self, "track_message_type", lambda kind: kind not in UNTRACKED)
         return found
 
     def pre_start_kernel(self, kernel_name: str | None, kwargs: Any) -> Any:
