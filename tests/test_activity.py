@@ -364,3 +364,51 @@ def test_a_page_that_reconnects_keeps_no_kernel(run, monkeypatch):
             await manager.shutdown_all(now=True)
 
     assert run(check()) == (LONG_AGO, None)
+
+
+@pytest.mark.parametrize("poll", ["usage_request", "list_subshell_request", "what_some_panel_asks_request"])
+def test_what_a_page_polls_on_the_control_channel_keeps_no_kernel(run, poll):
+    """jupyter-resource-usage's panel asks every few seconds; whatever is asked there, nobody uses the kernel for it."""
+
+    async def check():
+        manager = CullingKernelManager()
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        kernel, heard = manager.get_kernel(kernel_id), []
+        shell, control, iopub = kernel.connect_shell(), kernel.connect_control(), kernel.connect_iopub()
+        try:
+            iopub.on_recv(heard.append)
+            await until(lambda: kernel.session.send(shell, "kernel_info_request") and heard, 60)
+            await until(lambda: kernel.execution_state == "idle")
+            kernel.last_activity = LONG_AGO
+            request = kernel.session.send(control, poll)["header"]["msg_id"]
+            await until(lambda: any(ended(each, request) for each in heard), 30)
+            await asyncio.sleep(0.1)
+            activity = manager._source.activity(kernel_id)
+
+            return kernel.last_activity, activity.noted_at, len(activity.outstanding), len(activity.polls)
+        finally:
+            for stream in (shell, control, iopub):
+                stream.close()
+            await manager.shutdown_all(now=True)
+
+    assert run(check()) == (LONG_AGO, None, 0, 0)
+
+
+def test_what_is_run_on_the_control_channel_is_use(run):
+    """A client that executes there works with the kernel."""
+
+    async def check():
+        manager = CullingKernelManager()
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        kernel = manager.get_kernel(kernel_id)
+        control = kernel.connect_control()
+        try:
+            kernel.session.send(control, "execute_request", {"code": "1"})
+            await until(lambda: not control.sending())
+
+            return manager._source.activity(kernel_id).noted_at
+        finally:
+            control.close()
+            await manager.shutdown_all(now=True)
+
+    assert run(check()) is not None

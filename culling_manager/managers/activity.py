@@ -8,7 +8,6 @@ else it says, and need not be verified and parsed to know that.
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,21 +16,15 @@ from datetime import datetime
 from typing import Any
 
 import zmq
-from jupyter_client.session import DELIM
 from zmq.eventloop.zmqstream import ZMQStream
 
 from ..decisions import QUIET_STATES
 from ..engine.clock import utcnow
 from ..rules.run import Run
 from ..rules.unanswered import Unanswered
+from .frames import header_of, kind_of, may_be_status, parent_of, status_of
+from .use import POLLS
 
-#: What is no use of a kernel: requests that a page sends by itself, and what comes of them and of others. Those of
-#: jupyter_server 2.15's `untracked_message_types`, for versions before it.
-UNTRACKED = frozenset(
-    "kernel_info_request kernel_info_reply comm_info_request comm_info_reply shutdown_request shutdown_reply "
-    "interrupt_request interrupt_reply debug_request debug_reply debug_event stream display_data update_display_data "
-    "execute_input execute_result error status clear_output input_request input_reply".split()
-)
 #: While a kernel is busy its messages are fetched this often (seconds) instead of one by one; only the end of being
 #: busy shows that much later. ZeroMQ keeps 1,000 messages meanwhile, so none is lost below 100,000 a second.
 REST_SECONDS = 0.01
@@ -46,6 +39,7 @@ class KernelActivity:
     `version` counts changes. `outstanding` are requests that it was given and whose own 'idle' has not been heard.
     `welcome_expected` means that we connected anew to a kernel that nobody used: newer kernels greet each connection
     with an ``iopub_welcome``, and upstream takes that for activity. `asking` is the session of our own questions.
+    `polls` are requests on the control channel, which are no use: a page sends them by itself.
     """
 
     started_at: datetime | None = None
@@ -60,12 +54,19 @@ class KernelActivity:
     outstanding: Unanswered = field(default_factory=Unanswered)
     streams: weakref.WeakSet[ZMQStream] = field(default_factory=weakref.WeakSet)
     connect_shell: Callable[..., Any] | None = None
+    connect_control: Callable[..., Any] | None = None
     asking: str = field(default_factory=lambda: uuid.uuid4().hex)
+    polls: Unanswered = field(default_factory=Unanswered)
 
     def note(self, at: datetime) -> None:
         """Count something as use that upstream does not see (yet): a forwarded request, a restart, an answer."""
         self.noted_at = at
         self.version += 1
+
+    def given(self, request: str, at: datetime) -> None:
+        """It is given a request that is use of it."""
+        self.outstanding.send(request)
+        self.note(at)
 
     def disconnected(self, at: datetime) -> None:
         """Its last connection was closed."""
@@ -100,11 +101,16 @@ class KernelActivity:
         self.outstanding.end_all(requests)
         self.version += 1
 
+    def polls_with(self, parent: Mapping[str, Any]) -> bool:
+        """Whether a request is one on the control channel, or of a type that goes there only."""
+        return parent.get("msg_type") in POLLS or (len(self.polls) > 0 and parent.get("msg_id") in self.polls.sent)
+
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
         self.settled = False
         self.run.forget()
         self.outstanding.forget()
+        self.polls.forget()
         self.version += 1
 
     def catch_waiting(self, now: datetime) -> None:
@@ -113,7 +119,7 @@ class KernelActivity:
             self.note(now)
 
 
-def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity, tracked: Callable[[str], bool]) -> bool:
+def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity, tracked: Callable[[str | None], bool]) -> bool:
     """Put the short cut in front of upstream's IOPub callback; False when its seam is not there."""
     stream = getattr(kernel, "_activity_stream", None)
     upstream = getattr(stream, "_recv_callback", None)
@@ -130,8 +136,9 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity, tracked: C
         if activity.welcome_expected and b"iopub_welcome" in header_of(frames):
             activity.welcome_expected = False
             return
-        if parent and not (tracked(str(parent.get("msg_type"))) or tracked(kind_of(frames))):
+        if activity.polls_with(parent) or not (tracked(parent.get("msg_type")) or tracked(kind_of(frames))):
             hear_no_use(manager, kernel, upstream, frames)
+            activity.polls.end(parent.get("msg_id", "") if status_of(frames) == "idle" else "")
             return
         upstream(frames)
         if may_be_status(frames):
@@ -181,71 +188,3 @@ def arrived(stream: Any, first: list[bytes]) -> Iterator[list[bytes]]:
         except zmq.ZMQError:
             return  # nothing more there, or closed: the stream itself finds out and tells
         yield frames
-
-
-def may_be_status(frames: list[bytes]) -> bool:
-    """Whether an IOPub message may be a status message; True in doubt. The header is only searched, not parsed."""
-    header = header_of(frames)
-    return not header or b"status" in header
-
-
-def header_of(frames: list[bytes]) -> bytes:
-    """The header of a message as it came; empty when there is none."""
-    try:
-        return frames[frames.index(DELIM) + 2]
-    except (ValueError, IndexError):
-        return b""
-
-
-def kind_of(frames: list[bytes]) -> str:
-    """The type of a message; '' when it has none."""
-    return str(_part(frames, 2).get("msg_type", ""))
-
-
-def parent_of(frames: list[bytes]) -> dict[str, Any]:
-    """The header of the request that a message answers; empty when there is none."""
-    return _part(frames, 3)
-
-
-def status_of(frames: list[bytes]) -> str:
-    """What a status message says; '' when it is none."""
-    return str(_part(frames, 5).get("execution_state", ""))
-
-
-def _part(frames: list[bytes], place: int) -> dict[str, Any]:
-    """The part of a message that comes so many frames after the delimiter; empty when there is none, or no object."""
-    try:
-        found = json.loads(frames[frames.index(DELIM) + place])
-    except (ValueError, IndexError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[str], bool]) -> None:
-    """Count each request that the server forwards on the kernel's shell channel at the moment it does so."""
-    connect = activity.connect_shell = kernel.connect_shell
-
-    def sent(frames: list[Any], _status: Any) -> None:
-        kind, request = _type_and_id(frames)
-        if tracked(kind):
-            activity.outstanding.send(request)
-            activity.note(utcnow())
-
-    def connect_shell(*args: Any, **kwargs: Any) -> Any:
-        stream = connect(*args, **kwargs)
-        if isinstance(stream, ZMQStream):
-            activity.streams.add(stream)
-            stream.on_send(sent)
-        return stream
-
-    kernel.connect_shell = connect_shell
-
-
-def _type_and_id(frames: list[Any]) -> tuple[str, str]:
-    """Message type and id of a message being sent; '' when they cannot be told, which counts as a request."""
-    try:
-        parts = [bytes(frame) for frame in frames]
-        header = json.loads(parts[parts.index(DELIM) + 2])
-        return str(header["msg_type"]), str(header["msg_id"])
-    except (ValueError, IndexError, KeyError, TypeError):
-        return "", ""

@@ -19,9 +19,11 @@ from ..join import join_apps, join_guard
 from ..records import Kind
 from ..signals.table import MARKER, owner
 from ..traits import configured
-from .activity import UNTRACKED, follow_iopub, follow_requests
+from .activity import follow_iopub
 from .kernel_settings import KernelSettings
 from .kernel_source import KernelSource
+from .requests import follow_requests
+from .use import UNTRACKED
 
 
 class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: ignore[misc]
@@ -138,9 +140,9 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
             activity.note(utcnow())
         self._culler.wake_soon(Kind.KERNEL)
 
-    def _tracked(self) -> Callable[[str], bool]:
+    def _tracked(self) -> Callable[[str | None], bool]:
         """Which requests count as use; jupyter_server has a say in that since 2.15."""
-        found: Callable[[str], bool] = getattr(self, "track_message_type", lambda kind: kind not in UNTRACKED)
+        found: Callable[[str | None], bool] = getattr(self, "track_message_type", lambda kind: kind not in UNTRACKED)
         return found
 
     def pre_start_kernel(self, kernel_name: str | None, kwargs: Any) -> Any:

@@ -121,7 +121,7 @@ def _asking(kernel: Any, activity: KernelActivity) -> Iterator[Questions]:
     questions = Questions(session, {})
     try:
         questions.streams["shell"] = (activity.connect_shell or kernel.connect_shell)()
-        questions.streams["control"] = kernel.connect_control()
+        questions.streams["control"] = (activity.connect_control or kernel.connect_control)()
         for stream in questions.streams.values():
             stream.on_recv(questions.hear)
         yield questions
