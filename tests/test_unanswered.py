@@ -160,3 +160,102 @@ def test_what_an_ended_process_was_given_keeps_the_next_one_not_busy(run):
             assert not outstanding
 
     run(check())
+
+
+# -- clients that the server itself makes -------------------------------------------------------------
+
+
+def by_its_manager(kernel):
+    """A client as jupyter-server-nbmodel and the websocket of jupyter_server_documents make it."""
+    return kernel.client()
+
+
+def by_its_class(kernel):
+    """A client as the notebook rooms of jupyter_server_documents make it, with a session of its own."""
+    client = kernel.client_factory(parent=kernel)
+    client.load_connection_info(kernel.get_connection_info())
+    return client
+
+
+def with_the_managers_session(kernel):
+    """A client as nextgen-kernels-api makes it."""
+    return kernel.client(session=kernel.session)
+
+
+def execute(client, code: str) -> str:
+    """Send a cell as a client does."""
+    return client.execute(code)
+
+
+def forward(client, code: str) -> str:
+    """Forward a cell as a websocket class does that sends frames as they came."""
+    session = client.session
+    message = session.msg("execute_request", {"code": code, "silent": False})
+    parts = [session.pack(message[part]) for part in ("header", "parent_header", "metadata", "content")]
+    session.send_raw(client.shell_channel.socket, parts)
+    return message["header"]["msg_id"]
+
+
+@pytest.mark.parametrize("send", [execute, forward])
+@pytest.mark.parametrize("make", [by_its_manager, by_its_class, with_the_managers_session])
+def test_what_the_servers_own_clients_send_counts_when_it_is_sent(run, make, send):
+    """Before the kernel has said a word: a silent cell is on its way in a socket that no page has."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            await kernels.heard(kernel)
+            activity = kernels.manager._source.activity(kernel_id)
+            await until(lambda: not activity.outstanding)
+            client = make(kernel)
+            client.start_channels(hb=False)
+            three_hours_later(kernels, kernel_id)
+
+            request = send(client, SILENT)
+            on_its_way, noted_at = list(activity.outstanding), activity.noted_at
+            three_hours_later(kernels, kernel_id)
+            await kernels.manager.cull_kernels()
+            client.stop_channels()
+
+            assert on_its_way == [request]
+            assert noted_at > ago(minutes=1)
+            assert kernel_id in kernels.manager
+
+    run(check())
+
+
+def test_what_the_servers_own_clients_poll_is_no_use(run):
+    """A panel's requests on the control channel, and a page's of the kernel's info."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel = kernels.manager.get_kernel(kernel_id)
+            activity = kernels.manager._source.activity(kernel_id)
+            client = kernel.client()
+            client.start_channels(hb=False)
+
+            client.kernel_info()
+            client.control_channel.send(client.session.msg("some_panels_request"))
+            client.stop_channels()
+
+            return activity.noted_at, len(activity.outstanding)
+
+    assert run(check()) == (None, 0)
+
+
+def test_clients_are_what_they_are_without_us(run):
+    """Of the same class, for whoever asks, and one class for all kernels."""
+
+    async def check():
+        async with Kernels() as kernels:
+            first, second = [kernels.manager.get_kernel(await kernels.start()) for _ in range(2)]
+            plain = type(first)().client_factory
+
+            assert issubclass(first.client_factory, plain)
+            assert first.client_factory is second.client_factory
+            assert first.client_factory.__name__ == plain.__name__
+            assert type(first.client()) is first.client_factory
+
+    run(check())

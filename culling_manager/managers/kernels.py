@@ -20,6 +20,7 @@ from ..records import Kind
 from ..signals.table import MARKER, owner
 from ..traits import configured
 from .activity import follow_iopub
+from .clients import follow_clients
 from .kernel_settings import KernelSettings
 from .kernel_source import KernelSource
 from .requests import follow_requests
@@ -119,6 +120,7 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
             )
         if "connect_shell" not in vars(kernel):
             follow_requests(kernel, activity, self._tracked())
+            follow_clients(kernel, activity, self._tracked())
             kernel.add_restart_callback(partial(self._restarts_by_itself, kernel_id), "restart")
         if not getattr(kernel, "autorestart", True) or getattr(kernel, "_restarter", None) is None:
             self._source.unguarded.add(kernel_id)
