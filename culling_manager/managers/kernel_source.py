@@ -22,6 +22,7 @@ from .activity import KernelActivity
 from .hosts import KernelHost
 from .local import local_pid
 from .probe import at_work
+from .sockets import Sockets
 
 
 class KernelSource:
@@ -37,6 +38,7 @@ class KernelSource:
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
         self.own_timeouts: dict[str, OwnTimeout] = {}
+        self.sockets = Sockets(self._page_left)
         self._long_run = 0.0
 
     def settings(self) -> Mapping[str, Any]:
@@ -61,7 +63,8 @@ class KernelSource:
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         """Identity, last activity and own timeout of each kernel."""
-        timeouts, connections = self.own_timeouts, self.manager._kernel_connections
+        timeouts, connected = self.own_timeouts, self.connections
+        untold = not policy.cull_connected and self.sockets.unknown is not None
         activities, special = self.activities, self.special
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
         for kernel_id, kernel in list(self.manager._kernels.items()):
@@ -77,9 +80,9 @@ class KernelSource:
                 last = kernel.last_activity
                 if state == "busy" or (activity is not None and activity.works(state)):
                     last = KEPT if busy_keeps else None
-                elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None:
+                elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None or untold:
                     last = None
-                elif not policy.cull_connected and connections.get(kernel_id):
+                elif not policy.cull_connected and connected(kernel_id):
                     last = KEPT
             except Exception:
                 last = None  # `read` fails on it too, and tells
@@ -113,7 +116,7 @@ class KernelSource:
         return (
             getattr(kernel, "execution_state", None),
             getattr(kernel, "last_activity", None),
-            self.manager._kernel_connections.get(identity),
+            self.connections(identity),
             0 if activity is None else activity.version,
         )
 
@@ -131,7 +134,7 @@ class KernelSource:
             name=getattr(kernel, "kernel_name", "") or "",
             state="restarting" if activity.restarting else state,
             last_activity=noted if last is not None and noted is not None and noted > last else last,
-            connections=self.manager._kernel_connections.get(identity) or 0,
+            connections=self.connections(identity),
             disconnected_at=activity.disconnected_at,
             started_at=activity.started_at,
             busy_since=activity.run.busy_since,
@@ -142,7 +145,30 @@ class KernelSource:
             settled=activity.settled and not activity.outstanding,
             ran_until=activity.run.ran_until,
             run_seconds=activity.run.run_seconds,
+            error=self._untold(state, activity),
         )
+
+    def connections(self, kernel_id: str) -> int:
+        """How many pages are connected: as upstream was told, or as its server's websockets show, if those are more."""
+        told: int = self.manager._kernel_connections.get(kernel_id) or 0
+        return max(told, self.sockets.count(kernel_id))
+
+    def _untold(self, state: str | None, activity: KernelActivity) -> str | None:
+        """Why the record is not to be trusted: an open page is to keep it, and nobody can tell whether there is one."""
+        dead = activity.gone or state == "dead"
+        return None if dead or self.manager.cull_connected else self.sockets.unknown
+
+    def _page_left(self, kernel_id: str) -> None:
+        """A websocket was closed."""
+        if kernel_id in self.manager._kernels:
+            self.disconnected(kernel_id)
+
+    def disconnected(self, kernel_id: str) -> None:
+        """A connection to a kernel was closed; it may be due if that was the last one."""
+        if not self.connections(kernel_id):
+            self.activity(kernel_id).disconnected(utcnow())
+        if not self.manager.cull_connected:
+            self.manager._culler.wake_soon(Kind.KERNEL)
 
     def own_timeout(self, kernel: Any) -> OwnTimeout:
         """What the kernelspec says of its own ``cull_idle_timeout``."""

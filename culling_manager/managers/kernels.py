@@ -156,6 +156,7 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel as upstream does; one that turns 'dead' is culled at once."""
+        self._source.sockets.look(self.parent)
         with self._culler.starting():
             kernel_id: str = await super().start_kernel(**kwargs)
         kernel = self._kernels.get(kernel_id)
@@ -193,7 +194,5 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
     def notify_disconnect(self, kernel_id: str) -> None:
         """A connection was closed: the kernel may be due that it kept."""
         super().notify_disconnect(kernel_id)  # type: ignore[no-untyped-call]
-        if kernel_id in self._kernels and not self._kernel_connections.get(kernel_id):
-            self._source.activity(kernel_id).disconnected(utcnow())
-        if not self.cull_connected:
-            self._culler.wake_soon(Kind.KERNEL)
+        if kernel_id in self._kernels:
+            self._source.disconnected(kernel_id)
