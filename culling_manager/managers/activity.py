@@ -45,6 +45,7 @@ class KernelActivity:
     started_at: datetime | None = None
     noted_at: datetime | None = None
     disconnected_at: datetime | None = None
+    asked_at: datetime | None = None
     run: Run = field(default_factory=Run)
     settled: bool = True
     gone: bool = False
@@ -101,6 +102,12 @@ class KernelActivity:
         self.outstanding.end_all(requests)
         self.version += 1
 
+    def finished(self, at: datetime) -> None:
+        """It has shown that it is done with all that it was given; nobody knows since when, so it was until now."""
+        self.outstanding.forget()
+        self.run.follow(False, at)
+        self.note(at)
+
     def polls_with(self, parent: Mapping[str, Any]) -> bool:
         """Whether a request is one on the control channel, or of a type that goes there only."""
         return parent.get("msg_type") in POLLS or (len(self.polls) > 0 and parent.get("msg_id") in self.polls.sent)
@@ -108,6 +115,7 @@ class KernelActivity:
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
         self.settled = False
+        self.asked_at = None
         self.run.forget()
         self.outstanding.forget()
         self.polls.forget()
@@ -137,7 +145,7 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity, tracked: C
             activity.welcome_expected = False
             return
         if activity.polls_with(parent) or not (tracked(parent.get("msg_type")) or tracked(kind_of(frames))):
-            hear_no_use(manager, kernel, upstream, frames)
+            hear_no_use(manager, kernel, upstream, frames, activity.polls_with(parent))
             activity.polls.end(parent.get("msg_id", "") if status_of(frames) == "idle" else "")
             return
         upstream(frames)
@@ -160,15 +168,18 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity, tracked: C
     return True
 
 
-def hear_no_use(manager: Any, kernel: Any, upstream: Callable[[list[bytes]], None], frames: list[bytes]) -> None:
+def hear_no_use(
+    manager: Any, kernel: Any, upstream: Callable[[list[bytes]], None], frames: list[bytes], polled: bool
+) -> None:
     """Let upstream hear an answer to what is no use of the kernel, and take back what it counted.
 
     Before jupyter_server 2.15 every message was activity, and every status one of the kernel. As since then, such an
-    answer shows of one that is 'starting' that it has started, and goes on counting while it is busy.
+    answer shows of one that is 'starting' that it has started, and goes on counting while it is busy, unless it is to
+    what is `polled`: that goes on for ever.
     """
     state, last, any_last = kernel.execution_state, kernel.last_activity, manager.last_kernel_activity
     upstream(frames)
-    if state != "busy":
+    if state != "busy" or polled:
         kernel.last_activity, manager.last_kernel_activity = last, any_last
     started = state == "starting" and kernel.execution_state not in ("starting", None)
     kernel.execution_state = "idle" if started else state
@@ -188,3 +199,14 @@ def arrived(stream: Any, first: list[bytes]) -> Iterator[list[bytes]]:
         except zmq.ZMQError:
             return  # nothing more there, or closed: the stream itself finds out and tells
         yield frames
+
+
+def listen_again(manager: Any, kernel_id: str, activity: KernelActivity) -> None:
+    """Upstream stops listening to a kernel before it is down; one that stays has to be heard again."""
+    kernel = manager._kernels.get(kernel_id)
+    if kernel is None or getattr(kernel, "_activity_stream", kernel) is not None:
+        return
+    last_activity = kernel.last_activity
+    activity.welcome_expected = True
+    manager.start_watching_activity(kernel_id)
+    kernel.last_activity = last_activity

@@ -18,10 +18,10 @@ from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
 from ..rules.run import Run
-from .activity import KernelActivity
+from .activity import KernelActivity, listen_again
 from .hosts import KernelHost
 from .local import local_pid
-from .probe import at_work
+from .probe import at_work, has_finished
 from .sockets import Sockets
 
 
@@ -79,7 +79,7 @@ class KernelSource:
                 state = kernel.execution_state
                 last = kernel.last_activity
                 if state == "busy" or (activity is not None and activity.works(state)):
-                    last = KEPT if busy_keeps else None
+                    last = KEPT if busy_keeps and policy.idle_timeout <= 0 else None  # else it may be asked
                 elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None or untold:
                     last = None
                 elif not policy.cull_connected and connected(kernel_id):
@@ -138,6 +138,7 @@ class KernelSource:
             disconnected_at=activity.disconnected_at,
             started_at=activity.started_at,
             busy_since=activity.run.busy_since,
+            asked_at=activity.asked_at,
             idle_timeout=own.seconds,
             odd_timeout=own.odd,
             alive=not activity.gone,
@@ -155,8 +156,9 @@ class KernelSource:
 
     def _untold(self, state: str | None, activity: KernelActivity) -> str | None:
         """Why the record is not to be trusted: an open page is to keep it, and nobody can tell whether there is one."""
-        dead = activity.gone or state == "dead"
-        return None if dead or self.manager.cull_connected else self.sockets.unknown
+        if self.sockets.unknown is None or activity.gone or state == "dead" or self.manager.cull_connected:
+            return None
+        return self.sockets.unknown
 
     def _page_left(self, kernel_id: str) -> None:
         """A websocket was closed."""
@@ -218,6 +220,22 @@ class KernelSource:
             self.manager.log.info("Culling: kernel %s is kept: %s", record.identity, why)
             activity.note(utcnow())
 
+    async def prove(self, record: KernelRecord) -> None:
+        """Ask a kernel that says 'busy' whether it still is; one that has finished is idle from now on."""
+        kernel = self.manager._kernels.get(record.identity)
+        activity = self.activity(record.identity)
+        activity.asked_at = utcnow()
+        activity.version += 1
+        if kernel is None or activity.restarting or not kernel.ready.done() or kernel.ready.exception() is not None:
+            return
+        if (await has_finished(kernel, activity)).free and record.identity in self.manager._kernels:
+            self.manager.log.info(
+                "Culling: kernel %s said that it is busy and nothing since, but it answers: it is idle from now on.",
+                record.identity,
+            )
+            kernel.execution_state = "idle"
+            activity.finished(utcnow())
+
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""
         pid = local_pid(self.manager._kernels.get(identity))
@@ -239,14 +257,3 @@ class KernelSource:
                 listen_again(self.manager, record.identity, self.activity(record.identity))
         if record.identity in self.manager:
             raise StopError("it is still listed after its shutdown, see the log for the reason")
-
-
-def listen_again(manager: KernelHost, kernel_id: str, activity: KernelActivity) -> None:
-    """Upstream stops listening to a kernel before it is down; one that stays has to be heard again."""
-    kernel = manager._kernels.get(kernel_id)
-    if kernel is None or getattr(kernel, "_activity_stream", kernel) is not None:
-        return
-    last_activity = kernel.last_activity
-    activity.welcome_expected = True
-    manager.start_watching_activity(kernel_id)
-    kernel.last_activity = last_activity

@@ -23,8 +23,10 @@ from tornado.websocket import websocket_connect
 
 from ..engine.clock import utcnow
 from ..errors import ReadError
+from ..rules.proof import Answers
 from .activity import KernelActivity
 from .local import local_pid
+from .use import EXECUTE
 
 #: How long a kernel that was never heard has to answer (seconds) before its silence counts.
 ASK_SECONDS = 1.0
@@ -36,6 +38,17 @@ QUICK_SECONDS = 0.25
 WORKING_SHARE = 0.02
 #: From an answer until the same thread is asked again (seconds): by then it has begun what it was given before.
 TURN_SECONDS = 0.1
+#: How long a kernel that says 'busy' has to answer (seconds).
+BUSY_SECONDS = 2.0
+#: A cell that does nothing and leaves nothing behind.
+NOTHING_TO_RUN = {
+    "code": "",
+    "silent": True,
+    "store_history": False,
+    "user_expressions": {},
+    "allow_stdin": False,
+    "stop_on_error": False,
+}
 #: The question that every kernel answers, and what one says in its answer that has subshells.
 INFO, SUBSHELLS = "kernel_info_request", "kernel subshells"
 
@@ -65,20 +78,32 @@ async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
     return None
 
 
+async def has_finished(kernel: Any, activity: KernelActivity) -> Answers:
+    """Ask a kernel that says 'busy' whether it still is. One that is busy gets one question, behind its cell."""
+    given, last = list(activity.outstanding), kernel.last_activity
+    with _asking(kernel, activity) as questions:
+        info = questions.ask("shell", INFO)
+        main = await _answered([info], BUSY_SECONDS)
+        threads = main and await _busy_elsewhere(questions, info.result()) is None
+    heard = list(activity.outstanding) != given or kernel.last_activity != last
+    return Answers(main=main, threads=threads, heard=heard)
+
+
 async def _busy_elsewhere(questions: Questions, main: dict[str, Any]) -> str | None:
     """Why it may still work on what it was given before, though its main thread has just answered; None when not.
 
     Each subshell answers for itself. A kernel takes requests from its clients in turns, so that one may have begun
-    right after our question: the main thread has to be free once more.
+    right after our question, and some answer questions beside their cells: the main thread has to run one of ours.
     """
-    threads: list[str | None] = [None]
+    subshells: list[str] = []
     if SUBSHELLS in main.get("supported_features", ()):
         listed = questions.ask("control", "list_subshell_request")
         if not await _answered([listed], ASK_SECONDS):
             return "it does not say which subshells it has, and a request that was sent to it has not been answered"
-        threads += listed.result().get("subshell_id", [])
+        subshells = listed.result().get("subshell_id", [])
     await asyncio.sleep(TURN_SECONDS)
-    if await _answered([questions.ask("shell", INFO, thread) for thread in threads], ASK_SECONDS):
+    asked = [questions.ask("shell", INFO, each) for each in subshells]
+    if await _answered([*asked, questions.ask("shell", EXECUTE, content=NOTHING_TO_RUN)], ASK_SECONDS):
         return None
     return "a request that was sent to it has not been answered, and one of its threads is at work"
 
@@ -96,13 +121,15 @@ class Questions:
     streams: dict[str, Any]
     replies: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
 
-    def ask(self, channel: str, kind: str, subshell: str | None = None) -> asyncio.Future[dict[str, Any]]:
+    def ask(
+        self, channel: str, kind: str, subshell: str | None = None, content: dict[str, Any] | None = None
+    ) -> asyncio.Future[dict[str, Any]]:
         """Send a question; gives what the content of the answer will be in."""
         header = self.session.msg_header(kind)
         if subshell is not None:
             header["subshell_id"] = subshell
         reply = self.replies[header["msg_id"]] = asyncio.get_running_loop().create_future()
-        self.session.send(self.streams[channel], self.session.msg(kind, header=header))
+        self.session.send(self.streams[channel], self.session.msg(kind, content, header=header))
         return reply
 
     def hear(self, frames: list[bytes]) -> None:
