@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -71,13 +73,21 @@ class Notices:
         ask_at = item.due_at - self.situation.lead(self.timeout(item))
         return now >= ask_at and (asked_at is None or asked_at < ask_at)
 
-    def wants_proof(self, item: Item, now: datetime) -> bool:
-        """Whether to ask a busy kernel now whether it still is."""
+    def have_proved(self, item: Item, now: datetime, then: Callable[[str], None]) -> None:
+        """Have a busy kernel asked whether it still is, when it is time for that, and `then` looked at."""
         at = self._proof_at(item)
-        return at is not None and now >= at and item.proving is None
+        if at is None or now < at or item.proving is not None:
+            return
 
-    async def prove(self, item: Item) -> None:
-        """Ask a busy kernel whether it still is. A question that fails is told, and shows nothing."""
+        async def prove() -> None:
+            await self._prove(item)
+            item.proving = None
+            then(item.record.identity)
+
+        item.proving = asyncio.get_running_loop().create_task(prove())
+
+    async def _prove(self, item: Item) -> None:
+        """A question that fails is told, and shows nothing."""
         try:
             if isinstance(self.source, Proving) and isinstance(item.record, KernelRecord):
                 await self.source.prove(item.record)

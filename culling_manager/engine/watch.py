@@ -180,8 +180,7 @@ class Watch:
         item.next_at = self.notices.attend(item, now)
         if self.notices.wants_asking(item, now):
             self._ask(item)
-        if self.notices.wants_proof(item, now):
-            self._prove(item)
+        self.notices.have_proved(item, now, self.look_at)
         due = late and item.decision.cull and not item.rehearsed
         item.next_at = AT_ONCE if due else item.next_at
         return due
@@ -195,16 +194,6 @@ class Watch:
 
         item.asking = task = asyncio.get_running_loop().create_task(ask())
         task.add_done_callback(partial(_answered, item))
-
-    def _prove(self, item: Item) -> None:
-        """Have a busy kernel asked whether it still is, and look at it when that is known."""
-
-        async def prove() -> None:
-            await self.notices.prove(item)
-            item.proving = None
-            self.look_at(item.record.identity)
-
-        item.proving = asyncio.get_running_loop().create_task(prove())
 
     def _drop_gone(self) -> None:
         for identity in self.readings.drop_gone():

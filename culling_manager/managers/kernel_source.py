@@ -17,15 +17,14 @@ from ..errors import ErrorCode, StopError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
-from ..rules.run import Run
-from .activity import KernelActivity, listen_again
+from .activity import listen_again
+from .connected import Connected
 from .hosts import KernelHost
 from .local import local_pid
-from .probe import at_work, has_finished
-from .sockets import Sockets
+from .probe import at_work, prove
 
 
-class KernelSource:
+class KernelSource(Connected):
     """Local kernels as records."""
 
     kind = Kind.KERNEL
@@ -33,13 +32,10 @@ class KernelSource:
     stop_can_be_cancelled = False
 
     def __init__(self, manager: KernelHost) -> None:
-        self.manager = manager
-        self.activities: dict[str, KernelActivity] = {}
+        super().__init__(manager)
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
         self.own_timeouts: dict[str, OwnTimeout] = {}
-        self.sockets = Sockets(self._page_left)
-        self._long_run = 0.0
 
     def settings(self) -> Mapping[str, Any]:
         """The manager's traits as fields of `CullingPolicy`."""
@@ -53,13 +49,6 @@ class KernelSource:
         """Take over an idle timeout that was set at run time."""
         if "idle_timeout" in changes:
             self.manager.idle_timeout = changes["idle_timeout"] / 60
-
-    def activity(self, kernel_id: str) -> KernelActivity:
-        """What we know of a kernel besides upstream's attributes."""
-        found = self.activities.get(kernel_id)
-        if found is None:
-            found = self.activities[kernel_id] = KernelActivity(run=Run(self._long_run))
-        return found
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         """Identity, last activity and own timeout of each kernel."""
@@ -146,31 +135,8 @@ class KernelSource:
             settled=activity.settled and not activity.outstanding,
             ran_until=activity.run.ran_until,
             run_seconds=activity.run.run_seconds,
-            error=self._untold(state, activity),
+            error=self.untold(state, activity),
         )
-
-    def connections(self, kernel_id: str) -> int:
-        """How many pages are connected: as upstream was told, or as its server's websockets show, if those are more."""
-        told: int = self.manager._kernel_connections.get(kernel_id) or 0
-        return max(told, self.sockets.count(kernel_id))
-
-    def _untold(self, state: str | None, activity: KernelActivity) -> str | None:
-        """Why the record is not to be trusted: an open page is to keep it, and nobody can tell whether there is one."""
-        if self.sockets.unknown is None or activity.gone or state == "dead" or self.manager.cull_connected:
-            return None
-        return self.sockets.unknown
-
-    def _page_left(self, kernel_id: str) -> None:
-        """A websocket was closed."""
-        if kernel_id in self.manager._kernels:
-            self.disconnected(kernel_id)
-
-    def disconnected(self, kernel_id: str) -> None:
-        """A connection to a kernel was closed; it may be due if that was the last one."""
-        if not self.connections(kernel_id):
-            self.activity(kernel_id).disconnected(utcnow())
-        if not self.manager.cull_connected:
-            self.manager._culler.wake_soon(Kind.KERNEL)
 
     def own_timeout(self, kernel: Any) -> OwnTimeout:
         """What the kernelspec says of its own ``cull_idle_timeout``."""
@@ -222,19 +188,7 @@ class KernelSource:
 
     async def prove(self, record: KernelRecord) -> None:
         """Ask a kernel that says 'busy' whether it still is; one that has finished is idle from now on."""
-        kernel = self.manager._kernels.get(record.identity)
-        activity = self.activity(record.identity)
-        activity.asked_at = utcnow()
-        activity.version += 1
-        if kernel is None or activity.restarting or not kernel.ready.done() or kernel.ready.exception() is not None:
-            return
-        if (await has_finished(kernel, activity)).free and record.identity in self.manager._kernels:
-            self.manager.log.info(
-                "Culling: kernel %s said that it is busy and nothing since, but it answers: it is idle from now on.",
-                record.identity,
-            )
-            kernel.execution_state = "idle"
-            activity.finished(utcnow())
+        await prove(self.manager, record.identity, self.activity(record.identity))
 
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""

@@ -25,6 +25,7 @@ from ..engine.clock import utcnow
 from ..errors import ReadError
 from ..rules.proof import Answers
 from .activity import KernelActivity
+from .hosts import KernelHost
 from .local import local_pid
 from .use import EXECUTE
 
@@ -76,6 +77,20 @@ async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
     if used > WORKING_SHARE * ASK_SECONDS:
         return f"it does not answer, and its process used {used:.2f} s of CPU in {ASK_SECONDS:g} s"
     return None
+
+
+async def prove(manager: KernelHost, kernel_id: str, activity: KernelActivity) -> None:
+    """Ask a kernel that says 'busy' whether it still is; one that has finished is idle from now on."""
+    kernel = manager._kernels.get(kernel_id)
+    activity.asked_at = utcnow()
+    activity.version += 1
+    if kernel is None or activity.restarting or not kernel.ready.done() or kernel.ready.exception() is not None:
+        return
+    if (await has_finished(kernel, activity)).free and manager._kernels.get(kernel_id) is kernel:
+        words = "Culling: kernel %s said that it is busy and nothing since, but it answers: it is idle from now on."
+        manager.log.info(words, kernel_id)
+        kernel.execution_state = "idle"
+        activity.finished(utcnow())
 
 
 async def has_finished(kernel: Any, activity: KernelActivity) -> Answers:
