@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import datetime, timedelta, timezone
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
@@ -35,7 +36,15 @@ QUIET = f"{__name__}.QuietConnection"
 UPSTREAMS = "jupyter_server.services.kernels.connection.channels.ZMQChannelsWebsocketConnection"
 
 
-@pytest.fixture(params=[QUIET, UPSTREAMS], ids=["a class that tells nobody", "upstream's"])
+DOCUMENTS = "jupyter_server_documents.websocket_connection.KernelWebsocketConnection"
+#: `hatch run documents:run` has it.
+HAS_DOCUMENTS = pytest.mark.skipif(find_spec("jupyter_server_documents") is None, reason="it is not installed")
+
+
+@pytest.fixture(
+    params=[QUIET, UPSTREAMS, pytest.param(DOCUMENTS, marks=HAS_DOCUMENTS)],
+    ids=["a class that tells nobody", "upstream's", "that of jupyter_server_documents"],
+)
 def jp_server_config(jp_server_config, request):
     """An open page keeps its kernel, and some class has the websockets."""
     jp_server_config["ServerApp"]["kernel_websocket_connection_class"] = request.param
