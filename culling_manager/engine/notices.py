@@ -73,6 +73,10 @@ class Notices:
         ask_at = item.due_at - self.situation.lead(self.timeout(item))
         return now >= ask_at and (asked_at is None or asked_at < ask_at)
 
+    def next_proof(self) -> datetime:
+        """When the first of the busy kernels that nothing else is known of is to be asked."""
+        return self.source.next_proof() if isinstance(self.source, Proving) else NEVER
+
     def have_proved(self, item: Item, now: datetime, then: Callable[[str], None]) -> None:
         """Have a busy kernel asked whether it still is, when it is time for that, and `then` looked at."""
         at = self._proof_at(item)

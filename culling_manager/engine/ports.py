@@ -99,6 +99,9 @@ class Proving(Protocol):
     async def prove(self, record: KernelRecord) -> None:
         """Ask it. Raises nothing that is not a bug: who does not answer is busy."""
 
+    def next_proof(self) -> datetime:
+        """When the first of those that the last glance left out is to be asked."""
+
 
 class Neighbours(Protocol):
     """Who wants to know of kernels and terminals that come and go, because they live on something."""

@@ -163,7 +163,7 @@ class Watch:
             if now <= item.next_at < nearest and item.task is None:
                 nearest = item.next_at
         self.readings.freshness.expect(now)
-        self.next_look = min(nearest, self.readings.freshness.stale_at)
+        self.next_look = min(nearest, self.readings.freshness.stale_at, self.notices.next_proof())
         return due
 
     def _attended(self) -> Iterable[Item]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
 
 from ..decisions import QUIET_STATES
-from ..engine.clock import utcnow
+from ..engine.clock import NEVER, utcnow
 from ..engine.ports import KEPT, Roots
 from ..errors import ErrorCode, StopError
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
-from .activity import listen_again
+from .activity import KernelActivity, listen_again
 from .connected import Connected
 from .hosts import KernelHost
 from .local import local_pid
@@ -36,6 +36,7 @@ class KernelSource(Connected):
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
         self.own_timeouts: dict[str, OwnTimeout] = {}
+        self._first_proof = NEVER
 
     def settings(self) -> Mapping[str, Any]:
         """The manager's traits as fields of `CullingPolicy`."""
@@ -56,6 +57,7 @@ class KernelSource(Connected):
         untold = not policy.cull_connected and self.sockets.unknown is not None
         activities, special = self.activities, self.special
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
+        wait, now, first_proof = timedelta(seconds=policy.idle_timeout), utcnow(), NEVER
         for kernel_id, kernel in list(self.manager._kernels.items()):
             own: float | None = None
             activity = activities.get(kernel_id)
@@ -68,7 +70,9 @@ class KernelSource(Connected):
                 state = kernel.execution_state
                 last = kernel.last_activity
                 if state == "busy" or (activity is not None and activity.works(state)):
-                    last = KEPT if busy_keeps and policy.idle_timeout <= 0 else None  # else it may be asked
+                    proof = _proof_at(last, activity, wait if own is None else timedelta(seconds=own))
+                    last = KEPT if busy_keeps and now < proof else None
+                    first_proof = min(first_proof, proof) if now < proof else first_proof
                 elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None or untold:
                     last = None
                 elif not policy.cull_connected and connected(kernel_id):
@@ -79,6 +83,11 @@ class KernelSource(Connected):
             if restarting or kernel_id in special or (own is not None and own <= 0):
                 last = None
             yield kernel_id, last, own
+        self._first_proof = first_proof
+
+    def next_proof(self) -> datetime:
+        """When the first of the busy kernels that a glance left out is to be asked whether it still is."""
+        return self._first_proof
 
     def exists(self, identity: str) -> bool:
         """Whether the kernel is still listed."""
@@ -211,3 +220,13 @@ class KernelSource(Connected):
                 listen_again(self.manager, record.identity, self.activity(record.identity))
         if record.identity in self.manager:
             raise StopError("it is still listed after its shutdown, see the log for the reason")
+
+
+def _proof_at(last: datetime | None, activity: KernelActivity | None, wait: timedelta) -> datetime:
+    """When a busy kernel is asked: as `proof_at` of the law says, at a glance; never where culling is off."""
+    if wait <= timedelta():
+        return NEVER
+    asked_at = None if activity is None else activity.asked_at
+    if last is None:
+        raise ValueError("a busy kernel was never heard")
+    return (last if asked_at is None or asked_at < last else asked_at) + wait
