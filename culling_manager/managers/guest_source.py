@@ -244,7 +244,9 @@ class GuestKernelSource:
             self._culler.log.info("Culling: kernel %s is kept: %s", record.identity, words)
             kernel.note(utcnow())
         elif answer is None:
-            raise ReadError("it answers neither on its shell nor on its control channel, so nobody can tell what it does")
+            raise ReadError(
+                "it answers neither on its shell nor on its control channel, so nobody can tell what it does"
+            )
 
     async def stop(self, record: KernelRecord) -> None:
         """Have its manager shut it down. KeyError when it is gone already, StopError when it is listed all the same."""
