@@ -7,29 +7,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.session import DELIM
 
-from culling_manager.decisions import Reason, decide
-from culling_manager.engine.culler import IdleCuller
-from culling_manager.errors import ReadError
-from culling_manager.managers import guest_kernel, guest_source
-from culling_manager.managers.ear import Ear
-from culling_manager.managers.guest_settings import settings_of
-from culling_manager.managers.guest_source import GuestKernelSource
-from culling_manager.policy import CullingPolicy
-from tests.conftest import scenario
+from culling_manager.decisions import Reason
 from tests.emulator import SageMaker, environment
 from tests.test_config_files import Server, jupyter
 from tests.test_sagemaker import METADATA
@@ -77,6 +65,7 @@ def server_with(extension: str, home: Path, *arguments: str) -> Iterator[Server]
         "--Signals.names=documents",
     )
     enabled = [f"--ServerApp.jpserver_extensions={name}=True" for name in ("jupyter_server_terminals", extension)]
+    (home / "data").mkdir(exist_ok=True)  # jupyter_server_fileid has its database there
     with jupyter(home, *ours, *enabled, *arguments) as server:
         yield server
 

@@ -41,7 +41,7 @@ class Ear:
 
     def listen(self, info: KernelConnectionInfo) -> None:
         """Connect to where `info` says that the kernel publishes; a restarted one is connected to again by itself."""
-        socket = zmq.Context.instance().socket(zmq.SUB)
+        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
         socket.linger = 0
         socket.subscribe(b"")
         place = f"{info['ip']}:{info['iopub_port']}"

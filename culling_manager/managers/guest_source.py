@@ -238,7 +238,7 @@ class GuestKernelSource:
         kernel = self.known.get(record.identity)
         if kernel is None or kernel.info is None or not record.alive or record.state in ("dead", "busy"):
             return
-        answer = await ask(kernel.info, ASK_SECONDS)
+        answer = await ask(dict(kernel.info), ASK_SECONDS)
         if answer == "busy":
             words = "its main thread is at work: only its control channel answers"
             self._culler.log.info("Culling: kernel %s is kept: %s", record.identity, words)
