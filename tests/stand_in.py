@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets import TraitError, Unicode, validate
 from traitlets.config import Config
@@ -38,6 +39,21 @@ class StandInKernelManager(AsyncMappingKernelManager):
         """Nothing was buffered."""
 
 
+class StandInConnection(BaseKernelWebsocketConnection):
+    """A connection that nobody is told of, and that hands on nothing."""
+
+    kernel_ws_protocol = None
+
+    async def connect(self) -> None:
+        """It is open."""
+
+    def disconnect(self) -> None:
+        """It is closed."""
+
+    def handle_incoming_message(self, incoming_msg: str) -> None:
+        """Nobody answers."""
+
+
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     return [{"module": "tests.stand_in"}]
 
@@ -45,6 +61,7 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 def _link_jupyter_server_extension(server: Any) -> None:
     found = Config()
     found.ServerApp.kernel_manager_class = "tests.stand_in.StandInKernelManager"
+    found.ServerApp.kernel_websocket_connection_class = "tests.stand_in.StandInConnection"
     found.MultiKernelManager.kernel_manager_class = "tests.stand_in.StandInKernel"
     found.AsyncMappingKernelManager.kernel_manager_class = "tests.stand_in.StandInKernel"
     server.update_config(found)

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 import zmq
-from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.session import DELIM
 from zmq.eventloop.zmqstream import ZMQStream
 
@@ -39,11 +38,15 @@ class Ear:
     working: set[str] = field(default_factory=set)
     _stream: ZMQStream | None = None
 
-    def listen(self, info: KernelConnectionInfo) -> None:
+    def listen(self, info: Mapping[str, Any]) -> None:
         """Connect to where `info` says that the kernel publishes; a restarted one is connected to again by itself."""
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
         socket.linger = 0
         socket.subscribe(b"")
+        public, secret = info.get("curve_publickey"), info.get("curve_secretkey")
+        if public and secret:  # it encrypts what it says
+            socket.curve_publickey = socket.curve_serverkey = public.encode()
+            socket.curve_secretkey = secret.encode()
         place = f"{info['ip']}:{info['iopub_port']}"
         ipc = info["transport"] == "ipc"
         socket.connect(f"ipc://{info['ip']}-{info['iopub_port']}" if ipc else f"{info['transport']}://{place}")

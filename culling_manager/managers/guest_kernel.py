@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from jupyter_client.connect import KernelConnectionInfo
 from jupyter_core.utils import ensure_async
 
 from ..engine.clock import utcnow
@@ -31,7 +30,7 @@ class GuestKernel:
         self.kernel, self.met_at = kernel, met_at
         self.run = Run(long_run)
         self.ear = Ear(self._news)
-        self.info: KernelConnectionInfo | None = None
+        self.info: dict[str, Any] | None = None
         self.version = 0
         self.alive = True
         self.connections: set[int] = set()
@@ -47,7 +46,7 @@ class GuestKernel:
         """Listen to it, as soon as it has a process here and so its ports."""
         if self.info is not None or not self._pid:
             return
-        info = self.kernel.get_connection_info()
+        info = dict(self.kernel.get_connection_info())
         if info.get("iopub_port"):
             self.ear.listen(info)
             self.info = info

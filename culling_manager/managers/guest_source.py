@@ -23,6 +23,7 @@ from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
 from ..signals.kernels import ask
 from .documents import Documents
 from .guest_kernel import GuestKernel
+from .guest_list import GuestList
 from .guest_settings import GuestSettings
 from .local import local_pid
 
@@ -31,7 +32,7 @@ ASK_SECONDS = 1.5
 
 
 class GuestKernelSource:
-    """Kernels of whatever manager a server has, under our settings. `words` say whose they are, and who put it there."""
+    """Kernels of whatever manager a server has, under our settings; `words` say whose, and who put it there."""
 
     kind = Kind.KERNEL
     #: Cancelled in the middle, jupyter_client leaves a kernel that can never be shut down.
@@ -39,10 +40,9 @@ class GuestKernelSource:
 
     def __init__(self, manager: Any, own: GuestSettings, culler: IdleCuller, words: str) -> None:
         self.manager, self.own, self.words = manager, own, words
-        self.known: dict[str, GuestKernel] = {}
+        self.guests = GuestList(manager, culler)
         self._culler = culler
         self._documents = Documents(own.parent)
-        self._long_run = 0.0
 
     def __contains__(self, kernel_id: str) -> bool:
         """Whether the manager lists a kernel."""
@@ -51,39 +51,13 @@ class GuestKernelSource:
     def settings(self) -> Mapping[str, Any]:
         """Our settings as fields of `CullingPolicy`."""
         found = self.own.policy_fields()
-        self._long_run = found["long_run"]
-        for kernel in self.known.values():
-            kernel.run.long_run = self._long_run
+        self.guests.runs_are_long_from(found["long_run"])
         return found
 
     def apply(self, changes: Mapping[str, Any]) -> None:
         """Take over an idle timeout that was set at run time."""
         if "idle_timeout" in changes:
             self.own.idle_timeout = changes["idle_timeout"] / 60
-
-    # -- who is there ------------------------------------------------------------------------------
-
-    def meet(self) -> list[str]:
-        """See who has come and who has gone; gives those that are new. One that has gone was in use until now."""
-        listed = list(self.manager.list_kernel_ids())
-        for kernel_id in set(self.known) - set(listed):
-            gone = self.known.pop(kernel_id)
-            gone.ear.close()
-            neighbours = self._culler.neighbours
-            if neighbours is not None and gone.record is not None:
-                neighbours.left(gone.record, self._culler.now())
-        new = [kernel_id for kernel_id in listed if kernel_id not in self.known]
-        for kernel_id in new:
-            self.known[kernel_id] = GuestKernel(self.manager.get_kernel(kernel_id), utcnow(), self._long_run)
-        return new
-
-    def kernel(self, identity: str) -> GuestKernel:
-        """What we know of a kernel. KeyError when it is gone."""
-        if identity not in self.manager:
-            raise KeyError(identity)
-        if identity not in self.known:
-            self.meet()
-        return self.known[identity]
 
     def exists(self, identity: str) -> bool:
         """Whether the kernel is still listed."""
@@ -93,36 +67,18 @@ class GuestKernelSource:
         """Count as use that its document was saved, or that somebody was seen to work in it."""
         if kernel_id not in self.manager:
             return
-        kernel, now = self.kernel(kernel_id), self._culler.now()
+        kernel, now = self.guests.kernel(kernel_id), self._culler.now()
         kernel.note(now)
         if by_a_person:
             kernel.person_at = now
-        self._culler.wake_soon(Kind.KERNEL)
-
-    def connected(self, kernel_id: str, connection: object) -> None:
-        """Somebody has connected to a kernel, whether its manager takes notice or not."""
-        if kernel_id in self.manager:
-            kernel = self.kernel(kernel_id)
-            kernel.connections.add(id(connection))
-            kernel.version += 1
-
-    def disconnected(self, kernel_id: str, connection: object) -> None:
-        """A connection to a kernel was closed."""
-        kernel = self.known.get(kernel_id)
-        if kernel is None or id(connection) not in kernel.connections:
-            return
-        kernel.connections.discard(id(connection))
-        if not kernel.connections:
-            kernel.disconnected_at = utcnow()
-        kernel.version += 1
         self._culler.wake_soon(Kind.KERNEL)
 
     # -- what is known -----------------------------------------------------------------------------
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         """Identity, last activity and own timeout of each kernel."""
-        self.meet()
-        for kernel_id, kernel in list(self.known.items()):
+        self.guests.meet()
+        for kernel_id, kernel in self.guests.all():
             last: datetime | None = None
             own: float | None = None
             try:
@@ -141,14 +97,14 @@ class GuestKernelSource:
 
     def fingerprint(self, identity: str) -> Hashable:
         """The fingerprint of one kernel. KeyError when it is gone."""
-        kernel = self.kernel(identity)
+        kernel = self.guests.kernel(identity)
         model = self._model(identity)
         shown = (model.get("execution_state"), model.get("last_activity"), model.get("connections"))
         return (*shown, kernel.state(model), kernel.version, kernel.alive)
 
     def read(self, identity: str, now: datetime) -> KernelRecord:
         """Read one kernel. KeyError when it is gone."""
-        kernel = self.kernel(identity)
+        kernel = self.guests.kernel(identity)
         model, own = self._model(identity), self._own_timeout(kernel)
         document = self._documents.of(identity)
         state = kernel.state(model)
@@ -194,7 +150,8 @@ class GuestKernelSource:
 
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""
-        pid = local_pid(self.known[identity].kernel) if identity in self.known else None
+        kernel = self.guests.known.get(identity)
+        pid = None if kernel is None else local_pid(kernel.kernel)
         return Roots((pid,)) if pid else Roots()
 
     # -- what does not come by itself --------------------------------------------------------------
@@ -216,9 +173,9 @@ class GuestKernelSource:
         except Exception as error:
             words = f"{type(self.manager).__name__} does not list its kernels: {error!r}"
             raise ReadError(words) from error
-        for kernel_id in self.meet():
+        for kernel_id in self.guests.meet():
             self._culler.arrived(Kind.KERNEL, kernel_id)
-        for kernel_id, kernel in list(self.known.items()):
+        for kernel_id, kernel in self.guests.all():
             try:
                 await kernel.look(self._model(kernel_id))
             except KeyError:
@@ -235,10 +192,10 @@ class GuestKernelSource:
         ReadError
             When it answers not at all though its process is there: nobody can tell what it does, so it is kept.
         """
-        kernel = self.known.get(record.identity)
+        kernel = self.guests.known.get(record.identity)
         if kernel is None or kernel.info is None or not record.alive or record.state in ("dead", "busy"):
             return
-        answer = await ask(dict(kernel.info), ASK_SECONDS)
+        answer = await ask(kernel.info, ASK_SECONDS)
         if answer == "busy":
             words = "its main thread is at work: only its control channel answers"
             self._culler.log.info("Culling: kernel %s is kept: %s", record.identity, words)
@@ -260,6 +217,4 @@ class GuestKernelSource:
         if identity in self.manager:
             raise StopError("it is still listed after its shutdown, see the log for the reason")
         self._culler.leaving(Kind.KERNEL, identity)
-        gone = self.known.pop(identity, None)
-        if gone is not None:
-            gone.ear.close()
+        self.guests.forget(identity)

@@ -76,12 +76,12 @@ def counting_connections(found: Any, guest: GuestKernelSource) -> Any:
 
         async def connect(self) -> Any:
             """Connect."""
-            guest.connected(self.kernel_id, self)
+            guest.guests.connected(self.kernel_id, self)
             return await super().connect()
 
         def disconnect(self) -> Any:
             """Disconnect."""
-            guest.disconnected(self.kernel_id, self)
+            guest.guests.disconnected(self.kernel_id, self)
             return super().disconnect()
 
     CountedConnection.__name__ = CountedConnection.__qualname__ = found.__name__
