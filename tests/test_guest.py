@@ -5,12 +5,17 @@ hatch run jsd:run             with jupyter_server_documents 0.2 and 0.3, and in 
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
+import os
+import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -402,7 +407,7 @@ async def test_a_manager_that_does_not_list_its_kernels_is_an_error_that_names_i
 
     async with guest() as (source, _):
         working, source.manager.list_kernels = source.manager.list_kernels, list_kernels
-        with pytest.raises(ReadError, match="StandInKernelManager does not list its kernels: .*no route"):
+        with pytest.raises(ReadError, match=r"StandInKernelManager does not list its kernels: .*no route"):
             await source.refresh()
         source.manager.list_kernels = working
 
