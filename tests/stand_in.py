@@ -38,6 +38,10 @@ class StandInKernelManager(AsyncMappingKernelManager):
     def stop_buffering(self, kernel_id: str) -> None:
         """Nothing was buffered."""
 
+    async def restart_kernel(self, kernel_id: str, now: bool = False) -> None:
+        """Start it anew; upstream's way wants streams."""
+        await self.get_kernel(kernel_id).restart_kernel(now=now)
+
 
 class StandInConnection(BaseKernelWebsocketConnection):
     """A connection that nobody is told of, and that hands on nothing."""

@@ -365,7 +365,7 @@ async def test_a_kernel_shown_as_dead_has_time_to_be_restarted_and_is_then_belie
 
 
 @scenario
-async def test_a_restart_is_use_and_ends_what_ran(monkeypatch):
+async def test_a_restart_is_use_and_ends_what_ran():
     """The process is another one."""
     async with guest() as (source, kernel_id):
         known = source.guests.known[kernel_id]
