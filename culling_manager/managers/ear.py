@@ -1,0 +1,93 @@
+"""Listening to a kernel that another manager looks after, with a connection of our own that asks for nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import zmq
+from jupyter_client.session import DELIM
+from zmq.eventloop.zmqstream import ZMQStream
+
+from ..engine.clock import utcnow
+from .use import UNTRACKED
+
+#: Requests that are no use of a kernel: those that a page sends by itself, and what it polls on the control channel.
+IDLE_TALK = UNTRACKED | {
+    *("usage_request", "create_subshell_request", "delete_subshell_request", "list_subshell_request"),
+}
+
+#: A manager takes note of what a kernel says this much (seconds) before or after us at most.
+LAG_SECONDS = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class Ear:
+    """What was heard of one kernel since we listen to it; `changed` is called when that is news.
+
+    `used_at` is when it last said something that is use of it, `talked_at` when it last said something that is none,
+    such as its answer to a page that polls it. `working` has the requests that it began to work on and has not ended.
+    """
+
+    changed: Callable[[], None]
+    used_at: datetime | None = None
+    talked_at: datetime | None = None
+    working: set[str] = field(default_factory=set)
+    _stream: ZMQStream | None = None
+
+    def listen(self, info: Mapping[str, Any]) -> None:
+        """Connect to where `info` says that the kernel publishes; a restarted one is connected to again by itself."""
+        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+        socket.linger = 0
+        socket.subscribe(b"")
+        public, secret = info.get("curve_publickey"), info.get("curve_secretkey")
+        if public and secret:  # it encrypts what it says
+            socket.curve_publickey = socket.curve_serverkey = public.encode()
+            socket.curve_secretkey = secret.encode()
+        place = f"{info['ip']}:{info['iopub_port']}"
+        ipc = info["transport"] == "ipc"
+        socket.connect(f"ipc://{info['ip']}-{info['iopub_port']}" if ipc else f"{info['transport']}://{place}")
+        self._stream = ZMQStream(socket)
+        self._stream.on_recv(self.hear)
+
+    def hear(self, frames: list[bytes]) -> None:
+        """Take note of one message. What cannot be understood counts as use."""
+        header, parent = _part(frames, 2), _part(frames, 3)
+        now = utcnow()
+        if parent.get("msg_type") in IDLE_TALK or header.get("msg_type") == "iopub_welcome":
+            self.talked_at = now
+            return
+        self.used_at = now
+        state, request = _part(frames, 5).get("execution_state"), str(parent.get("msg_id", ""))
+        if header.get("msg_type") == "status" and state == "busy":
+            self.working.add(request)
+        elif header.get("msg_type") == "status" and state == "idle":
+            self.working.discard(request)
+        self.changed()
+
+    def explains(self, at: datetime) -> bool:
+        """Whether what others noted at an instant is what we heard, or heard to be no use of it."""
+        if self.used_at is not None and at <= self.used_at:
+            return True
+        return self.talked_at is not None and abs((at - self.talked_at).total_seconds()) < LAG_SECONDS
+
+    def started_anew(self) -> None:
+        """Its process is another one, which nobody has asked anything."""
+        self.working.clear()
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._stream is not None and not self._stream.closed():
+            self._stream.close()
+
+
+def _part(frames: list[bytes], place: int) -> Mapping[str, Any]:
+    """The part of a message that comes so many frames after the delimiter; empty when there is none, or no object."""
+    try:
+        found = json.loads(frames[frames.index(DELIM) + place])
+    except (ValueError, IndexError):
+        return {}
+    return found if isinstance(found, dict) else {}
