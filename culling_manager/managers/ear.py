@@ -13,12 +13,10 @@ from jupyter_client.session import DELIM
 from zmq.eventloop.zmqstream import ZMQStream
 
 from ..engine.clock import utcnow
-from .use import UNTRACKED
+from .use import POLLS, UNTRACKED
 
 #: Requests that are no use of a kernel: those that a page sends by itself, and what it polls on the control channel.
-IDLE_TALK = UNTRACKED | {
-    *("usage_request", "create_subshell_request", "delete_subshell_request", "list_subshell_request"),
-}
+IDLE_TALK = UNTRACKED | POLLS
 
 #: A manager takes note of what a kernel says this much (seconds) before or after us at most.
 LAG_SECONDS = 5.0
