@@ -56,7 +56,7 @@ class KernelSource(Connected):
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         """Identity, last activity and own timeout of each kernel."""
-        timeouts, connected = self.own_timeouts, self.connections
+        timeouts, connections, sockets = self.own_timeouts, self.manager._kernel_connections, self.sockets
         untold = not policy.cull_connected and self.sockets.unknown is not None
         activities, special = self.activities, self.special
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
@@ -78,7 +78,7 @@ class KernelSource(Connected):
                     first_proof = min(first_proof, proof) if now < proof else first_proof
                 elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None or untold:
                     last = None
-                elif not policy.cull_connected and connected(kernel_id):
+                elif not policy.cull_connected and (connections.get(kernel_id) or sockets.count(kernel_id)):
                     last = KEPT
             except Exception:
                 last = None  # `read` fails on it too, and tells
