@@ -77,7 +77,13 @@ def beat(owner: str, at: datetime, run: str, count: int, length: float, chance: 
     """One heartbeat: at work for the first part of a run, waiting for the timeout in the second."""
     seconds = {"busy": 2400.0, "active": 1200.0} if count <= length else {"active": 3600.0}
     found: dict[str, Any] = {"idle_time": TIMEOUT, "keep_terminals": False, "count": 360 * count, "version": "1.0.0"}
-    found |= {"run": run, "span": 3600.0, "seconds": seconds, "gaps": [], "last_use": iso(at)}
+    found |= {
+        "run": run,
+        "span": 3600.0,
+        "seconds": seconds,
+        "gaps": [],
+        "last_use": iso(at - timedelta(hours=max(0.0, count - length))),
+    }
     if count <= length:
         found["gaps"] = [round(min(chance.expovariate(1 / 900), 7000.0), 1)]
     return logged(owner, at, f"[I 2026-06-01 00:00:00.000 ServerApp] culling_manager heartbeat: {json.dumps(found)}")

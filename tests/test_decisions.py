@@ -797,7 +797,7 @@ def test_reasons_and_actions_are_what_programs_read():
     assert [each.value for each in Reason] == [
         "unknown", "off", "external", "dead", "kept alive", "busy", "busy too long", "connected", "just disconnected",
         "active", "idle", "keep_terminals", "not billed", "goes with its app", "ended", "clock jump", "not in service",
-        "protected", "in use", "at work", "grace period",
+        "protected", "in use", "at work", "in use by a person", "grace period",
     ]  # fmt: skip
 
 

@@ -437,7 +437,8 @@ def test_after_a_restart_of_the_server_the_app_of_a_surviving_busy_kernel_stays(
     with classic(tmp_path, classic_gateway) as (server, client):
         busy = client.start_kernel()
         loop = asyncio.new_event_loop()
-        code = "import time; time.sleep(12)"
+        enough = tmp_path / "enough"
+        code = f"import pathlib, time\nwhile not pathlib.Path({str(enough)!r}).exists(): time.sleep(0.05)"
         socket = loop.run_until_complete(websocket_execute(classic_gateway.url, busy, code))
         server.process.kill()  # a clean end would shut its kernels down
         server.process.wait(10)
@@ -446,6 +447,7 @@ def test_after_a_restart_of_the_server_the_app_of_a_surviving_busy_kernel_stays(
         client.set_timeout(SHORT)
         eventually(lambda: sagemaker.app("idle-app").status == "Deleting", server)
         meanwhile, shown = sagemaker.app("busy-app").status, client.app("busy-app")
+        enough.touch()
         eventually(lambda: sagemaker.app("busy-app").status == "Deleting", server)
         loop.run_until_complete(hang_up(socket))
         loop.close()

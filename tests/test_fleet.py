@@ -21,7 +21,7 @@ from culling_manager.fleet import FleetCalls, FleetOptions, Source, State, Targe
 from culling_manager.fleet import table as fleet_table
 from culling_manager.fleet.calls import Pacer
 from culling_manager.fleet.http import Secret, Visit, origin
-from culling_manager.fleet.judge import from_answer, from_log, heartbeat, reading
+from culling_manager.fleet.judge import from_answer, from_log, read_heartbeat, reading
 from culling_manager.fleet.presigned import MOST_REFUSALS
 from culling_manager.fleet.records import Finding, Reading, scrubbed, unlinked
 from culling_manager.fleet.report import summarise
@@ -791,14 +791,14 @@ def test_a_timeout_is_compared_to_the_second(minutes):
 )
 def test_a_line_that_is_no_heartbeat_is_passed_over(text):
     """Whoever writes into a log may write anything."""
-    assert heartbeat(text, NOW) is None
+    assert read_heartbeat(text, NOW) is None
 
 
 def test_a_heartbeat_is_read_behind_any_prefix_and_with_fields_that_come_later():
     """The prefix is Jupyter's; a later version may say more."""
     line = '[I 2026-11-24 00:43:33.978 ServerApp] culling_manager heartbeat: {"idle_time": 60, "keep_terminals": true,'
 
-    said = heartbeat(line + ' "count": 5, "version": "2.0", "later": [1]} and more', NOW)
+    said = read_heartbeat(line + ' "count": 5, "version": "2.0", "later": [1]} and more', NOW)
 
     assert said == Reading(idle_seconds=60, keep_terminals=True, count=5, version="2.0", at=NOW)
 
@@ -1093,7 +1093,7 @@ def test_a_heartbeat_says_what_is_wrong_by_codes_too():
     codes = [ErrorCode.HOOK_FAILED, ErrorCode.PERMISSION_MISSING]
     line = heartbeat_line("1", CullingPolicy(idle_timeout=7200), 9, "SpaceApp", [Kind.KERNEL], "é" * 5000, codes)
 
-    said = heartbeat(line, NOW)
+    said = read_heartbeat(line, NOW)
 
     assert said.codes == ("hook_failed", "permission_missing")
     assert Reading.from_json(json.loads(json.dumps(said.as_json()))) == said

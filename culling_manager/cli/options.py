@@ -71,7 +71,7 @@ def for_status(parser: argparse.ArgumentParser) -> None:
 
 def for_keep_alive(parser: argparse.ArgumentParser) -> None:
     """The options of `keep-alive`."""
-    words = "4h, 90m, 1h30m, 2d, or a number of minutes; off: no longer"
+    words = "4h, 90m, 1h30m, or a number of minutes; off: no longer"
     parser.add_argument("duration", nargs="*", metavar="TIME", help=words)
     parser.add_argument("--until", metavar="TIME", help="18:30 (local time, the next one), or a date and time")
     for_resume(parser, "with off: ")
