@@ -6,6 +6,7 @@ connected, and `execution_state` refuses what it does not know. It is linked aft
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
@@ -64,10 +65,11 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def _link_jupyter_server_extension(server: Any) -> None:
     found = Config()
-    found.ServerApp.kernel_manager_class = "tests.stand_in.StandInKernelManager"
-    found.ServerApp.kernel_websocket_connection_class = "tests.stand_in.StandInConnection"
-    found.MultiKernelManager.kernel_manager_class = "tests.stand_in.StandInKernel"
-    found.AsyncMappingKernelManager.kernel_manager_class = "tests.stand_in.StandInKernel"
+    found.ServerApp.kernel_manager_class = os.environ.get("STAND_IN", "tests.stand_in.StandInKernelManager")
+    if "STAND_IN" not in os.environ:
+        found.ServerApp.kernel_websocket_connection_class = "tests.stand_in.StandInConnection"
+        found.MultiKernelManager.kernel_manager_class = "tests.stand_in.StandInKernel"
+        found.AsyncMappingKernelManager.kernel_manager_class = "tests.stand_in.StandInKernel"
     server.update_config(found)
 
 

@@ -25,6 +25,7 @@ from jupyter_client.session import DELIM
 from tornado.websocket import websocket_connect
 from traitlets.config import Config, LoggingConfigurable
 
+from culling_manager import GatewayCullingKernelManager
 from culling_manager.decisions import Reason, decide
 from culling_manager.engine.clock import utcnow
 from culling_manager.engine.culler import IdleCuller
@@ -33,6 +34,7 @@ from culling_manager.managers import guest_kernel
 from culling_manager.managers.ear import Ear
 from culling_manager.managers.guest_settings import settings_of
 from culling_manager.managers.guest_source import GuestKernelSource
+from culling_manager.managers.guests import asked_for, note_asked_for
 from culling_manager.policy import CullingPolicy
 from tests.conftest import scenario, until
 from tests.emulator import SageMaker, environment
@@ -215,6 +217,22 @@ def test_status_says_who_took_the_place_and_asks_nobody_to_set_what_is_set(tmp_p
     assert "Culling kernel" not in log  # upstream's own culler, whose timeout is configured as well
 
 
+@pytest.mark.timeout(200)
+def test_jupyters_own_manager_in_the_place_of_the_one_that_was_selected_is_a_guest_too(tmp_path, monkeypatch):
+    """Nobody knows who put it there."""
+    own = "jupyter_server.services.kernels.kernelmanager.AsyncMappingKernelManager"
+    monkeypatch.setenv("STAND_IN", own)
+    with server_with("tests.stand_in", tmp_path) as server:
+        page = Page(server, tmp_path)
+        page.start_kernel()
+        notices = page.status()["notices"]
+        page.set_timeout(SHORT)
+        eventually(lambda: page.kernels() == [], server)
+
+    assert len(notices) == 1
+    assert notices[0].startswith(f"The kernel manager is {own}: an extension put it in the place of")
+
+
 @pytest.mark.timeout(120)
 def test_settings_that_ours_refuses_end_the_start_of_the_server(tmp_path):
     """As they do where our manager itself refuses them."""
@@ -228,11 +246,14 @@ def test_settings_that_ours_refuses_end_the_start_of_the_server(tmp_path):
 
 
 @pytest.mark.timeout(200)
-def test_a_connection_that_its_manager_is_not_told_of_keeps_where_connections_keep(tmp_path):
+@pytest.mark.parametrize("extension", GUESTS)
+def test_a_connection_that_its_manager_is_not_told_of_keeps_where_connections_keep(extension, tmp_path):
     """`cull_connected = False`: as long as a page is open, and then no longer."""
-    with server_with("tests.stand_in", tmp_path, "--CullingKernelManager.cull_connected=False") as server:
+    with server_with(extension, tmp_path, "--CullingKernelManager.cull_connected=False") as server:
         page = Page(server, tmp_path)
         kernel = page.start_kernel()
+        client = page.client(kernel)  # it has started
+        client.stop_channels()
 
         async def look_on():
             socket = await websocket_connect(f"ws://127.0.0.1:{server.port}/api/kernels/{kernel}/channels")
@@ -429,6 +450,26 @@ def test_settings_are_those_of_our_manager_in_whatever_section(sections, minutes
     found = settings_of("CullingKernelManager", server)
 
     assert found.policy_fields()["idle_timeout"] == minutes * 60
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ({"ServerApp": {"kernel_manager_class": "culling_manager.CullingKernelManager"}}, "CullingKernelManager"),
+        ({"ServerApp": {"kernel_manager_class": GatewayCullingKernelManager}}, "GatewayCullingKernelManager"),
+        ({"CullingKernelManager": {"idle_timeout": 3}}, "CullingKernelManager"),
+        ({"ServerApp": {"kernel_manager_class": "elsewhere.Manager"}}, None),
+        ({}, None),
+    ],
+)
+def test_ours_was_asked_for_when_it_was_selected_or_has_settings(config, wanted):
+    """Whatever is selected later on, by an extension."""
+    server = SimpleNamespace(config=Config(config))
+
+    note_asked_for(server)
+    server.config.ServerApp.kernel_manager_class = "another.Manager"
+
+    assert asked_for(server) == wanted
 
 
 class SettingsOf(LoggingConfigurable):

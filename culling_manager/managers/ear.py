@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import zmq
-from jupyter_client.session import DELIM
 from zmq.eventloop.zmqstream import ZMQStream
 
 from ..engine.clock import utcnow
+from .frames import kind_of, parent_of, status_of
 from .use import POLLS, UNTRACKED
 
 #: Requests that are no use of a kernel: those that a page sends by itself, and what it polls on the control channel.
@@ -53,16 +52,16 @@ class Ear:
 
     def hear(self, frames: list[bytes]) -> None:
         """Take note of one message. What cannot be understood counts as use."""
-        header, parent = _part(frames, 2), _part(frames, 3)
+        kind, parent = kind_of(frames), parent_of(frames)
         now = utcnow()
-        if parent.get("msg_type") in IDLE_TALK or header.get("msg_type") == "iopub_welcome":
+        if parent.get("msg_type") in IDLE_TALK or kind == "iopub_welcome":
             self.talked_at = now
             return
         self.used_at = now
-        state, request = _part(frames, 5).get("execution_state"), str(parent.get("msg_id", ""))
-        if header.get("msg_type") == "status" and state == "busy":
+        state, request = status_of(frames) if kind == "status" else "", str(parent.get("msg_id", ""))
+        if state == "busy":
             self.working.add(request)
-        elif header.get("msg_type") == "status" and state == "idle":
+        elif state == "idle":
             self.working.discard(request)
         self.changed()
 
@@ -80,12 +79,3 @@ class Ear:
         """Listen no more."""
         if self._stream is not None and not self._stream.closed():
             self._stream.close()
-
-
-def _part(frames: list[bytes], place: int) -> Mapping[str, Any]:
-    """The part of a message that comes so many frames after the delimiter; empty when there is none, or no object."""
-    try:
-        found = json.loads(frames[frames.index(DELIM) + place])
-    except (ValueError, IndexError):
-        return {}
-    return found if isinstance(found, dict) else {}

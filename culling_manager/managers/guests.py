@@ -37,7 +37,7 @@ def asked_for(server: Any) -> str | None:
 def welcome(server: Any, culler: IdleCuller) -> GuestKernelSource | None:
     """Watch the server's kernel manager as a guest, where ours was asked for and another one is there; gives it.
 
-    What merely is Jupyter Server's own was put there by nobody: then ours is configured and not selected.
+    Jupyter Server's own was put there by nobody, unless ours was selected: else ours is configured and not selected.
 
     Raises
     ------
@@ -46,7 +46,9 @@ def welcome(server: Any, culler: IdleCuller) -> GuestKernelSource | None:
     """
     manager, wanted = server.kernel_manager, asked_for(server)
     known = culler.watches.get(Kind.KERNEL)
-    if wanted is None or isinstance(manager, CullingKernelManager) or _package(manager) == JUPYTERS:
+    if wanted is None or isinstance(manager, CullingKernelManager):
+        return None
+    if _package(manager) == JUPYTERS and getattr(server, "culling_manager_asked_for", None) is None:
         return None
     if known is not None and getattr(known.source, "manager", None) is manager:
         return None
@@ -66,26 +68,6 @@ def guest_of(culler: IdleCuller) -> GuestKernelSource | None:
     """The guest that a culler watches, if it watches one."""
     watch = culler.watches.get(Kind.KERNEL)
     return watch.source if watch is not None and isinstance(watch.source, GuestKernelSource) else None
-
-
-def counting_connections(found: Any, guest: GuestKernelSource) -> Any:
-    """The server's class of connections to kernels, which tells `guest` of each: some of others tell no manager."""
-
-    class CountedConnection(found):  # type: ignore[misc]
-        """A connection to a kernel that counts."""
-
-        async def connect(self) -> Any:
-            """Connect."""
-            guest.guests.connected(self.kernel_id, self)
-            return await super().connect()
-
-        def disconnect(self) -> Any:
-            """Disconnect."""
-            guest.guests.disconnected(self.kernel_id, self)
-            return super().disconnect()
-
-    CountedConnection.__name__ = CountedConnection.__qualname__ = found.__name__
-    return CountedConnection
 
 
 def _rest(manager: Any) -> None:
@@ -110,6 +92,8 @@ def _words(manager: Any, wanted: str) -> str:
 
 def _who(package: str) -> str:
     """The distribution that a package comes from, with its version; its name where nobody knows."""
+    if package == JUPYTERS:
+        return "an extension"
     for name in packages_distributions().get(package, []):
         try:
             return f"{name} {version(name)}"

@@ -15,8 +15,10 @@ from traitlets.config import Config
 from .._version import __version__
 from ..engine.culler import IdleCuller
 from ..events import register
-from ..managers.guests import counting_connections, note_asked_for, welcome
+from ..managers.connections import Teller, counting, is_counted
+from ..managers.guests import note_asked_for, welcome
 from ..managers.hosts import ChoosesConnections
+from ..managers.kernels import CullingKernelManager
 from ..records import Kind
 from .handlers import routes
 from .metrics import expose
@@ -113,8 +115,19 @@ def _welcome(server: Any, culler: IdleCuller) -> bool:
     if guest is not None:
         settings = server.web_app.settings
         found = settings["kernel_websocket_connection_class"]
-        settings["kernel_websocket_connection_class"] = counting_connections(found, guest)
+        settings["kernel_websocket_connection_class"] = counting(found, guest.guests)
     return guest is not None
+
+
+def _choose_connections(server: Any) -> None:
+    """Have the pages counted that are connected to kernels of ours, whatever class of connections the server uses."""
+    settings, manager = server.web_app.settings, server.kernel_manager
+    found = settings["kernel_websocket_connection_class"]
+    if isinstance(manager, ChoosesConnections):
+        found = manager.connection_class(found)
+    if isinstance(manager, CullingKernelManager) and not is_counted(found):
+        found = counting(found, Teller(manager))
+    settings["kernel_websocket_connection_class"] = found
 
 
 def _all_loaded(server: Any, culler: IdleCuller, desk: ServerDesk) -> None:
@@ -143,9 +156,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
     settings.setdefault("page_config_data", {})["cullingManager"] = __version__
     IOLoop.current().add_callback(_all_loaded, server, culler, desk)
     server.web_app.add_handlers(".*$", routes(settings["base_url"]))
-    if isinstance(server.kernel_manager, ChoosesConnections):
-        found = settings["kernel_websocket_connection_class"]
-        settings["kernel_websocket_connection_class"] = server.kernel_manager.connection_class(found)
+    _choose_connections(server)
     configured = [name for name in ("CullingKernelManager", "GatewayCullingKernelManager") if name in server.config]
     if configured and Kind.KERNEL not in culler.watches:
         server.log.warning(
