@@ -15,6 +15,8 @@ from .records import AppRecord, KernelRecord, Kind, Record
 
 #: What a heartbeat line in the log begins with.
 HEARTBEAT_MARKER = "culling_manager heartbeat:"
+#: Whoever sets so many minutes (2.5 days) may have meant seconds.
+MANY_MINUTES = 3600
 
 
 def iso(value: datetime | None) -> str | None:
@@ -99,18 +101,32 @@ def _until(decision: Decision, now: datetime) -> str:
 
 def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
     """The policy in one line for the log."""
-    after = "after {:g} min without activity"
     words = {
-        Kind.KERNEL: after.format(policy.idle_timeout / 60) if policy.idle_timeout > 0 else "not culled",
-        Kind.TERMINAL: after.format(policy.terminal_timeout / 60) if policy.terminal_timeout > 0 else "not culled",
-        Kind.APP: f"after {policy.idle_timeout / 60:g} min without use" if policy.idle_timeout > 0 else "not deleted",
+        Kind.KERNEL: f"after {_timeout(policy.idle_timeout)} without activity" if policy.idle_timeout else "not culled",
+        Kind.TERMINAL: f"after {_timeout(policy.terminal_timeout)} without activity",
+        Kind.APP: f"after {_timeout(policy.idle_timeout)} without use" if policy.idle_timeout else "not deleted",
     }
+    if not policy.terminal_timeout:
+        words[Kind.TERMINAL] = "not culled"
     if policy.keep_terminals:
         words[Kind.TERMINAL] = "kept"
     parts = [f"{kind.value}s {words[kind]}" for kind in kinds]
     parts += [name for name in ("cull_busy", "dry_run") if getattr(policy, name)]
     parts += [] if policy.cull_connected else ["connected kernels are kept"]
-    return ", ".join(parts) + f"; heartbeat every {policy.cull_interval:g} s"
+    line = ", ".join(parts) + f"; heartbeat every {policy.cull_interval:g} s"
+    if policy.idle_timeout < MANY_MINUTES * 60:
+        return line
+    return f"{line}; idle_timeout is in minutes: {policy.idle_timeout / 60:g} are {_days(policy.idle_timeout)}"
+
+
+def _timeout(seconds: float) -> str:
+    """A timeout in minutes as it was set, from two days on in days and hours."""
+    return _days(seconds) if seconds >= 2 * 86_400 else f"{seconds / 60:g} min"
+
+
+def _days(seconds: float) -> str:
+    """A long timeout as a person says it: '5 days', '2 d 12 h'."""
+    return duration(seconds) if seconds % 86_400 else f"{int(seconds // 86_400)} days"
 
 
 def heartbeat_line(

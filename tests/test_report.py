@@ -90,6 +90,20 @@ def test_the_policy_is_one_line_for_the_log():
     )
 
 
+def test_a_timeout_of_days_is_told_as_days_and_its_unit_with_it():
+    """Whoever writes 7200 and means seconds reads what it is; from 3600 minutes on."""
+    meant_seconds = policy_line(CullingPolicy(idle_timeout=7200 * 60.0), [Kind.KERNEL])
+    odd = policy_line(CullingPolicy(idle_timeout=3600 * 60.0), [Kind.APP])
+    long = policy_line(CullingPolicy(idle_timeout=3599 * 60.0), [Kind.KERNEL])
+
+    assert meant_seconds.startswith("kernels after 5 days without activity; ")
+    assert meant_seconds.endswith("; idle_timeout is in minutes: 7200 are 5 days")
+    assert odd.endswith(
+        "apps after 2 d 12 h without use; heartbeat every 10 s; idle_timeout is in minutes: 3600 are 2 d 12 h"
+    )
+    assert "in minutes" not in long
+
+
 def test_the_line_before_a_terminal_goes_names_it():
     """The log says which and why."""
     record = TerminalRecord(identity="7", last_activity=NOON)
