@@ -160,14 +160,41 @@ def heartbeat_line(
     return f"{HEARTBEAT_MARKER} {json.dumps(found)}"
 
 
+def document_of(record: Record) -> str | None:
+    """The path of a kernel's notebook, else the name that its session has; None where there is neither."""
+    return (record.path or record.session_name or None) if isinstance(record, KernelRecord) else None
+
+
+def called(record: Record) -> str:
+    """What a person calls it, the id last: 'kernel of work/a.ipynb (1a2b...)'."""
+    document = document_of(record)
+    if document is not None:
+        return f"kernel of {document} ({record.identity})"
+    if isinstance(record, AppRecord) and (space := space_of(record.identity, record.app_type)):
+        return f"app of {space} ({record.identity})"  # begins as every line on an app does
+    return f"{record.kind.value} {record.identity}"
+
+
+def space_of(identity: str, app_type: str | None) -> str | None:
+    """What a person calls the space that this server runs on, by its app's ARN; None for any other app."""
+    parts = identity.split("/")
+    if app_type not in ("JupyterLab", "CodeEditor") or not identity.startswith("arn:") or len(parts) != 5:
+        return None
+    return f"this space {parts[2]!r} (billed)"
+
+
 def culling_line(record: Record, decision: Decision) -> str:
-    """The line for the log before something is shut down."""
+    """The line for the log before something is shut down; a kernel's id stands last where its notebook is known."""
     idle = "" if decision.idle_seconds is None else f", {int(decision.idle_seconds)} seconds of inactivity"
     if isinstance(record, KernelRecord):
+        document = document_of(record)
+        which, last = (f"({record.identity})", "") if document is None else (f"of {document}", f" ({record.identity})")
         return (
-            f"Culling '{record.state}' kernel '{record.name}' ({record.identity}) with {record.connections} "
-            f"connections: {decision.reason.value}{idle}."
+            f"Culling '{record.state}' kernel '{record.name}' {which} with {record.connections} "
+            f"connections: {decision.reason.value}{idle}.{last}"
         )
     if isinstance(record, AppRecord):
-        return f"Deleting app {record.name!r} ({record.identity}): {decision.reason.value}{idle}."
+        space = space_of(record.identity, record.app_type)
+        of = "" if space is None else f" of {space}"
+        return f"Deleting app {record.name!r}{of} ({record.identity}): {decision.reason.value}{idle}."
     return f"Culling terminal '{record.identity}': {decision.reason.value}{idle}."

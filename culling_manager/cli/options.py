@@ -55,7 +55,7 @@ def where(timeout: bool) -> argparse.ArgumentParser:
 def one_thing(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """The options that name one thing; without any it is everything."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--kernel", metavar="ID", help="only this kernel; the beginning of its id will do")
+    group.add_argument("--kernel", metavar="NOTEBOOK|ID", help="only this notebook's kernel, or by id")
     group.add_argument("--terminal", metavar="NAME", help="only this terminal")
     words = "this notebook's kernel, or in a terminal everything on its server; nobody asks which server"
     group.add_argument("--this", action="store_true", help=words)
