@@ -32,7 +32,7 @@ def loaded_classes(base: type = Configurable) -> set[str]:
     """The names of all classes with settings that this process has loaded, whoever's they are."""
     found, left = {base.__name__}, [base]
     while left:
-        below = type.__subclasses__(left.pop())
+        below: list[type] = type.__subclasses__(left.pop())
         found.update(each.__name__ for each in below)
         left += below
     return found
