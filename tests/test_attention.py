@@ -117,6 +117,17 @@ async def test_a_warning_comes_five_minutes_before_the_deadline_once():
     assert world.kernels.stopped == ["a"]
 
 
+@scenario
+async def test_a_warning_from_before_the_signals_were_asked_says_unless_it_still_works():
+    """Nobody has looked yet whether a process of it works; where nothing can be asked, the warning is without an if."""
+    asked, alone = World(), World(guarded=False)
+    await asked.clock.run_for(TIMEOUT - WARN + 1)
+    await alone.clock.run_for(TIMEOUT - WARN + 1)
+
+    assert [each.detail for each in asked.told] == ["Idle for 55 min, due in 4 min, unless it still works."]
+    assert [each.detail for each in alone.told] == ["Idle for 55 min, due in 4 min."]
+
+
 @pytest.mark.parametrize("guarded", [True, False])
 @scenario
 async def test_activity_takes_a_warning_back(guarded):
