@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -49,6 +50,24 @@ def test_the_line_keeps_its_own_kernel_with_the_standard_library_alone(server):
     assert json.loads(said.stdout)["id"] == kernel
     kept = requests.get(f"{server.base}/{SPACE}/keep-alive", timeout=10).json()["keep_alive"]
     assert [each["id"] for each in kept] == [kernel]
+
+
+async def test_the_line_takes_the_token_from_where_its_server_wrote_it(
+    jp_serverapp, jp_fetch, http_server_client, jp_base_url, jp_http_port, tmp_path
+):
+    """Beside the kernel's connection file."""
+    kernel = json.loads((await jp_fetch("api", "kernels", method="POST", body="{}")).body)["id"]
+    url = f"http://127.0.0.1:{jp_http_port}{jp_base_url}"
+    info = {"url": url, "token": jp_serverapp.identity_provider.token}
+    (tmp_path / "jpserver-77.json").write_text(json.dumps(info))
+    command = [sys.executable, "-I", "-S", "-c", LINE, f"--f={tmp_path}/kernel-{kernel}.json"]
+    environment = {**os.environ, "JPY_PARENT_PID": "77"}
+
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=subprocess.PIPE)
+    said, _ = await process.communicate()
+
+    assert info["token"]
+    assert json.loads(said)["id"] == kernel
 
 
 def test_the_help_of_keep_alive_shows_the_line(capsys):
