@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from ..decisions import KEEPS_UNTIL, Reason, timeout
 from ..errors import ErrorCode
 from ..records import KernelRecord, Use
+from ..report import sentence
 from ..rules.proof import proof_at
 from .clock import NEVER
 from .item import NOT_USED, Item
@@ -145,7 +146,7 @@ class Notices:
         near = decision.reason in ENDS_BY_ITSELF and item.due_at is not None and ahead > 0
         if near and item.due_at is not None and now >= item.due_at - timedelta(seconds=ahead):
             if item.warned_for is None and not policy.dry_run:
-                self._tell("warned", item, now)
+                self._tell("warned", item, now, self._unless(item, now))
             item.warned_for = None if policy.dry_run else item.due_at
         elif item.warned_for is not None and not decision.cull:
             item.warned_for = None
@@ -160,5 +161,13 @@ class Notices:
         """How long after an answer that it is in use it is asked about again."""
         return timedelta(seconds=max(ASK_LEAST_SECONDS, min(ASK_AGAIN_SECONDS, self.timeout(item) / 2)))
 
-    def _tell(self, action: str, item: Item, now: datetime) -> None:
-        self.situation.journal.tell_item(action, item, now)
+    def _unless(self, item: Item, now: datetime) -> str:
+        """The words of a warning that is given before the signals were asked; none where there is nobody to ask."""
+        asked_at, used_at = item.use.asked_at, item.record.last_activity
+        asked = asked_at is not None and (used_at is None or asked_at >= used_at)
+        if self.situation.guard is None or asked or getattr(item.record, "state", None) == "busy":
+            return ""
+        return f"{sentence(item.record, item.decision, now).removesuffix('.')}, unless it still works."
+
+    def _tell(self, action: str, item: Item, now: datetime, words: str = "") -> None:
+        self.situation.journal.tell_item(action, item, now, words)

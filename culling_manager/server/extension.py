@@ -14,6 +14,7 @@ from traitlets.config import Config
 
 from .._version import __version__
 from ..engine.culler import IdleCuller
+from ..errors import printable
 from ..events import register
 from ..managers.connections import Teller, counting, is_counted
 from ..managers.guests import note_asked_for, welcome
@@ -23,14 +24,16 @@ from ..records import Kind
 from .handlers import routes
 from .metrics import expose
 from .saved_settings import SavedSettings
+from .sections import loaded_classes, misspelt
 from .service import ServerDesk
 
-#: Sections that are ours, and where in others our classes are selected.
+#: Sections that are ours.
 OUR_CLASSES = (
     *("CullingKernelManager", "GatewayCullingKernelManager", "CullingTerminalManager"),
-    *("AppManager", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
+    *("AppManager", "NoApps", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
     *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals", "Presence"),
-    *("ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
+    *("Signal", "ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
+    *("OtherKernelsSignal", "ServerUseSignal"),
 )
 #: Upstream's settings that mean what our `idle_timeout` means, and the sections in which people have them.
 UPSTREAMS_TIMEOUTS = {
@@ -38,6 +41,7 @@ UPSTREAMS_TIMEOUTS = {
     "GatewayCullingKernelManager": ("cull_idle_timeout", "KernelManager"),
     "CullingTerminalManager": ("cull_inactive_timeout", "TerminalManager"),
 }
+#: Where in others' sections our classes are selected.
 SELECTION = {"ServerApp": "kernel_manager_class", "TerminalsExtensionApp": "terminal_manager_class"}
 
 
@@ -70,6 +74,7 @@ def _link_jupyter_server_extension(server: Any) -> None:
     Jupyter's own managers. Whatever is configured elsewhere wins.
     """
     found = ExtensionConfigManager(read_config_path=jupyter_config_path()).get("jupyter_server_config")
+    warn_of_misspelt(server, found)
     for section, values in selected_in(found).items():
         known = {*server.config.get(section, {}), *settled_by_upstreams(section, server.config)}
         new = {name: value for name, value in values.items() if name not in known}
@@ -81,6 +86,17 @@ def _link_jupyter_server_extension(server: Any) -> None:
         server.update_config(Config({"ServerApp": gateway_class}))
     note_asked_for(server)
     end_on_bad_terminal_settings(server)
+
+
+def warn_of_misspelt(server: Any, found: Mapping[str, Any]) -> None:
+    """Say which sections are nobody's and look like one of ours: nothing that stands in them counts."""
+    sections = sorted({*server.config, *found})
+    for section, meant in misspelt(sections, OUR_CLASSES, loaded_classes()).items():
+        server.log.warning(
+            "Config section `%s` is not recognized, so what stands in it does not count.  Did you mean `%s`?",
+            printable(section),
+            meant,
+        )
 
 
 def end_on_bad_terminal_settings(server: Any) -> None:

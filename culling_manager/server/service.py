@@ -14,7 +14,7 @@ from .bodies import whom
 from .given_back import GivenBack
 from .presence import Presence
 from .saved_settings import SavedSettings
-from .settings import SettingsDesk, whole
+from .settings import SettingsDesk, notice_words, whole
 from .status import name_documents, notices, state_of
 
 
@@ -73,14 +73,15 @@ class ServerDesk(SettingsDesk):
         request = culler.end_keep_alive(which, name)
         if request is None:
             raise KeyError(name or "all")
+        culler.rounds.give_notice()
         self._tell_request("resume", request, asked_by)
 
     def _tell_request(self, action: str, request: KeepAlive, asked_by: str) -> None:
         entry = keep_alive_entry(request)
         until = entry["until"] if action == "keep-alive" else None
         about = f"{entry['kind']} {entry['id'] or ''}".strip()
-        ends = f" until {until}" if until else ""
-        self._culler.log.info("Culling: %s", printable(f"{action} of {about}{ends}, asked by {asked_by}"))
+        ends, then = (f" until {until}", "") if until else ("", f"; {notice_words(self._culler.policy)}")
+        self._culler.log.info("Culling: %s", printable(f"{action} of {about}{ends}, asked by {asked_by}{then}"))
         found = {"kind": entry["kind"], "identity": entry["id"], "until": until}
         events.emit(self._server, events.SETTINGS, {"action": action, "asked_by": asked_by, **found})
 

@@ -10,7 +10,8 @@ from tornado.ioloop import IOLoop
 from .. import events
 from ..engine.culler import IdleCuller
 from ..errors import NotOursError, ReadError, printable
-from ..policy import LONGEST_MINUTES, plain
+from ..policy import LONGEST_MINUTES, LONGEST_SECONDS, CullingPolicy, plain
+from ..report import duration
 from .saved_settings import SavedSettings, fitting_in
 from .status import kernels_not_ours, notices
 
@@ -94,7 +95,9 @@ class SettingsDesk:
             lasting = {name: value for name, value in given.items() if name in save and value is not None}
             self._saved.save({**(self._load_saved() or {}), **lasting})
             culler.troubles.over(SAVED)
+        before = culler.policy
         culler.change_settings(idle_timeout=None if found is None else found * 60, keep_terminals=keep_terminals)
+        self._warn_first(before)
         culler.start()
         self._tell_settings("changed", asked_by, bool(save))
 
@@ -109,8 +112,22 @@ class SettingsDesk:
         culler = self._ours()
         self._saved.forget()
         culler.troubles.over(SAVED)
+        before = culler.policy
         culler.reset_settings()
+        self._warn_first(before)
         self._tell_settings("reset", asked_by, False)
+
+    def _warn_first(self, before: CullingPolicy) -> None:
+        """What has become overdue by this change is warned of first; a change that makes nothing due changes nothing.
+
+        Else who sets the same again and again would keep everything for ever.
+        """
+        after = self._culler.policy
+        pairs = [(before.idle_timeout, after.idle_timeout), (before.terminal_timeout, after.terminal_timeout)]
+        lower = any(0 < now < (was or LONGEST_SECONDS) for was, now in pairs)
+        if lower or (before.keep_terminals and not after.keep_terminals):
+            self._culler.rounds.give_notice()
+            self._culler.log.info("Culling: %s", notice_words(after))
 
     def restore(self) -> None:
         """Take over what a user saved, as soon as all managers are there; extensions load in any order."""
@@ -150,6 +167,13 @@ class SettingsDesk:
         )
         found = {"idle_time": policy.idle_timeout, "keep_terminals": policy.keep_terminals, "saved": saved}
         events.emit(self._server, events.SETTINGS, {"action": action, "asked_by": asked_by, **found})
+
+
+def notice_words(policy: CullingPolicy) -> str:
+    """What becomes of what is overdue when a person takes back what kept it."""
+    if policy.warn_before <= 0:
+        return "what is overdue goes now, for warn_before is 0"
+    return f"what is overdue is warned of first, {duration(policy.warn_before)} or half its timeout ahead"
 
 
 def whole(value: float) -> float:
