@@ -1,4 +1,7 @@
-"""The words that log, REST and command line share. Times are ISO 8601 in UTC with a Z."""
+"""The words that log, REST and command line share, and the heartbeat line that the fleet check reads.
+
+Times are ISO 8601 in UTC with a Z.
+"""
 
 from __future__ import annotations
 

@@ -410,7 +410,6 @@ def test_in_classic_only_the_app_goes_on_which_nothing_is_in_use(tmp_path, place
         client.set_timeout(SHORT)
         eventually(lambda: sagemaker.app("idle-app").status == "Deleting", server)
         meanwhile, shown = sagemaker.app("busy-app").status, client.app("busy-app")
-        enough.touch()
         eventually(lambda: sagemaker.app("busy-app").status == "Deleting", server)
         loop.run_until_complete(hang_up(socket))
         loop.close()

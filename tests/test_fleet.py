@@ -22,7 +22,7 @@ from culling_manager.fleet import table as fleet_table
 from culling_manager.fleet.budget import options_from
 from culling_manager.fleet.calls import Pacer
 from culling_manager.fleet.http import Secret, Visit, origin
-from culling_manager.fleet.judge import from_answer, from_log, heartbeat, reading, without_app
+from culling_manager.fleet.judge import from_answer, from_log, read_heartbeat, reading, without_app
 from culling_manager.fleet.options import minutes_of
 from culling_manager.fleet.presigned import MOST_REFUSALS
 from culling_manager.fleet.records import Finding, Reading, scrubbed, unlinked
@@ -849,14 +849,14 @@ def test_a_range_that_is_none_is_refused(text, capsys):
 )
 def test_a_line_that_is_no_heartbeat_is_passed_over(text):
     """Whoever writes into a log may write anything."""
-    assert heartbeat(text, NOW) is None
+    assert read_heartbeat(text, NOW) is None
 
 
 def test_a_heartbeat_is_read_behind_any_prefix_and_with_fields_that_come_later():
     """The prefix is Jupyter's; a later version may say more."""
     line = '[I 2026-11-24 00:43:33.978 ServerApp] culling_manager heartbeat: {"idle_time": 60, "keep_terminals": true,'
 
-    said = heartbeat(line + ' "count": 5, "version": "2.0", "later": [1]} and more', NOW)
+    said = read_heartbeat(line + ' "count": 5, "version": "2.0", "later": [1]} and more', NOW)
 
     assert said == Reading(idle_seconds=60, keep_terminals=True, count=5, version="2.0", at=NOW)
 
@@ -1151,7 +1151,7 @@ def test_a_heartbeat_says_what_is_wrong_by_codes_too():
     codes = [ErrorCode.HOOK_FAILED, ErrorCode.PERMISSION_MISSING]
     line = heartbeat_line("1", CullingPolicy(idle_timeout=7200), 9, "SpaceApp", [Kind.KERNEL], "é" * 5000, codes)
 
-    said = heartbeat(line, NOW)
+    said = read_heartbeat(line, NOW)
 
     assert said.codes == ("hook_failed", "permission_missing")
     assert Reading.from_json(json.loads(json.dumps(said.as_json()))) == said

@@ -81,6 +81,7 @@ def test_an_exported_log_is_counted(run):
     assert (found["stops"], found["false_stops"], found["still_away"]) == (1, 0, 0)
     assert found["given_back"] == {"hours": {"at_least": 14.8333, "at_most": 15.0}, "cost": None}
     assert found["by_type"][TYPE]["given_back"] == found["given_back"]
+    assert {name: found["by_type"][TYPE][name] for name in ("hours", "cost")} == found["given_back"]
     assert found["wasted"] == {"active": 1.1667, "kept alive": 0.1667}
     assert set(found["curve"][TYPE][0]) == {
         *("timeout_minutes", "given_back_hours", "idle_hours", "stops", "returns", "false_stops", "cost")

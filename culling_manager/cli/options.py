@@ -73,7 +73,7 @@ def for_status(parser: argparse.ArgumentParser) -> None:
 def for_keep_alive(parser: argparse.ArgumentParser) -> None:
     """The options of `keep-alive`, and below them what to paste where this package is not."""
     parser.epilog, parser.formatter_class = paste.HELP.replace("%", "%%"), argparse.RawDescriptionHelpFormatter
-    words = "4h, 90m, 1h30m, 2d, or a number of minutes; off: no longer"
+    words = "4h, 90m, 1h30m, or a number of minutes; off: no longer"
     parser.add_argument("duration", nargs="*", metavar="TIME", help=words)
     parser.add_argument("--until", metavar="TIME", help="18:30 (local time, the next one), or a date and time")
     for_resume(parser, "with off: ")

@@ -23,7 +23,7 @@ class Item:
     know. `next_at` is when it needs attention again if nothing happens.
 
     Of the notices: `use` is what activity signals found, `asking` the question to them that is under way, `warned_for`
-    the deadline that a warning was given of.
+    the deadline that a warning was given of. `proving` is the question to a busy kernel whether it still is.
 
     Of its shutdown: `task` carries it out, and `stopping` means that it cannot be taken back any more. `doubt` says why
     nobody could tell whether it is really idle, when it was asked before it was to be culled. `attempts` have failed,
@@ -40,6 +40,7 @@ class Item:
     use: Use = NOT_USED
     asking: asyncio.Task[None] | None = None
     warned_for: datetime | None = None
+    proving: asyncio.Task[None] | None = None
     task: asyncio.Task[Outcome] | None = None
     stopping: bool = False
     doubt: str | None = None

@@ -136,7 +136,7 @@ def _blame(
     return Finding(target=target, state=state, reason=scrubbed(reason), reading=said)
 
 
-def heartbeat(message: str, at: datetime) -> Reading | None:
+def read_heartbeat(message: str, at: datetime) -> Reading | None:
     """The reading in a log line, None when it holds none."""
     _, marker, rest = message[:LONGEST_LINE].partition(HEARTBEAT_MARKER)
     if not marker:

@@ -8,7 +8,7 @@ from typing import Any
 from traitlets import Bool
 from traitlets.config import LoggingConfigurable
 
-from ..traits import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, heartbeat
+from ..traits import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, interval
 
 #: Settings in minutes that are numbers of the policy by the same name, in seconds.
 IN_MINUTES = (
@@ -100,4 +100,4 @@ class KernelSettings(LoggingConfigurable):
         """The settings as fields of `CullingPolicy`; those of upstream's that it has too."""
         found: dict[str, Any] = {name: getattr(self, name) * 60 for name in IN_MINUTES}
         found |= {name: getattr(self, name) for name in AS_THEY_ARE}
-        return found | {"cull_interval": heartbeat(self, self.log)}
+        return found | {"cull_interval": interval(self, self.log)}

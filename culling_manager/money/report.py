@@ -108,6 +108,7 @@ class Counted:
         for stop in self.stops:
             found.setdefault(key(stop), []).append(stop)
         told = {name: self.group(stops) for name, stops in found.items()}
+        told = {name: {**each, **each["given_back"]} for name, each in told.items()}  # hours and cost at hand, too
         return dict(sorted(told.items(), key=lambda each: (-each[1]["given_back"]["hours"]["at_most"], each[0])))
 
     def by_day(self) -> dict[str, Any]:

@@ -99,8 +99,9 @@ class CullingHandler(APIHandler):
         except CullingError as error:
             self.refuse(409, error.code, str(error))
         except KeyError as error:
-            words = f"there is no such thing, or nothing was asked for it: {error.args[0]!r}"
-            self.refuse(404, ErrorCode.NOT_FOUND, words)
+            name = error.args[0]
+            words = f"there is no such thing, or nothing was asked for it: {name!r}"
+            self.refuse(404, ErrorCode.NOT_FOUND, "nothing was asked for everything" if name == "all" else words)
 
     @property
     def asked_by(self) -> str:

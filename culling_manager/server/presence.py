@@ -10,6 +10,7 @@ from traitlets.config import LoggingConfigurable
 from ..engine.culler import IdleCuller
 from ..errors import CullingError, ErrorCode, NotOursError, SettingError
 from ..managers.documents import Documents
+from ..managers.guests import guest_of
 from ..records import Kind
 from .status import kernels_not_ours
 
@@ -77,7 +78,7 @@ class Presence(LoggingConfigurable):
         return kernels
 
     def _use(self, path: str, *, by_a_person: bool) -> list[str]:
-        manager = self._server.kernel_manager
+        manager = guest_of(self._culler) or self._server.kernel_manager
         kernels = [each for each in self.documents.kernels(path.strip("/")) if each in manager]
         for kernel_id in kernels:
             manager.worked_in(kernel_id, by_a_person=by_a_person)
