@@ -119,10 +119,10 @@ class Rounds:
         if self._is_going():
             self._tell_at = 0.0  # at the next heartbeat, should it stay after all
             return
-        apps, times = "NoApps", {}
+        apps = "NoApps" if neighbours is None else neighbours.describe()["class"]
+        times: dict[str, Any] = {}
         try:
-            if neighbours is not None:
-                apps, times = neighbours.describe()["class"], dict(neighbours.times())
+            times = {} if neighbours is None else dict(neighbours.times())
         except Exception as error:
             situation.journal.bug("heartbeat", "the times of apps could not be added up", error)
         situation.journal.heartbeat(situation.policy, self.alarm.count, apps, self.watches, times)
