@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "signals": {"_lazy", "concurrency", "engine.clock", "law"},
     "apps": {"_lazy", "_version", "concurrency", "engine", "law", "money", "signals"},
     "safeguards": {"concurrency", "engine", "law", "signals", "traits"},
-    "join": {"apps", "engine", "events", "safeguards"},
+    "join": {"apps", "engine", "events", "records", "safeguards"},
     "managers": {"concurrency", "engine", "join", "law", "signals", "traits"},
     "server": {"_version", "engine", "events", "law", "managers", "money"},
     "client": {"engine.clock", "law"},

@@ -28,6 +28,11 @@ class KeepAlives:
         self._found: dict[tuple[Kind | None, str | None], KeepAlive] = {}
         self.when_changed: list[Callable[[Kind | None, str | None], None]] = []
 
+    @property
+    def any(self) -> bool:
+        """Whether anything may be kept by a request."""
+        return bool(self._found)
+
     def put(self, request: KeepAlive) -> None:
         """Take a request on."""
         self._found[request.kind, request.identity] = request
