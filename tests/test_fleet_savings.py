@@ -8,6 +8,8 @@ import io
 import json
 import random
 import re
+import shutil
+import subprocess
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -273,6 +275,29 @@ def test_the_same_report_is_the_same_page(run, tmp_path):
         run("--html", str(path), *WINDOW, events=NIGHT)
 
     assert pages[0].read_bytes() == pages[1].read_bytes()
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no browser to draw the page")
+@pytest.mark.parametrize("width", [1200, 500])
+def test_a_browser_draws_every_chart_of_the_page(run, tmp_path, prices, width):
+    """Without a network, and whatever the names of others are."""
+    path = tmp_path / "page.html"
+    kind = [line("accepted", at(18), "k", "d-1/bob/JupyterLab/default", instance_type=EVIL)]
+    soon = [line("accepted", at(40), "r2"), line("started", at(40.2), "r3")]
+    run("--html", str(path), "--by", "owner", "--prices", prices, *WINDOW, events=NIGHT + kind + soon)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
+    flags += [f"--window-size={width},2000", "--virtual-time-budget=20000", "--dump-dom"]
+
+    drawn = subprocess.run([BROWSER, *flags, path.as_uri()], capture_output=True, text=True, timeout=100).stdout
+
+    charts = path.read_text().count('<div class="chart"')
+    assert charts >= 6
+    assert f'data-drawn="{charts}"' in drawn
+    assert drawn.count("<svg") == charts
+    assert "cannot be drawn" not in drawn.partition("<script")[0]
 
 
 # -- days ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "culling_manager"
 ROOMS = sorted(HOUSE.rglob("*.py"))
 
-LAW = {"errors", "records", "policy", "rules", "decisions", "report"}
+LAW = {"errors", "records", "policy", "rules", "decisions", "report", "document"}
 #: Wing, or room on the ground floor -> what of the house it may import besides itself: wings, or single rooms of them.
 #: `law` is all of `LAW`.
 MAY_IMPORT = {
@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "rules": {"errors", "policy", "records"},
     "decisions": {"policy", "records", "rules"},
     "report": {"decisions", "errors", "policy", "records"},
+    "document": {"decisions", "errors", "records", "report"},
     "concurrency": set(),
     "traits": {"errors", "policy"},
     "events": {"law"},
@@ -171,7 +172,6 @@ def test_classes_stay_small():
     assert {name: length for name, length in sizes((ast.ClassDef,)).items() if length > 200} == {}
 
 
-@pytest.mark.xfail(strict=True, reason="the engine and some large rooms are still to be divided")
 def test_rooms_stay_small():
     """No room passes 260 lines."""
     lengths = {room(path): len(path.read_text().splitlines()) for path in ROOMS}

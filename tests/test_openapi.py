@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 from culling_manager.decisions import Action, Decision, Reason
+from culling_manager.document import state_document
 from culling_manager.engine.requests import KeepAlive
 from culling_manager.errors import ErrorCode, Troubles
 from culling_manager.money.ledger import in_short
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Outcome, Result, TerminalRecord
-from culling_manager.report import iso, state_document
+from culling_manager.report import iso
 from culling_manager.server.handlers import OPENAPI, routes, verbs
 from tests.doubles import NOON
 from tests.test_clients import SPACE, free_port, wait_for

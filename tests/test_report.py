@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 
 from culling_manager.decisions import Action, Decision, Reason
+from culling_manager.document import state_document
 from culling_manager.errors import Troubles
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
-from culling_manager.report import culling_line, duration, iso, policy_line, sentence, state_document
+from culling_manager.report import culling_line, duration, iso, policy_line, sentence
 from tests.doubles import NOON
 
 

@@ -103,3 +103,17 @@ def test_the_metrics_have_both_bounds(ledger):
 
     assert before == {}
     assert samples() == {"culling_savings_at_least_seconds": 35_400.0, "culling_savings_at_most_seconds": 36_000.0}
+
+
+def test_the_status_screen_tells_it_in_one_line():
+    """Below what was stopped lately; nothing where there was no stop."""
+    from culling_manager.cli.screen import screen
+
+    known = {"since": None, "stops": 2, "false_stops": 0, "at_least_seconds": 35_400.0, "at_most_seconds": 36_000.0}
+    document = {"now": "2026-06-02T00:00:00Z", "kernels": [], "terminals": [], "apps": [], "policy": None}
+
+    told = [line for line, _ in screen("http://here", {**document, "given_back": known}).foot]
+    none = [line for line, _ in screen("http://here", {**document, "given_back": known | {"stops": 0}}).foot]
+
+    assert told[-1] == "given back by 2 stops: 9 h 50 min at least, 10 h at most (jupyter culling savings)"
+    assert not any("given back" in line for line in none)

@@ -27,7 +27,7 @@ from .run import container_run, digest, process_run
 
 #: How often (seconds) it is looked why apps are kept, at most; a look takes no more than one part in so many.
 LOOK_SECONDS = 60.0
-SHARE = 1000.0
+SHARE = 10_000.0
 #: What trouble with the ledger is noted under.
 LEDGER = "ledger of savings"
 

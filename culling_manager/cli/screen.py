@@ -94,6 +94,15 @@ def _foot(document: Entry, now: datetime, option: str) -> Iterable[Line]:
         yield f"over: {_trouble(each, now)}", Tone.QUIET
     for each in list(document.get("recent") or ())[-LATELY:]:
         yield _lately(each, now), Tone.QUIET
+    yield from _given_back(document.get("given_back"))
+
+
+def _given_back(found: Entry | None) -> Iterable[Line]:
+    """What one's own stops gave back so far."""
+    if found and found.get("stops"):
+        low, high = duration(found["at_least_seconds"]), duration(found["at_most_seconds"])
+        stops = "1 stop" if found["stops"] == 1 else f"{found['stops']} stops"
+        yield f"given back by {stops}: {low} at least, {high} at most (jupyter culling savings)", Tone.QUIET
 
 
 def _warnings(document: Entry, now: datetime, option: str) -> Iterable[Line]:

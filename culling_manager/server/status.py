@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from .._version import __version__
+from ..document import state_document
 from ..engine.culler import IdleCuller
 from ..managers.documents import Documents
 from ..records import Kind
-from ..report import state_document
 from .given_back import GivenBack
 
 HOW_TO_SELECT = {
