@@ -23,6 +23,7 @@ from .rules.app import (
     never_seen,
     not_in_service,
     protected,
+    too_old,
 )
 from .rules.common import at_work, failed_reading, kept_alive
 from .rules.kernel import (
@@ -55,6 +56,7 @@ from .rules.verdict import (
     JUMP_HOLD_SECONDS,
     Action,
     AnyRecord,
+    Cap,
     Decision,
     Hold,
     Reason,
@@ -129,6 +131,7 @@ APP_RULES: tuple[Rule[AppRecord], ...] = (
     not_in_service,
     protected,
     never_seen,
+    too_old,
     kept_alive,
     in_use,
     at_work,
@@ -138,7 +141,7 @@ APP_RULES: tuple[Rule[AppRecord], ...] = (
 
 def _first(rules: tuple[Rule[AnyRecord], ...], record: AnyRecord, policy: CullingPolicy, now: datetime) -> Decision:
     """The first decision, as those that hold before it let it be: the innermost first."""
-    holds: list[Hold] = []
+    holds: list[Hold | Cap] = []
     for rule in rules:
         verdict = rule(record, policy, now)
         if isinstance(verdict, Decision):

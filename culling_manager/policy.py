@@ -13,11 +13,13 @@ LONGEST_MINUTES = LONGEST_SECONDS / 60
 #: The policy's durations for which 0 means off.
 DURATIONS = (
     *("idle_timeout", "min_idle_timeout", "max_idle_timeout", "busy_timeout", "terminal_idle_timeout"),
-    *("warn_before", "max_keep_alive", "long_run", "grace"),
+    *("warn_before", "max_keep_alive", "long_run", "grace", "max_at_work", "max_age"),
 )
 #: The least that users may set at run time where nothing else is configured: a second, for less would cull everything.
 LEAST_USER_MINUTES = 0.0166
 ROUNDING = 1e-9
+#: So long ahead (seconds) is warned at least that an app grows too old.
+LEAST_AGE_WARNING = 900.0
 
 
 def number(name: str, value: object, *, low: float, high: float, accepted: str) -> float:
@@ -59,7 +61,8 @@ class CullingPolicy:
     `terminal_idle_timeout` None follows `idle_timeout`. `min_idle_timeout` and `max_idle_timeout` bound what users set
     at run time, never what is configured here; nor may they set `keep_terminals` when it is `keep_terminals_fixed`.
     `warn_before` is how long ahead of a deadline a warning is given. `max_keep_alive` bounds a keep-alive; 0 is no
-    bound. After a run of a kernel of `long_run` or longer its results are kept for `grace` at least.
+    bound. After a run of a kernel of `long_run` or longer its results are kept for `grace` at least. What activity
+    signals see keeps for `max_at_work` at most, and an app for `max_age` at most.
 
     Raises
     ------
@@ -81,6 +84,8 @@ class CullingPolicy:
     max_keep_alive: float = 0.0
     long_run: float = 600.0
     grace: float = 0.0
+    max_at_work: float = 0.0
+    max_age: float = 0.0
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -105,6 +110,14 @@ class CullingPolicy:
     def warning(self, timeout: float) -> float:
         """Seconds ahead of a deadline at which a warning is given; never more than half the `timeout`."""
         return min(self.warn_before, timeout / 2)
+
+    @property
+    def age_warning(self) -> float:
+        """Seconds ahead at which is warned that an app grows older than `max_age`: 15 minutes at least, if that allows.
+
+        Also with `warn_before` 0, for everything on it is lost then.
+        """
+        return min(max(self.warn_before, LEAST_AGE_WARNING), self.max_age / 2)
 
     def user_keep_terminals(self, name: str, value: bool) -> bool:
         """Give what a user wants `keep_terminals` to be at run time, when that is the user's to say.

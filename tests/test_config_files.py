@@ -42,6 +42,8 @@ DOCUMENTED = {
         "warn_before": 5,
         "max_keep_alive": 1440,
         "grace": 0,
+        "max_at_work": 0,
+        "max_age": 0,
         "long_run": 10,
         "cull_interval": 10,
         "cull_connected": True,

@@ -114,6 +114,7 @@ class AppSource:
             last_activity=memory.last_activity,
             kept_by=", ".join(keepers[:NAMED]) + more if keepers else None,
             residents_until=living.until,
+            residents_kept_until=living.kept_until,
             protected=self.apps.is_protected(record.name),
         )
 

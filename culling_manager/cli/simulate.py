@@ -49,6 +49,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--busy-timeout", type=float, default=0.0, metavar="MINUTES", help="busy for longer is stopped (0: never)")
     add("--long-run", type=float, default=10.0, metavar="MINUTES", help="a run from which on there is grace (10)")
     add("--grace", type=float, default=0.0, metavar="MINUTES", help="kept for so long after a long run (0: no grace)")
+    add(
+        "--max-age",
+        type=float,
+        default=0.0,
+        metavar="MINUTES",
+        help="older apps are deleted whatever is on them (0: no)",
+    )
     add("--keep-terminals", action=BooleanOptionalAction, default=False, help="terminals are left alone")
     add("--cull-connected", action=BooleanOptionalAction, default=True, help="an open tab keeps nothing")
     add("--until", metavar="TIME", help="how long the history goes on after its last event")
@@ -71,6 +78,7 @@ def policies(options: Namespace) -> list[CullingPolicy]:
             busy_timeout=minutes("--busy-timeout", options.busy_timeout) * 60,
             long_run=minutes("--long-run", options.long_run) * 60,
             grace=minutes("--grace", options.grace) * 60,
+            max_age=minutes("--max-age", options.max_age) * 60,
             keep_terminals=options.keep_terminals,
             cull_connected=options.cull_connected,
         )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from ..decisions import Decision, Reason, decide, hold_after, timeout
 from ..errors import ErrorCode
-from ..records import KernelRecord, Record
+from ..records import AppRecord, KernelRecord, Record
 from .backoff import RETRY_CAP_SECONDS, RETRY_SECONDS, backoff
 from .clock import NEVER
 from .item import Item
@@ -229,7 +229,11 @@ class Readings:
         if request is not None:
             until = max(request.until, record.kept_until or request.until)
             record = replace(record, kept_until=until, asked_by=request.asked_by)
+        asked_at = self.situation.requests.asked_at(self.source.kind, record.identity)
+        record = record if asked_at is None else replace(record, asked_at=asked_at)
         item = self.items.get(record.identity)
+        if item is not None and item.warned_at is not None and isinstance(record, AppRecord):
+            record = replace(record, warned_at=item.warned_at)
         if item is not None and item.use.asked_at is not None:
             record = replace(record, used_by=item.use.used_by, used_at=item.use.used_at)
         return record

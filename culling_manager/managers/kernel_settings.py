@@ -13,7 +13,7 @@ from ..traits import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, he
 #: Settings in minutes that are numbers of the policy by the same name, in seconds.
 IN_MINUTES = (
     *("idle_timeout", "min_idle_timeout", "max_idle_timeout", "busy_timeout"),
-    *("warn_before", "max_keep_alive", "long_run", "grace"),
+    *("warn_before", "max_keep_alive", "long_run", "grace", "max_at_work", "max_age"),
 )
 #: Settings that are taken as they are.
 AS_THEY_ARE = ("cull_connected", "cull_busy", "dry_run")
@@ -69,6 +69,21 @@ class KernelSettings(LoggingConfigurable):
         0.0,
         config=True,
         help="""Minutes for which a kernel is kept at least after a run of `long_run` or longer has ended. 0: off.""",
+    )
+    max_at_work = Minutes(
+        0.0,
+        config=True,
+        help="""Minutes for which an activity signal (a background process, a GPU in use) keeps something at most, since
+        Jupyter itself last saw use of it or a user last asked that it is kept; then it is due, warned of like any
+        other. So a loop that somebody forgot does not keep the bill for ever. 0: no end.""",
+    )
+    max_age = Minutes(
+        0.0,
+        config=True,
+        help="""Minutes after which an app is deleted whatever is on it, strictly after them, since it was created or
+        first seen, whichever is earlier. It is warned of `warn_before` ahead, and 15 minutes at least if the setting
+        allows; a keep-alive moves it, by `max_keep_alive` at most. `AppManager.keep_apps` and an `idle_timeout` of 0
+        still protect. 0: no end.""",
     )
     cull_interval = Seconds(
         DEFAULT_INTERVAL_SECONDS,

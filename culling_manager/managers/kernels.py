@@ -76,6 +76,8 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         "max_keep_alive",
         "long_run",
         "grace",
+        "max_at_work",
+        "max_age",
     )
     def _settings_changed(self, change: Bunch) -> None:
         if self._ready:
