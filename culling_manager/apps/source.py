@@ -57,8 +57,9 @@ class AppSource:
 
     def _open_accounts(self) -> None:
         """Accounts and deletions of the apps of this app manager."""
-        residents = lambda identity: self._census(self.engine.now()).residents(identity)  # noqa: E731
-        self.accounts = open_accounts(self.engine, self.apps, residents)
+        self.accounts = open_accounts(
+            self.engine, self.apps, lambda one: self._census(self.engine.now()).residents(one)
+        )
         self.deletions = Deletions(self.engine, self.ledger, self.accounts)
 
     # -- what the engine asks of a source ------------------------------------------------------------
@@ -104,7 +105,7 @@ class AppSource:
         living = self._census(now).of(identity)
         memory.note(living.last_use)
         memory.clamp(now)
-        keepers = living.keepers + (["a kernel that is being started"] if self.engine.starts else [])
+        keepers = living.keepers + ["a kernel that is being started"] * bool(self.engine.starts)
         more = " and others" if keepers[NAMED:] else ""
         return replace(
             record,
@@ -228,8 +229,8 @@ class AppSource:
             homes = [record.identity]
         else:
             homes = list(homes_of(record, self.apps, listed))
-        are_going = [self.deletions.is_going(identity, self.apps) for identity in homes]
-        return listed[homes[0]].name if homes and all(are_going) else None
+        are_going = homes and all(self.deletions.is_going(identity, self.apps) for identity in homes)
+        return listed[homes[0]].name if are_going else None
 
     def describe(self) -> dict[str, str]:
         """Which app manager there is, and why there is none."""

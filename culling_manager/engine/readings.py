@@ -227,24 +227,23 @@ class Readings:
         """With what was asked for, and what activity signals have found."""
         request = self.situation.requests.longest(self.source.kind, record.identity)
         if request is not None:
-            until = max(request.until, record.kept_until or request.until)
-            record = replace(record, kept_until=until, asked_by=request.asked_by)
-        asked_at = self.situation.requests.asked_at(self.source.kind, record.identity)
-        record = record if asked_at is None else replace(record, asked_at=asked_at)
+            until = record.kept_until or request.until
+            record = replace(record, kept_until=max(request.until, until), asked_by=request.asked_by)
+        if (asked_at := self.situation.requests.asked_at(self.source.kind, record.identity)) is not None:
+            record = replace(record, asked_at=asked_at)
         item = self.items.get(record.identity)
-        if item is not None and item.warned_at is not None and isinstance(record, AppRecord):
-            record = replace(record, warned_at=item.warned_at)
-        if item is not None and item.use.asked_at is not None:
-            record = replace(record, used_by=item.use.used_by, used_at=item.use.used_at)
-        return record
+        if item is None:
+            return record
+        record = replace(record, warned_at=item.warned_at) if isinstance(record, AppRecord) else record
+        use = item.use
+        return record if use.asked_at is None else replace(record, used_by=use.used_by, used_at=use.used_at)
 
     def _tell_kept(self, item: Item, now: datetime) -> None:
         """Tell once why it is kept; that nobody knows its state only when that lasts."""
         reason = item.decision.reason
         if item.told or self.freshness.failure is not None or reason not in WORTH_TELLING:
             return
-        lasting = timedelta(seconds=UNKNOWN_SECONDS if reason is Reason.UNKNOWN else 0)
-        if now >= item.judged_at + lasting:
+        if now >= item.judged_at + timedelta(seconds=UNKNOWN_SECONDS if reason is Reason.UNKNOWN else 0):
             item.told = True
             self.situation.journal.tell_item("kept", item, now)
 

@@ -111,6 +111,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
         register(server)
     desk.restore()
     desk.listen()
+    IOLoop.current().add_callback(desk.previous.tell, server, culler)
     # The page in JupyterLab or Notebook asks us for nothing where this is not so.
     settings.setdefault("page_config_data", {})["cullingManager"] = __version__
     IOLoop.current().add_callback(_expose, culler, desk)

@@ -13,6 +13,7 @@ from ..records import KeepAlive, Kind
 from .bodies import whom
 from .given_back import GivenBack
 from .presence import Presence
+from .previous import PreviousStop
 from .saved_settings import SavedSettings
 from .settings import SettingsDesk, whole
 from .status import kernels_not_ours, name_documents, notices, state_of
@@ -25,6 +26,7 @@ class ServerDesk(SettingsDesk):
         super().__init__(server, saved)
         self._presence = Presence(server)
         self.given_back = GivenBack(saved.path.parent)
+        self.previous = PreviousStop(saved.path.parent)
 
     # -- presence ----------------------------------------------------------------------------------
 
@@ -116,4 +118,4 @@ class ServerDesk(SettingsDesk):
         listens = self._presence.enabled and Kind.KERNEL in culler.watches
         found = state_of(culler, notices(self._server, culler), self.given_back, presence=listens)
         name_documents(found["kernels"], self._presence.documents)
-        return found
+        return {**found, "previous_stop": self.previous.found}
