@@ -179,9 +179,13 @@ def decide(record: Record, policy: CullingPolicy, now: datetime) -> Decision:
 
 def timeout(record: Record, policy: CullingPolicy) -> float:
     """Seconds of idleness after which this very thing is due; 0 is never."""
-    return kernel_timeout(record, policy) if record.kind is Kind.KERNEL else timeout_of(record.kind, policy)
+    if record.kind is Kind.KERNEL:
+        return kernel_timeout(record, policy)
+    return policy.terminal_timeout if record.kind is Kind.TERMINAL else policy.idle_timeout_on(record.instance_type)
 
 
 def timeout_of(kind: Kind, policy: CullingPolicy) -> float:
-    """Seconds of idleness after which something of this kind is due that has no timeout of its own; 0 is never."""
-    return policy.terminal_timeout if kind is Kind.TERMINAL else policy.idle_timeout
+    """Seconds: the shortest timeout that something of this kind may have that has none of its own; 0 is never."""
+    if kind is Kind.TERMINAL:
+        return policy.terminal_timeout
+    return policy.shortest_idle_timeout

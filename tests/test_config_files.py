@@ -36,6 +36,7 @@ DEFAULTS = {"idle_time": 7200, "keep_terminals": False, "errors": None}
 DOCUMENTED = {
     "CullingKernelManager": {
         "idle_timeout": 120,
+        "idle_timeouts": {},
         "min_idle_timeout": 0,
         "max_idle_timeout": 0,
         "busy_timeout": 0,

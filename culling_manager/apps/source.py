@@ -65,8 +65,8 @@ class AppSource:
     # -- what the engine asks of a source ------------------------------------------------------------
 
     def settings(self) -> Mapping[str, Any]:
-        """None of its own: an app follows the kernels' policy."""
-        return {}
+        """The instance type of everything here, where that is one and known; else it follows the kernels' policy."""
+        return {} if self.apps.lists else {"instance_type": self.ledger.one_type}
 
     def apply(self, changes: Mapping[str, Any]) -> None:
         """Nothing to take over."""
@@ -125,7 +125,8 @@ class AppSource:
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """Half a timeout; sooner at the start, and after a deletion was accepted."""
-        return None if policy.idle_timeout <= 0 else self.deletions.poll_after(policy.idle_timeout / 2)
+        half = policy.shortest_idle_timeout / 2
+        return self.deletions.poll_after(half) if half else None
 
     def roots(self, identity: str) -> Roots:
         """All processes here, where the one app is what this server runs on."""
@@ -163,8 +164,6 @@ class AppSource:
         """Have it deleted. KeyError when it is gone, or going, already."""
         await self.deletions.ask(record, self.apps)
 
-    # -- fetching --------------------------------------------------------------------------------------
-
     async def _fetch(self) -> None:
         if self.apps.again is not None:
             self._look_for_apps(self.apps.again())
@@ -176,6 +175,7 @@ class AppSource:
         now = self.engine.now()
         ended, begun = self.ledger.take(records, asked_at, now)
         self._known = None
+        self.engine.update_policy()  # its type may be known by now
         for identity in ended:
             self.engine.keep.take_back(Kind.APP, identity)
         for identity in begun:
@@ -194,8 +194,6 @@ class AppSource:
         for kind, watch in self.engine.watches.items():
             if kind is not Kind.APP:
                 watch.forget_decisions()  # where terminals run is known only now
-
-    # -- what the engine asks of neighbours --------------------------------------------------------------
 
     def place(self, terminal: TerminalRecord) -> TerminalRecord:
         """Say where a terminal runs."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from traitlets import Bool
+from traitlets import Bool, Dict, TraitError, Unicode, validate
 from traitlets.config import LoggingConfigurable
 
+from ..errors import SettingError
+from ..policy import minutes
 from ..traits import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, heartbeat
 
 #: Settings in minutes that are numbers of the policy by the same name, in seconds.
@@ -29,6 +31,15 @@ class KernelSettings(LoggingConfigurable):
         Default: 120, or `cull_idle_timeout` (seconds) where that is configured; if both are, this one wins.
         A kernelspec's own metadata.cull_idle_timeout (seconds, 1 at least, 0 for never) overrides it for its kernels;
         see `max_idle_timeout`.""",
+    )
+    idle_timeouts = Dict(
+        key_trait=Unicode(),
+        config=True,
+        help="""The idle timeout (minutes, 0 for never) by instance type, for apps and what runs on them, such as
+        {"ml.p*": 15, "ml.g*": 30, "*": 120}; the first pattern that matches counts, in the order written. A
+        kernelspec's own timeout still overrides it for its kernels, one that a user sets at run time, within bounds,
+        replaces the table until it is reset, and an `idle_timeout` of 0 turns all off. Where the type is not known
+        `idle_timeout` holds; a space asks for its own once, which needs sagemaker:DescribeApp. Empty: no table.""",
     )
     min_idle_timeout = Minutes(
         0.0,
@@ -111,8 +122,22 @@ class KernelSettings(LoggingConfigurable):
         culling_manager.apps.JupyterServerProcess: this server is stopped.""",
     )
 
+    @validate("idle_timeouts")
+    def _checked(self, proposal: Any) -> dict[str, float]:
+        """Each a number of minutes; from the command line they come as text."""
+        found = {}
+        for pattern, value in proposal["value"].items():
+            name = f"{type(self).__name__}.idle_timeouts[{pattern!r}]"
+            try:
+                found[pattern] = minutes(name, float(value) if isinstance(value, str) else value)
+            except (SettingError, ValueError) as error:
+                words = str(error) if isinstance(error, SettingError) else f"{name} = {value!r} is no number of minutes"
+                raise TraitError(words) from None
+        return found
+
     def policy_fields(self) -> Mapping[str, Any]:
         """The settings as fields of `CullingPolicy`; those of upstream's that it has too."""
         found: dict[str, Any] = {name: getattr(self, name) * 60 for name in IN_MINUTES}
         found |= {name: getattr(self, name) for name in AS_THEY_ARE}
+        found["idle_timeouts"] = tuple((pattern, each * 60) for pattern, each in self.idle_timeouts.items())
         return found | {"cull_interval": heartbeat(self, self.log)}

@@ -54,6 +54,8 @@ class KernelSource:
         """Take over an idle timeout that was set at run time."""
         if "idle_timeout" in changes:
             self.manager.idle_timeout = changes["idle_timeout"] / 60
+        if "idle_timeouts" in changes:
+            self.manager.idle_timeouts = {pattern: seconds / 60 for pattern, seconds in changes["idle_timeouts"]}
 
     def activity(self, kernel_id: str) -> KernelActivity:
         """What we know of a kernel besides upstream's attributes."""
@@ -66,6 +68,7 @@ class KernelSource:
         """Identity, last activity and own timeout of each kernel."""
         timeouts, connections = self.own_timeouts, self.manager._kernel_connections
         activities, special = self.activities, self.special
+        bounded = policy.max_idle_timeout > 0  # then off is nothing of its own
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
         for kernel_id, kernel in list(self.manager._kernels.items()):
             own: float | None = None
@@ -73,7 +76,7 @@ class KernelSource:
                 told = timeouts.get(kernel_id)
                 if told is None:
                     told = timeouts[kernel_id] = self.own_timeout(kernel)
-                if told.seconds is not None and policy.idle_timeout > 0:
+                if told.seconds is not None and policy.idle_timeout > 0 and not (bounded and told.seconds <= 0):
                     own = own_seconds(told.seconds, policy)
                 state = kernel.execution_state
                 last = kernel.last_activity

@@ -76,6 +76,7 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         "max_keep_alive",
         "long_run",
         "grace",
+        "idle_timeouts",
         "max_at_work",
         "max_age",
     )

@@ -23,7 +23,7 @@ KEEPS_UNTIL = frozenset(
 
 def apps_off(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
     """With an idle timeout of 0 no app is deleted."""
-    return keep(Reason.OFF, record, now) if policy.idle_timeout <= 0 else None
+    return keep(Reason.OFF, record, now) if policy.idle_timeout_on(record.instance_type) <= 0 else None
 
 
 def not_in_service(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
@@ -80,7 +80,7 @@ def app_idle(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decisio
     Not before the last of its kernels and terminals is due either, which may have timeouts of their own.
     """
     since = idle_since(record, now) or now  # `never_seen` comes before
-    timeout = policy.idle_timeout
+    timeout = policy.idle_timeout_on(record.instance_type)
     decision = no_later(by_deadline(since, timeout, now), record, policy, timeout, now)
     until = record.residents_until
     if until is None or (decision.due_at is not None and until <= decision.due_at):

@@ -23,7 +23,7 @@ PERSON_SECONDS = 90.0
 
 def kernel_timeout(record: KernelRecord, policy: CullingPolicy) -> float:
     """Seconds until this kernel is due: the kernelspec's own, else the policy's; 0 is off, and off for all is off."""
-    return own_seconds(record.idle_timeout, policy)
+    return own_seconds(record.idle_timeout, policy, record.instance_type)
 
 
 def external(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:

@@ -16,7 +16,7 @@ from .presence import Presence
 from .previous import PreviousStop
 from .saved_settings import SavedSettings
 from .settings import SettingsDesk, whole
-from .status import kernels_not_ours, name_documents, notices, state_of
+from .status import kernels_not_ours, name_documents, name_timeouts, notices, state_of
 
 
 class ServerDesk(SettingsDesk):
@@ -117,5 +117,6 @@ class ServerDesk(SettingsDesk):
         culler = self._culler
         listens = self._presence.enabled and Kind.KERNEL in culler.watches
         found = state_of(culler, notices(self._server, culler), self.given_back, presence=listens)
+        name_timeouts(found["apps"], culler.policy)
         name_documents(found["kernels"], self._presence.documents)
         return {**found, "previous_stop": self.previous.found}
