@@ -34,6 +34,7 @@ IN_WHEEL = [
     f"{PAGE}/schemas/culling-manager/plugin.json",
     f"{PAGE}/static/style.js",
     ".data/data/share/culling_manager/check_idle_timeout_configuration.py",
+    ".data/data/share/culling_manager/lifecycle.py",
     ".data/data/share/culling_manager/set-time-interval.sh",
     ".dist-info/licenses/LICENSE",
 ]
@@ -52,6 +53,7 @@ IN_SDIST = [
     "lcc/on-jupyterlab-start.sh",
     "lcc/on-jupyter-server-start.sh",
     "lcc/on-notebook-instance-start.sh",
+    "lcc/lifecycle.py",
     "lcc/set-time-interval.sh",
     "tests/test_decisions.py",
     ".ci/run",

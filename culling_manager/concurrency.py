@@ -58,7 +58,7 @@ class SingleFlight:
             flight, ours = self._join(key, work)
             answered = await self._wait(flight, ours, seconds)
             if answered and flight.began >= asked - fresh:
-                answer: Answer = flight.task.result()
+                answer: Answer = _answer_of(flight.task)
                 return answer
 
     def _join(self, key: Hashable, work: Work[Any]) -> tuple[_Flight, bool]:
@@ -112,10 +112,18 @@ class Limits(SingleFlight):
         return await self.run(key, work, seconds=seconds)
 
 
+def _answer_of(task: asyncio.Task[Answer]) -> Answer:
+    """What it gave, or raise what it raised. A `GeneratorExit` would be taken for the end of whoever waits."""
+    error = task.exception()
+    if isinstance(error, GeneratorExit):
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    return task.result()
+
+
 async def _contained(work: Work[Any]) -> Any:
     try:
         return await work()
-    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+    except (SystemExit, KeyboardInterrupt) as error:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 

@@ -63,6 +63,7 @@ from .rules.verdict import (
     Rule,
     app_idle_since,
     hold_after,
+    hold_for_notice,
 )
 
 #: What one asks of the law; where each is written is this page's matter.
@@ -87,6 +88,7 @@ __all__ = [
     "decide_kernel",
     "decide_terminal",
     "hold_after",
+    "hold_for_notice",
     "keeps_app",
     "keeps_app_until",
     "kernel_timeout",

@@ -9,7 +9,7 @@ from typing import Any
 
 from .decisions import app_idle_since
 from .records import AppRecord, Happening
-from .report import iso
+from .report import document_of, iso
 
 SCHEMAS = Path(__file__).parent / "schemas"
 _IDS = {name: f"https://events.jupyter.org/culling_manager/{name}" for name in ("app", "culling", "settings")}
@@ -66,6 +66,8 @@ def listener(server: Any) -> Callable[[Happening], None]:
 
 def culling(happening: Happening) -> dict[str, Any]:
     """What became of something, as its event's schema has it."""
+    document = document_of(happening.record)
+    named = {} if document is None else {"document": document}
     return {
         "action": happening.action,
         "kind": happening.kind.value,
@@ -75,4 +77,5 @@ def culling(happening: Happening) -> dict[str, Any]:
         "detail": happening.detail,
         "idle_seconds": happening.idle_seconds,
         "due_at": iso(happening.due_at),
+        **named,
     }

@@ -59,6 +59,8 @@ def minutes(name: str, value: object) -> float:
 class CullingPolicy:
     """Everything that decides besides the record and the time. All durations are in seconds; 0 is off.
 
+    The defaults here are for tests and simulations: those of a server stand in `managers/kernel_settings.py`.
+
     `terminal_idle_timeout` None follows `idle_timeout`. `min_idle_timeout` and `max_idle_timeout` bound what users set
     at run time, never what is configured here; nor may they set `keep_terminals` when it is `keep_terminals_fixed`.
     `warn_before` is how long ahead of a deadline a warning is given. `max_keep_alive` bounds a keep-alive; 0 is no

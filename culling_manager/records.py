@@ -48,10 +48,10 @@ class KernelRecord:
     trusted, if it is not. `settled` is False while nothing was heard from the kernel, since its start or since the last
     request to it, that would make its state believable. `app_name` and `instance_type` are what the kernel's model says
     of where it runs, if it says anything. `ran_until` is when its last run ended, which took `run_seconds`.
-    `disconnected_at` is when its last connection was closed. `asked_by` has asked that it is kept until `kept_until`,
-    and `asked_at` is when a user last asked so.
-    For `used_by` and `used_at` see `Use`. `path` and `session_name` are those of its document, as far as they are
-    known, and `person_at` is when somebody was last seen to work in it.
+    `disconnected_at` is when its last connection was closed. `checked_at` is when it was last asked whether it is still
+    busy. `asked_by` has asked that it is kept until `kept_until`, and `asked_at` is when a user last asked so. For
+    `used_by` and `used_at` see `Use`. `path` and `session_name` are those of its document, as far as they are known,
+    and `person_at` is when somebody was last seen to work in it.
     """
 
     kind: ClassVar[Literal[Kind.KERNEL]] = Kind.KERNEL
@@ -64,6 +64,7 @@ class KernelRecord:
     disconnected_at: datetime | None = None
     started_at: datetime | None = None
     busy_since: datetime | None = None
+    checked_at: datetime | None = None
     kept_until: datetime | None = None
     asked_by: str = ""
     asked_at: datetime | None = None

@@ -1,4 +1,7 @@
-"""The words that log, REST and command line share. Times are ISO 8601 in UTC with a Z."""
+"""The words that log, REST and command line share, and the heartbeat line that the fleet check reads.
+
+Times are ISO 8601 in UTC with a Z.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from .records import AppRecord, KernelRecord, Kind, Record
 
 #: What a heartbeat line in the log begins with.
 HEARTBEAT_MARKER = "culling_manager heartbeat:"
+#: Whoever sets so many minutes (2.5 days) may have meant seconds.
+MANY_MINUTES = 3600
 
 
 def iso(value: datetime | None) -> str | None:
@@ -110,18 +115,32 @@ def _until(decision: Decision, now: datetime) -> str:
 
 def policy_line(policy: CullingPolicy, kinds: Iterable[Kind]) -> str:
     """The policy in one line for the log."""
-    after = "after {:g} min without activity"
     words = {
-        Kind.KERNEL: after.format(policy.idle_timeout / 60) if policy.idle_timeout > 0 else "not culled",
-        Kind.TERMINAL: after.format(policy.terminal_timeout / 60) if policy.terminal_timeout > 0 else "not culled",
-        Kind.APP: f"after {policy.idle_timeout / 60:g} min without use" if policy.idle_timeout > 0 else "not deleted",
+        Kind.KERNEL: f"after {_timeout(policy.idle_timeout)} without activity" if policy.idle_timeout else "not culled",
+        Kind.TERMINAL: f"after {_timeout(policy.terminal_timeout)} without activity",
+        Kind.APP: f"after {_timeout(policy.idle_timeout)} without use" if policy.idle_timeout else "not deleted",
     }
+    if not policy.terminal_timeout:
+        words[Kind.TERMINAL] = "not culled"
     if policy.keep_terminals:
         words[Kind.TERMINAL] = "kept"
     parts = [f"{kind.value}s {words[kind]}" for kind in kinds]
     parts += [name for name in ("cull_busy", "dry_run") if getattr(policy, name)]
     parts += [] if policy.cull_connected else ["connected kernels are kept"]
-    return ", ".join(parts) + f"; heartbeat every {policy.cull_interval:g} s"
+    line = ", ".join(parts) + f"; heartbeat every {policy.cull_interval:g} s"
+    if policy.idle_timeout < MANY_MINUTES * 60:
+        return line
+    return f"{line}; idle_timeout is in minutes: {policy.idle_timeout / 60:g} are {_days(policy.idle_timeout)}"
+
+
+def _timeout(seconds: float) -> str:
+    """A timeout in minutes as it was set, from two days on in days and hours."""
+    return _days(seconds) if seconds >= 2 * 86_400 else f"{seconds / 60:g} min"
+
+
+def _days(seconds: float) -> str:
+    """A long timeout as a person says it: '5 days', '2 d 12 h'."""
+    return duration(seconds) if seconds % 86_400 else f"{int(seconds // 86_400)} days"
 
 
 def heartbeat_line(
@@ -155,14 +174,41 @@ def heartbeat_line(
     return f"{HEARTBEAT_MARKER} {json.dumps(found)}"
 
 
+def document_of(record: Record) -> str | None:
+    """The path of a kernel's notebook, else the name that its session has; None where there is neither."""
+    return (record.path or record.session_name or None) if isinstance(record, KernelRecord) else None
+
+
+def called(record: Record) -> str:
+    """What a person calls it, the id last: 'kernel of work/a.ipynb (1a2b...)'."""
+    document = document_of(record)
+    if document is not None:
+        return f"kernel of {document} ({record.identity})"
+    if isinstance(record, AppRecord) and (space := space_of(record.identity, record.app_type)):
+        return f"app of {space} ({record.identity})"  # begins as every line on an app does
+    return f"{record.kind.value} {record.identity}"
+
+
+def space_of(identity: str, app_type: str | None) -> str | None:
+    """What a person calls the space that this server runs on, by its app's ARN; None for any other app."""
+    parts = identity.split("/")
+    if app_type not in ("JupyterLab", "CodeEditor") or not identity.startswith("arn:") or len(parts) != 5:
+        return None
+    return f"this space {parts[2]!r} (billed)"
+
+
 def culling_line(record: Record, decision: Decision) -> str:
-    """The line for the log before something is shut down."""
+    """The line for the log before something is shut down; a kernel's id stands last where its notebook is known."""
     idle = "" if decision.idle_seconds is None else f", {int(decision.idle_seconds)} seconds of inactivity"
     if isinstance(record, KernelRecord):
+        document = document_of(record)
+        which, last = (f"({record.identity})", "") if document is None else (f"of {document}", f" ({record.identity})")
         return (
-            f"Culling '{record.state}' kernel '{record.name}' ({record.identity}) with {record.connections} "
-            f"connections: {decision.reason.value}{idle}."
+            f"Culling '{record.state}' kernel '{record.name}' {which} with {record.connections} "
+            f"connections: {decision.reason.value}{idle}.{last}"
         )
     if isinstance(record, AppRecord):
-        return f"Deleting app {record.name!r} ({record.identity}): {decision.reason.value}{idle}."
+        space = space_of(record.identity, record.app_type)
+        of = "" if space is None else f" of {space}"
+        return f"Deleting app {record.name!r}{of} ({record.identity}): {decision.reason.value}{idle}."
     return f"Culling terminal '{record.identity}': {decision.reason.value}{idle}."

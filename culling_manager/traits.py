@@ -76,7 +76,7 @@ def configured(owner: Configurable, given: dict[str, Any], name: str) -> bool:
     return name in given or name in owner._find_my_config(owner.config)
 
 
-def heartbeat(owner: Any, log: logging.Logger) -> float:
+def interval(owner: Any, log: logging.Logger) -> float:
     """Give `owner.cull_interval` (seconds); not over 0, it is replaced by 10 s with a warning, as upstream does."""
     interval = float(owner.cull_interval)
     if interval > 0:

@@ -17,7 +17,7 @@ MAX_KEEP_ALIVE_IN_MINS=1440 # minutes; the longest keep-alive; 0: no bound
 DRY_RUN=false         # true: nothing is shut down, only told
 EXTRA_SETTINGS=''     # JSON: '{"Class": {"trait": value}}'
 BUNDLE=''             # s3://bucket/key, /path/to/bundle.tar.gz, or pip:name==version
-BUNDLE_SHA256=''      # its checksum (pip: the wheel's); '': only the files in it are verified
+BUNDLE_SHA256=''      # that file's checksum, with pip of the wheel; '': only the files in it are verified
 INDEX_URL=''          # the one index for pip, https://...
 WAIT_IN_SECS=120      # seconds that a restarted server has to answer
 CONDA_DIR=/opt/conda

@@ -63,6 +63,8 @@ class Double:
     settings: dict[str, Any] = field(default_factory=lambda: {"idle_time": 3600.0, "keep_terminals": False})
     saved: dict[str, Any] | None = None
     kernels: tuple[str, ...] = (BUSY, IDLE)
+    #: (path, fields, message): a body with such fields is refused with a message.
+    refused: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
     sessions: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     base_url: str = "/jupyter/default/"
@@ -90,6 +92,9 @@ class Double:
         """Give status and body for a request that was let in."""
         if path == "api":
             return 200, {"version": "2.21.1"}
+        for where, fields, message in self.refused:
+            if path == where and isinstance(body, dict) and fields.items() <= body.items():
+                return 400, {"code": "bad_field", "message": message}
         if path == "api/sessions":
             return 200, [{"path": name, "kernel": {"id": kernel}} for name, kernel in self.sessions.items()]
         if path.startswith("api/kernels/"):

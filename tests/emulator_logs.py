@@ -99,6 +99,7 @@ class CloudWatchLogs:
         self.queries: dict[str, list[Any]] = {}
         self.query_ends = "Complete"
         self.query_loses = 0
+        self.made_at = 0
         self._stopped = threading.Event()
         self._server: Server | None = None
 
@@ -278,6 +279,9 @@ class CloudWatchLogs:
         """Logs Insights: the whole interval, of which both ends belong to it, in seconds."""
         streams = self._streams(asked)
         low, high = asked["startTime"] * 1000, asked["endTime"] * 1000 + 999
+        if high < self.made_at:
+            words = "end date and time is either before the log groups creation time or exceeds the log groups"
+            raise ServiceError("MalformedQueryException", f"Query's {words} log retention settings")
         events = [event for name in list(streams) for event in streams[name] if low <= event.at <= high]
         rows, matched = run_query(asked["queryString"], sorted(events))
         with _LOCK:

@@ -45,7 +45,7 @@ SHARED = {
 #: What the scripts may use besides bash: nothing else is on their PATH but the place's own commands.
 TOOLS = (
     *("bash", "cat", "chmod", "cp", "env", "grep", "gzip", "id", "mkdir", "mktemp", "mv", "rm", "sed", "setsid"),
-    *("sha256sum", "sleep", "stat", "tail", "tar", "timeout", "tr"),
+    *("sha256sum", "sleep", "stat", "tail", "touch", "tar", "timeout", "tr"),
 )
 HEARTBEAT = ("--CullingKernelManager.cull_interval=0.2", "--CullingTerminalManager.cull_interval=0.2")
 SERVICE = """#!/usr/bin/env bash

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from culling_manager.apps.run import container_run, process_run
 from culling_manager.errors import CallError, GoneError
-from culling_manager.fleet.judge import heartbeat
+from culling_manager.fleet.judge import read_heartbeat
 from culling_manager.money.ledger import Ledger
 from culling_manager.money.lines import read_app, read_beat
 from culling_manager.money.times import Times
@@ -193,7 +193,7 @@ async def test_a_fleet_check_reads_the_longer_heartbeat_as_before(books):
     await world.clock.run_for(20)
 
     (line,) = [each for each in world.caplog.messages if "heartbeat:" in each]
-    assert heartbeat(line, NOON).idle_seconds == TIMEOUT
+    assert read_heartbeat(line, NOON).idle_seconds == TIMEOUT
     assert len(line) < 4096
 
 

@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jupyter_client.session import DELIM, Session
-from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
+from jupyter_server.services.kernels.kernelmanager import (
+    AsyncMappingKernelManager,
+    MappingKernelManager,
+    ServerKernelManager,
+)
 
 from culling_manager import CullingKernelManager
 from culling_manager.managers.activity import KernelActivity, follow_iopub, may_be_status, parent_of
@@ -19,7 +23,10 @@ from tests.conftest import until
 LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 STATES = ["starting", "busy", "idle"]
 TYPES = ["status", "stream", "execute_input", "execute_result", "error", "display_data", "comm_msg", "clear_output"]
-PARENTS = ["execute_request", "kernel_info_request", "debug_request", "comm_msg", "shutdown_request", None]
+#: Before jupyter_server 2.15 upstream counts what is no use, and we do not: see below.
+COUNTS_ALL = not hasattr(AsyncMappingKernelManager, "track_message_type")
+NO_USE = [] if COUNTS_ALL else ["kernel_info_request", "debug_request", "shutdown_request"]
+PARENTS = ["execute_request", "comm_msg", None, *NO_USE]
 
 
 class FakeStream:
@@ -70,7 +77,7 @@ def message(session: Session, kind: str, parent: str | None, state: str) -> list
     """The frames of one signed IOPub message."""
     content = {"execution_state": state} if kind == "status" else {"text": f"status {state}", "name": "stdout"}
     header = session.msg_header(kind)
-    parent_header = session.msg_header(parent) if parent else {}
+    parent_header = {**session.msg_header(parent), "msg_id": "the only request"} if parent else {}
     return [b"topic", *session.serialize({"header": header, "parent_header": parent_header, "content": content,
                                           "metadata": {}})]  # fmt: skip
 
@@ -136,7 +143,7 @@ def test_without_upstreams_seam_nothing_is_replaced():
     """If pyzmq renames its attribute, tracking is upstream's own and it is said so."""
     kernel = SimpleNamespace(_activity_stream=object())
 
-    assert not follow_iopub(SimpleNamespace(), kernel, KernelActivity())
+    assert not follow_iopub(SimpleNamespace(), kernel, KernelActivity(), bool)
 
 
 def test_busy_since_is_the_beginning_of_this_run():
@@ -165,6 +172,11 @@ def test_busy_since_is_the_beginning_of_this_run():
 CELLS = ["1+1", "print('hi')", "1/0", "from IPython.display import display; display({'text/plain': 'x'}, raw=True)"]
 
 
+def ended(frames: list[bytes], request: str) -> bool:
+    """Whether a message says that the kernel is done with a request."""
+    return parent_of(frames).get("msg_id") == request and b'"idle"' in frames[-1]
+
+
 async def record_real_messages() -> tuple[list[list[bytes]], bytes]:
     """All IOPub frames of a real ipykernel from start over some cells, and its key."""
     manager = CullingKernelManager()
@@ -180,7 +192,7 @@ async def record_real_messages() -> tuple[list[list[bytes]], bytes]:
         await until(lambda: client.kernel_info() and frames, 60)  # what was said before our connection was up is lost
         for cell in CELLS:
             request = client.execute(cell)
-            await until(lambda asked=request: any(parent_of(f) == asked and b'"idle"' in f[-1] for f in frames), 60)
+            await until(lambda asked=request: any(ended(f, asked) for f in frames), 60)
     finally:
         client.stop_channels()
         stream.close()
@@ -196,7 +208,8 @@ def test_recorded_messages_of_a_real_kernel_give_upstreams_results():
         upstream, ours = both_sides(key)
 
         for each in frames:
-            assert ours.feed(each) == upstream.feed(each)
+            if not COUNTS_ALL or parent_of(each).get("msg_type") == "execute_request":
+                assert ours.feed(each) == upstream.feed(each)
         assert len(frames) > 10
         assert ours.kernel.execution_state == "idle"
 
@@ -251,3 +264,151 @@ def test_a_page_reload_is_no_activity_where_upstream_does_not_count_it():
         assert noted is None
 
     asyncio.run(run())
+
+
+# -- what is no use --------------------------------------------------------------------------------------
+
+
+def before_2_15(monkeypatch) -> None:
+    """Give upstream the callback that it had before jupyter_server 2.15: every message is activity, every status one.
+
+    On such a version it stands there already.
+    """
+
+    def start_watching_activity(self, kernel_id):
+        kernel = self._kernels[kernel_id]
+        kernel.last_activity = datetime.now(timezone.utc)
+        kernel._activity_stream = kernel.connect_iopub()
+        session = Session(key=kernel.session.key)
+
+        def record_activity(frames):
+            self.last_kernel_activity = kernel.last_activity = datetime.now(timezone.utc)
+            _, parts = session.feed_identities(frames)
+            found = session.deserialize(parts)
+            if found["header"]["msg_type"] == "status":
+                kernel.execution_state = found["content"]["execution_state"]
+
+        kernel._activity_stream.on_recv(record_activity)
+
+    monkeypatch.setattr(AsyncMappingKernelManager, "start_watching_activity", start_watching_activity)
+    monkeypatch.delattr(MappingKernelManager, "track_message_type", raising=False)
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["this jupyter_server", "before 2.15"])
+@pytest.mark.parametrize("asked", ["kernel_info_request", "comm_info_request", "debug_request"])
+@pytest.mark.parametrize("state", ["idle", "starting", "busy"])
+def test_answers_to_what_a_page_asks_by_itself_are_no_activity_on_any_version(monkeypatch, old, asked, state):
+    """A page that reconnects neither moves the clock nor the state; of one that is 'starting' it shows that it runs."""
+    if old:
+        before_2_15(monkeypatch)
+
+    async def run():
+        session = Session(key=b"key")
+        ours = Side(CullingKernelManager(), b"key")
+        ours.kernel.execution_state = state
+
+        found = [ours.feed(message(session, "status", asked, each)) for each in ("busy", "idle")]
+
+        expected = "idle" if state == "starting" else state
+        assert [each[0] for each in found] == [expected] * 2
+        assert [each[3] for each in found] == [None] * 2
+        if state != "busy":
+            assert not any(moved for each in found for moved in each[1:3])
+
+    asyncio.run(run())
+
+
+def test_before_2_15_what_a_person_runs_is_activity_as_ever(monkeypatch):
+    """A cell and its output count, and the kernel is busy with it."""
+    before_2_15(monkeypatch)
+
+    async def run():
+        session = Session(key=b"key")
+        ours = Side(CullingKernelManager(), b"key")
+        ours.kernel.execution_state = "idle"
+
+        found = [
+            ours.feed(message(session, kind, "execute_request", state))
+            for kind, state in [("status", "busy"), ("stream", ""), ("status", "idle"), ("stream", "late")]
+        ]
+
+        assert [each[0] for each in found] == ["busy", "busy", "idle", "idle"]
+        assert all(each[1] and each[2] for each in found[:3])
+
+    asyncio.run(run())
+
+
+def test_a_page_that_reconnects_keeps_no_kernel(run, monkeypatch):
+    """With a real kernel, on the oldest callback: what the page asks by itself leaves the clock where it was."""
+    before_2_15(monkeypatch)
+
+    async def check():
+        manager = CullingKernelManager()
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        kernel, heard = manager.get_kernel(kernel_id), []
+        shell, control, iopub = kernel.connect_shell(), kernel.connect_control(), kernel.connect_iopub()
+        try:
+            iopub.on_recv(heard.append)
+            await until(lambda: kernel.session.send(shell, "kernel_info_request") and heard, 60)
+            await until(lambda: kernel.execution_state == "idle")
+            kernel.last_activity = LONG_AGO
+            said = len(heard)
+            kernel.session.send(shell, "comm_info_request", {})
+            kernel.session.send(control, "debug_request", {"type": "request", "seq": 1, "command": "debugInfo"})
+            await until(lambda: len(heard) >= said + 4)
+
+            return kernel.last_activity, manager._source.activity(kernel_id).noted_at
+        finally:
+            for stream in (shell, control, iopub):
+                stream.close()
+            await manager.shutdown_all(now=True)
+
+    assert run(check()) == (LONG_AGO, None)
+
+
+@pytest.mark.parametrize("poll", ["usage_request", "list_subshell_request", "what_some_panel_asks_request"])
+def test_what_a_page_polls_on_the_control_channel_keeps_no_kernel(run, poll):
+    """jupyter-resource-usage's panel asks every few seconds; whatever is asked there, nobody uses the kernel for it."""
+
+    async def check():
+        manager = CullingKernelManager()
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        kernel, heard = manager.get_kernel(kernel_id), []
+        shell, control, iopub = kernel.connect_shell(), kernel.connect_control(), kernel.connect_iopub()
+        try:
+            iopub.on_recv(heard.append)
+            await until(lambda: kernel.session.send(shell, "kernel_info_request") and heard, 60)
+            await until(lambda: kernel.execution_state == "idle")
+            kernel.last_activity = LONG_AGO
+            request = kernel.session.send(control, poll)["header"]["msg_id"]
+            await until(lambda: any(ended(each, request) for each in heard), 30)
+            await asyncio.sleep(0.1)
+            activity = manager._source.activity(kernel_id)
+
+            return kernel.last_activity, activity.noted_at, len(activity.outstanding), len(activity.polls)
+        finally:
+            for stream in (shell, control, iopub):
+                stream.close()
+            await manager.shutdown_all(now=True)
+
+    assert run(check()) == (LONG_AGO, None, 0, 0)
+
+
+def test_what_is_run_on_the_control_channel_is_use(run):
+    """A client that executes there works with the kernel."""
+
+    async def check():
+        manager = CullingKernelManager()
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        kernel = manager.get_kernel(kernel_id)
+        control = kernel.connect_control()
+        try:
+            kernel.session.send(control, "execute_request", {"code": "1"})
+            await until(lambda: not control.sending())
+
+            return manager._source.activity(kernel_id).noted_at
+        finally:
+            control.close()
+            await manager.shutdown_all(now=True)
+
+    assert run(check()) is not None

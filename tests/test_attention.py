@@ -117,6 +117,17 @@ async def test_a_warning_comes_five_minutes_before_the_deadline_once():
     assert world.kernels.stopped == ["a"]
 
 
+@scenario
+async def test_a_warning_from_before_the_signals_were_asked_says_unless_it_still_works():
+    """Nobody has looked yet whether a process of it works; where nothing can be asked, the warning is without an if."""
+    asked, alone = World(), World(guarded=False)
+    await asked.clock.run_for(TIMEOUT - WARN + 1)
+    await alone.clock.run_for(TIMEOUT - WARN + 1)
+
+    assert [each.detail for each in asked.told] == ["Idle for 55 min, due in 4 min, unless it still works."]
+    assert [each.detail for each in alone.told] == ["Idle for 55 min, due in 4 min."]
+
+
 @pytest.mark.parametrize("guarded", [True, False])
 @scenario
 async def test_activity_takes_a_warning_back(guarded):
@@ -320,6 +331,62 @@ async def test_one_that_goes_while_it_is_asked_about_disturbs_nothing():
 
 
 # -- keep-alive --------------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_what_a_person_makes_overdue_is_warned_of_first():
+    """A keep-alive taken back: five minutes are left, with a warning, and then it goes."""
+    world = World()
+    world.culler.keep_alive(Kind.KERNEL, "a", world.culler.now() + timedelta(days=1), "somebody")
+    await world.clock.run_for(2 * TIMEOUT)
+
+    world.culler.end_keep_alive(Kind.KERNEL, "a")
+    world.culler.rounds.give_notice()
+    await world.clock.run_for(1)
+    told, decision = world.actions(), world.now_of()[1]
+    await world.clock.run_for(WARN - 2)
+    before = list(world.kernels.stopped)
+    await world.clock.run_for(1 + EXACT)
+
+    assert told == ["kept", "warned"]
+    assert (decision.cull, decision.reason) == (False, Reason.ACTIVE)
+    assert before == []
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
+async def test_a_shorter_timeout_that_a_person_sets_is_warned_of_first():
+    """What is not overdue keeps its own deadline."""
+    world = World()
+    await world.clock.run_for(1000)
+    world.kernels.put("b", last_activity=world.clock.wall)
+
+    world.culler.change_settings(idle_timeout=900.0)
+    world.culler.rounds.give_notice()
+    await world.clock.run_for(WARN - 1)
+    before = list(world.kernels.stopped)
+    await world.clock.run_for(1 + EXACT)
+    first = list(world.kernels.stopped)
+    await world.clock.run_for(900 - WARN - 2)
+    second = list(world.kernels.stopped)
+    await world.clock.run_for(2)
+
+    assert (before, first, second) == ([], ["a"], ["a"])
+    assert world.kernels.stopped == ["a", "b"]
+
+
+@scenario
+async def test_a_clock_that_is_set_back_after_a_notice_keeps_nothing_for_hours():
+    """The jump's own five minutes hold in its place."""
+    world = World()
+    await world.clock.run_for(1000)
+    world.culler.change_settings(idle_timeout=900.0)
+    world.culler.rounds.give_notice()
+    world.clock.wall -= timedelta(hours=5)
+
+    await world.clock.run_for(WARN + 30)
+
+    assert world.culler.situation.notice_at is None
 
 
 @scenario

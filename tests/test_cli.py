@@ -29,9 +29,10 @@ from rich.console import Console
 from culling_manager import fleet
 from culling_manager.cli import main, shared
 from culling_manager.cli import status as cli_status
+from culling_manager.cli.keeping import found_among
 from culling_manager.cli.screen import screen
 from culling_manager.cli.table import drawn
-from culling_manager.client.servers import Code, parse_url, running_servers
+from culling_manager.client.servers import Code, Failure, parse_url, running_servers
 from culling_manager.client.words import asked_duration, clock, kept, until_iso
 from culling_manager.errors import SettingError
 from tests.cli_double import ARN, BUSY, IDLE, NOW, SPACE, document, entry, running
@@ -480,6 +481,70 @@ def test_keep_alive_tells_until_when_and_for_how_long(double, capsys):
     ]
 
 
+NOTEBOOKS = {
+    "kernels": [
+        entry(BUSY, path="work/explore.ipynb", session_name="explore.ipynb"),
+        entry(IDLE, path="old/explore.ipynb", session_name="explore.ipynb"),
+        entry("cafe0000-0000-0000-0000-000000000003", path="train.ipynb", session_name="Training"),
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kernel"),
+    [
+        ("work/explore.ipynb", BUSY),
+        ("/old/explore.ipynb", IDLE),
+        ("train.ipynb", "cafe0000-0000-0000-0000-000000000003"),
+        ("Training", "cafe0000-0000-0000-0000-000000000003"),
+        ("deadc", IDLE),
+    ],
+)
+def test_a_kernel_is_named_by_its_notebook(wanted, kernel):
+    """By path, file, session, or the beginning of its id."""
+    assert found_among("kernel", wanted, NOTEBOOKS["kernels"]) == kernel
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("explore.ipynb", "may be any of: old/explore.ipynb (deadc0de), work/explore.ipynb (deadbeef). Give more"),
+        ("gone.ipynb", "There are: old/explore.ipynb (deadc0de), train.ipynb (cafe0000), work/explore.ipynb"),
+        ("", "There is no kernel"),
+    ],
+)
+def test_a_notebook_that_may_be_two_or_none_is_asked_back_by_path(wanted, told):
+    """Never kept is what was not meant."""
+    with pytest.raises(Failure, match=re.escape(told)):
+        found_among("kernel", wanted, NOTEBOOKS["kernels"])
+
+
+def test_status_names_notebooks_and_this_space(double, capsys):
+    """The id of a kernel stands only where there is no notebook; what is to be pasted names it as well."""
+    app = entry(ARN, name="default", type="JupyterLab", warned=True, due_at="2026-06-01T12:34:00.000000Z")
+    first = NOTEBOOKS["kernels"][0] | {"warned": True, "due_at": "2026-06-01T12:32:00.000000Z"}
+    double.status = document(kernels=[first, entry(IDLE, path=None)], apps=[app])
+
+    main(["status", "--url", double.url])
+
+    told = said(capsys)
+    assert "work/explore.ipynb" in told
+    assert "deadc0de" in told
+    assert "deadbeef" not in told
+    assert "this space 'alice' (billed) in 4 min" in told
+    assert "keep-alive 1h --kernel work/explore.ipynb" in told
+
+
+def test_keep_alive_off_takes_a_notebook_back_by_its_path(double):
+    """What was asked for by name is taken back by name."""
+    double.status = document(**NOTEBOOKS)
+    double.keep_alive = [{"kind": "kernel", "id": BUSY, "until": "2026-06-01T16:30:00Z", "asked_by": ""}]
+
+    main(["keep-alive", "off", "--kernel", "work/explore.ipynb", "--url", double.url])
+
+    assert [each[1] for each in double.changes] == [f"{SPACE}/keep-alive?kind=kernel&id={BUSY}"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -546,7 +611,7 @@ def test_resume_of_nothing_is_the_servers_refusal(double, capsys):
         (["--idle-timeout", "60"], {"idle_time": 60.0, "save": False}),
         (["--idle-timeout", "60", "--save"], {"idle_time": 60.0, "save": True}),
         (["--no-keep-terminals"], {"idle_time": 60.0, "save": False, "keep_terminals": False}),
-        (["--keep-terminals", "--save"], {"idle_time": 60.0, "save": True, "keep_terminals": True}),
+        (["--keep-terminals", "--save"], {"idle_time": 60.0, "save": ["keep_terminals"], "keep_terminals": True}),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",
 )
@@ -554,6 +619,15 @@ def test_set_changes_what_is_named_and_leaves_the_rest(double, words, body):
     """The server wants an idle timeout each time: then it is the present one."""
     assert main(["set", *words]) == 0
     assert double.changes == [("POST", f"{SPACE}/settings", body)]
+
+
+def test_an_older_server_saves_both(double):
+    """It knows only yes and no; what is asked for is done, and the present timeout with it."""
+    message = "save = ['keep_terminals'] is not accepted: it must be true or false"
+    double.refused.append((f"{SPACE}/settings", {"save": ["keep_terminals"]}, message))
+
+    assert main(["set", "--keep-terminals", "--save"]) == 0
+    assert [body["save"] for _, _, body in double.changes] == [["keep_terminals"], True]
 
 
 def test_set_shows_settings_bounds_and_what_is_saved(double, capsys):

@@ -15,6 +15,7 @@ from jupyter_server.auth.security import passwd
 
 from culling_manager.cli import main
 from culling_manager.client.servers import Code
+from culling_manager.engine.culler import IdleCuller
 from tests.test_config_files import environment, jupyter
 from tests.test_end_to_end import BOTH, Client
 
@@ -83,6 +84,21 @@ async def test_keep_alive_and_resume_on_a_real_server(culling, jp_fetch, capsys)
     document = json.loads((await jp_fetch(SPACE, "status")).body)
     assert document["keep_alive"] == []
     assert document["kernels"][0]["kept_until"] is None
+
+
+async def test_who_takes_back_or_shortens_is_told_that_a_warning_comes_first(culling, jp_fetch, jp_serverapp, caplog):
+    """A keep-alive taken back, a lower timeout; the same timeout once more gives no time, nor does a longer one."""
+    situation = IdleCuller.of(jp_serverapp).situation
+    notices = []
+    for words in (("keep-alive", "4h"), ("resume",), ("set", "--idle-timeout", "60"), ("set", "--idle-timeout", "60"),
+                  ("set", "--idle-timeout", "90"), ("set", "--reset"), ("set", "--idle-timeout", "30")):  # fmt: skip
+        situation.notice_at = None
+        assert await culling(*words) == 0
+        notices.append(situation.notice_at is not None)
+
+    assert notices == [False, True, True, False, False, False, True]
+    told = [each.getMessage() for each in caplog.records if "what is overdue is warned of first, 5 min" in each.message]
+    assert len(told) == 3
 
 
 async def test_a_real_refusal_names_what_is_accepted(culling, capsys):

@@ -135,6 +135,37 @@ async def test_work_that_wants_to_end_the_server_has_failed(flights):
 
 
 @scenario
+async def test_work_that_ends_like_a_generator_has_failed():
+    """Who waits for it goes on."""
+
+    async def leaves():
+        raise GeneratorExit("odd")
+
+    with pytest.raises(RuntimeError, match="GeneratorExit: odd"):
+        await SingleFlight().run("a", leaves)
+
+
+@pytest.mark.filterwarnings("error")
+def test_work_that_a_server_leaves_behind_at_its_end_is_no_noise():
+    """A run whose loop is gone is dropped without a word."""
+
+    async def begin():
+        flights, runs = SingleFlight(), Runs()
+        with pytest.raises(TooSlow):
+            await flights.run("a", runs, seconds=0.01)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    (task,) = asyncio.all_tasks(loop)
+    coroutine = task.get_coro()
+    task._log_destroy_pending = False
+    coroutine.close()
+    loop.close()
+
+    assert coroutine.cr_frame is None
+
+
+@scenario
 async def test_what_has_not_ended_can_be_stopped():
     """Who waits for it is told that it was cancelled."""
     flights, runs = SingleFlight(), Runs()

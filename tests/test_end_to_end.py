@@ -9,6 +9,8 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import pytest
 import requests
 from tornado.websocket import websocket_connect
 
+from culling_manager.money.ledger import Ledger, in_short
+from culling_manager.money.lines import APP_MARKER, read_app, read_beat
 from tests.emulator import ALICE, DOMAIN, Fault, SageMaker, environment
 from tests.test_config_files import Server, jupyter
 from tests.test_gateway import Gateway, websocket_execute
@@ -128,6 +132,34 @@ def test_a_space_deletes_itself_at_its_deadline_after_its_kernels_and_terminals(
     assert after["kernels"] == after["terminals"] == []
     assert [each["result"] for each in after["recent"]] == ["culled"] * 4
     assert after["recent"][-1]["kind"] == "app"
+
+
+def test_what_a_space_gives_back_stands_in_its_log_and_in_its_users_home(tmp_path, place, sagemaker):
+    """One run from start to end; the next server of the same container shows that the app is still there after all."""
+    place("space")
+    app = sagemaker.add_app("default", "JupyterLab", space="lab")
+    with jupyter(tmp_path, *BOTH, ALONE) as server:
+        client = Client(server)
+        eventually(lambda: client.status()["apps"], server)
+        before = client.status()["given_back"]
+        client.set_timeout(SHORT)
+        eventually(lambda: app.status == "Deleting", server)
+        eventually(lambda: "accepted" in server.log.read_text(), server)
+        given_back = eventually(
+            lambda: client.status()["given_back"]["stops"] and client.status()["given_back"], server
+        )
+        told = [read_app(line) for line in server.log.read_text().splitlines() if APP_MARKER in line]
+        beats = [read_beat(line) for line in server.log.read_text().splitlines() if "heartbeat:" in line]
+    (ledger,) = tmp_path.rglob("culling_manager_savings.jsonl")
+    written = Ledger(ledger.parent).lines()
+
+    assert [each.event for each in told] == ["started", "deleting", "accepted"]
+    assert written == told
+    assert {each.run for each in told} == {beats[0].run}
+    assert told[-1].app_type == "JupyterLab"
+    assert (before["stops"], given_back["stops"]) == (0, 1)
+    again = replace(told[0], at=told[-1].at + timedelta(seconds=1))
+    assert in_short([*written, again], again.at)["stops"] == 0
 
 
 def test_a_space_that_may_not_delete_itself_says_so_and_frees_its_kernels(tmp_path, place, sagemaker):
@@ -405,7 +437,8 @@ def test_after_a_restart_of_the_server_the_app_of_a_surviving_busy_kernel_stays(
     with classic(tmp_path, classic_gateway) as (server, client):
         busy = client.start_kernel()
         loop = asyncio.new_event_loop()
-        code = "import time; time.sleep(12)"
+        enough = tmp_path / "enough"
+        code = f"import pathlib, time\nwhile not pathlib.Path({str(enough)!r}).exists(): time.sleep(0.05)"
         socket = loop.run_until_complete(websocket_execute(classic_gateway.url, busy, code))
         server.process.kill()  # a clean end would shut its kernels down
         server.process.wait(10)
@@ -414,6 +447,7 @@ def test_after_a_restart_of_the_server_the_app_of_a_surviving_busy_kernel_stays(
         client.set_timeout(SHORT)
         eventually(lambda: sagemaker.app("idle-app").status == "Deleting", server)
         meanwhile, shown = sagemaker.app("busy-app").status, client.app("busy-app")
+        enough.touch()
         eventually(lambda: sagemaker.app("busy-app").status == "Deleting", server)
         loop.run_until_complete(hang_up(socket))
         loop.close()

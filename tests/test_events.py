@@ -106,6 +106,20 @@ async def test_a_kernel_that_goes_is_warned_of_and_then_culled():
 
 
 @scenario
+async def test_an_event_of_a_kernel_names_its_notebook():
+    """And where it has none, nothing stands in its place."""
+    place, bus = world()
+    place.kernels.put("a", path="work/explore.ipynb")
+    place.kernels.put("b")
+    place.start()
+
+    await place.clock.run_for(TIMEOUT + EXACT)
+
+    told = {each["identity"]: each.get("document") for each in bus.heard if each["action"] == "culled"}
+    assert told == {"a": "work/explore.ipynb", "b": None}
+
+
+@scenario
 async def test_activity_takes_a_warning_back():
     """Told once, and a new warning comes ahead of the new deadline."""
     place, bus = world()

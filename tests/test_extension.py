@@ -165,6 +165,20 @@ def test_settings_without_selection_are_a_warning(server):
     assert "Kernels are not culled" in server.idle_checker()["errors"]
 
 
+def test_a_misspelt_section_is_a_warning_with_the_one_that_was_meant(server):
+    """On the command line or in jupyter_server_config.d: the server says that it does not count, once each."""
+    found = {"CullingTerminalsManager": {"idle_timeout": 5}}
+    (server.config / "jupyter_server_config.d" / "mine.json").write_text(json.dumps(found))
+
+    server.start("--CullingKernelManger.idle_timeout=5", "--KernelManager.shutdown_wait_time=3")
+
+    told = [line for line in server.log().splitlines() if "Did you mean" in line]
+    assert [line.partition("Did you mean ")[2] for line in told] == [
+        "`CullingKernelManager`?",
+        "`CullingTerminalManager`?",
+    ]
+
+
 def test_with_a_gateway_the_gateway_class_is_used_whatever_the_configuration_names(server):
     """Upstream would fail with an obscure trait error; here it is one line in the log."""
     shutil.copy(TWIN, server.config / "jupyter_server_config.json")

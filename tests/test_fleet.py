@@ -19,9 +19,11 @@ from culling_manager import fleet
 from culling_manager.errors import STAYS_BILLED, CallError, ErrorCode, ReadError, SettingError
 from culling_manager.fleet import FleetCalls, FleetOptions, Source, State, Target, check_fleet
 from culling_manager.fleet import table as fleet_table
+from culling_manager.fleet.budget import options_from
 from culling_manager.fleet.calls import Pacer
 from culling_manager.fleet.http import Secret, Visit, origin
-from culling_manager.fleet.judge import from_answer, from_log, heartbeat, reading
+from culling_manager.fleet.judge import from_answer, from_log, read_heartbeat, reading, without_app
+from culling_manager.fleet.options import minutes_of
 from culling_manager.fleet.presigned import MOST_REFUSALS
 from culling_manager.fleet.records import Finding, Reading, scrubbed, unlinked
 from culling_manager.fleet.report import summarise
@@ -771,6 +773,62 @@ def test_a_timeout_is_compared_to_the_second(minutes):
     assert from_answer(APP, SAID, FleetOptions(expected_minutes=minutes), NOW).state is State.RUNNING
 
 
+@pytest.mark.parametrize(("least", "most", "right"), [(60, 240, True), (120, 240, True), (60, 120, True),
+                                                       (121, 240, False), (60, 119, False)])  # fmt: skip
+def test_a_range_of_timeouts_is_right_up_to_both_its_ends(least, most, right):
+    """What users may set themselves is no daily alarm."""
+    found = from_answer(APP, SAID, FleetOptions(expected_minutes=least, most_minutes=most), NOW)
+
+    assert (found.state is State.RUNNING) is right
+    assert right or f"120 min, not {least} to {most} min" in found.reason
+
+
+def test_who_stays_billed_for_a_missing_permission_stands_first_and_equal_reasons_are_told_once():
+    """One grant, one mail line: and what has no running app is said to cost nothing."""
+    codes = [ErrorCode.PERMISSION_MISSING.value]
+    billed = reading({"idle_time": 7200, "keep_terminals": False, "count": 9, "errors": "x", "codes": codes}, NOW)
+    targets = [Target(domain="d-1", profile=f"u{number}", status="InService") for number in range(4)]
+    found = [from_answer(each, None, FleetOptions(), NOW) for each in targets]
+    found += [from_log(APP, billed, FleetOptions(), NOW), without_app(Target(domain="d-1", profile="z"))]
+
+    report = summarise(found, source="logs", checked_at=NOW)
+
+    summary, first, second = report.lines()
+    assert report.findings[0].target == APP
+    assert "; 1 stays billed: permission missing, 4 not installed; " in summary
+    assert "1 without a running app (nothing runs there that could be checked or costs anything)" in summary
+    assert "stays billed" in first
+    assert second.startswith("4 times not installed. Its server does not have the extension (404). d-1/u0 (Jup")
+    assert report.counts[State.WRONG_SETTINGS] == 1
+
+
+def test_a_planned_dry_run_is_no_fault():
+    """While it is being rolled out; without the plan it is one."""
+    said = Reading(idle_seconds=7200, keep_terminals=False, count=37, dry_run=True, at=NOW)
+
+    assert from_log(APP, said, FleetOptions(planned_dry_run=True), NOW).state is State.RUNNING
+    assert from_log(APP, said, FleetOptions(), NOW).state is State.WRONG_SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [("120", (120, None)), ("60-240", (60, 240)), ("0.5-1", (0.5, 1)), ("", (None, None))]
+)
+def test_an_expected_timeout_is_a_number_or_a_range(text, read):
+    """As on the command line, so in the template."""
+    assert minutes_of(text) == read
+    assert options_from({"EXPECTED_TIMEOUT_IN_MINS": text}).most_minutes == read[1]
+
+
+@pytest.mark.parametrize("text", ["240-60", "60-", "-60", "a-b", "1-2-3"])
+def test_a_range_that_is_none_is_refused(text, capsys):
+    """With what is accepted."""
+    with pytest.raises(SystemExit) as ended:
+        fleet.main([f"--expected-timeout={text}"])
+
+    assert ended.value.code == 2
+    assert "is not accepted" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -791,14 +849,14 @@ def test_a_timeout_is_compared_to_the_second(minutes):
 )
 def test_a_line_that_is_no_heartbeat_is_passed_over(text):
     """Whoever writes into a log may write anything."""
-    assert heartbeat(text, NOW) is None
+    assert read_heartbeat(text, NOW) is None
 
 
 def test_a_heartbeat_is_read_behind_any_prefix_and_with_fields_that_come_later():
     """The prefix is Jupyter's; a later version may say more."""
     line = '[I 2026-11-24 00:43:33.978 ServerApp] culling_manager heartbeat: {"idle_time": 60, "keep_terminals": true,'
 
-    said = heartbeat(line + ' "count": 5, "version": "2.0", "later": [1]} and more', NOW)
+    said = read_heartbeat(line + ' "count": 5, "version": "2.0", "later": [1]} and more', NOW)
 
     assert said == Reading(idle_seconds=60, keep_terminals=True, count=5, version="2.0", at=NOW)
 
@@ -1093,7 +1151,7 @@ def test_a_heartbeat_says_what_is_wrong_by_codes_too():
     codes = [ErrorCode.HOOK_FAILED, ErrorCode.PERMISSION_MISSING]
     line = heartbeat_line("1", CullingPolicy(idle_timeout=7200), 9, "SpaceApp", [Kind.KERNEL], "é" * 5000, codes)
 
-    said = heartbeat(line, NOW)
+    said = read_heartbeat(line, NOW)
 
     assert said.codes == ("hook_failed", "permission_missing")
     assert Reading.from_json(json.loads(json.dumps(said.as_json()))) == said

@@ -81,6 +81,7 @@ def test_an_exported_log_is_counted(run):
     assert (found["stops"], found["false_stops"], found["still_away"]) == (1, 0, 0)
     assert found["given_back"] == {"hours": {"at_least": 14.8333, "at_most": 15.0}, "cost": None}
     assert found["by_type"][TYPE]["given_back"] == found["given_back"]
+    assert {name: found["by_type"][TYPE][name] for name in ("hours", "cost")} == found["given_back"]
     assert found["wasted"] == {"active": 1.1667, "kept alive": 0.1667}
     assert set(found["curve"][TYPE][0]) == {
         *("timeout_minutes", "given_back_hours", "idle_hours", "stops", "returns", "false_stops", "cost")
@@ -474,6 +475,19 @@ def test_an_answer_that_is_short_of_what_it_found_ends_it(aws, quick, run):
 
     assert (code, out) == (3, "")
     assert "logs:GetQueryResults gave" in err
+
+
+@pytest.mark.parametrize(("hours", "code"), [(-30, 0), (24 * 2 + 1, 3)], ids=["before the window", "within it"])
+def test_a_log_that_does_not_reach_back_so_far(aws, quick, run, hours, code):
+    """Nothing is missing before the window, where nothing was; within it a part of the log is no log."""
+    aws.sagemaker.add_domain("d-1")
+    aws.put(NIGHT)
+    aws.logs.made_at = int(at(hours).timestamp() * 1000)
+
+    found, out, err = run("--json", *WINDOW)
+
+    assert found == code
+    assert (json.loads(out)["stops"] == 1) if code == 0 else "log retention settings" in err
 
 
 def test_a_second_too_full_to_be_halved_ends_it(aws, quick, run, monkeypatch):

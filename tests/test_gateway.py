@@ -327,11 +327,11 @@ def test_the_gateways_kernelspecs_have_their_say_from_the_start(gateway_with_spe
     assert any("metadata.cull_idle_timeout = '1h' is not a number" in words for words in troubles)
 
 
-def test_a_timeout_of_next_to_nothing_at_the_gateway_makes_nobody_spin():
+def test_a_timeout_of_next_to_nothing_at_the_gateway_makes_nobody_spin(monkeypatch):
     """A kernelspec's 1e-9 s is a second; off, or beyond the admin's bound, is no reason to ask more often."""
     manager = GatewayCullingKernelManager()
     source = manager._source
-    manager._kernels["k"] = object()
+    monkeypatch.setattr(manager, "_kernels", {"k": object()})  # upstream's is shared by all managers of a process
 
     def stale_after(own, **changes):
         source.own_timeouts["k"] = OwnTimeout(own)

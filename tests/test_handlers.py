@@ -215,6 +215,41 @@ class TestBounds:
         if status == 400:
             assert "from 10 to 480" in answer["message"]
 
+    async def test_who_leaves_the_timeout_as_it_is_may_set_the_rest(self, jp_fetch, jp_serverapp):
+        """The admin's own 5 minutes are none that a user may set, and none that a user sets here."""
+        status, _ = await ask(jp_fetch, "settings", {"idle_time": 5, "keep_terminals": True})
+        kept, _ = await ask(jp_fetch, "settings", {"idle_time": 5})
+        saved, _ = await ask(jp_fetch, "settings", {"idle_time": 5, "keep_terminals": True, "save": True})
+
+        assert (status, kept, saved) == (200, 400, 400)
+        policy = IdleCuller.of(jp_serverapp).policy
+        assert (policy.idle_timeout, policy.keep_terminals) == (300, True)
+
+
+@pytest.mark.parametrize(
+    ("save", "saved"),
+    [
+        (["keep_terminals"], {"keep_terminals": True}), (["idle_time"], {"idle_time": 3600}), (False, None),
+        (True, {"idle_time": 3600, "keep_terminals": True}),
+    ],
+)  # fmt: skip
+async def test_what_is_saved_is_what_was_asked_for(jp_fetch, save, saved):
+    """One of both, both, or none."""
+    await ask(jp_fetch, "settings", method="DELETE")
+
+    status, _ = await ask(jp_fetch, "settings", {"idle_time": 60, "keep_terminals": True, "save": save})
+
+    _, found = await ask(jp_fetch, "settings")
+    assert (status, found["saved"]) == (200, saved)
+
+
+@pytest.mark.parametrize("save", ["yes", ["no"], [["idle_time"]], ["idle_time"] * 2, 1, None, {"idle_time": True}])
+async def test_what_to_save_is_named_or_refused(jp_fetch, save):
+    """With what is accepted."""
+    status, answer = await ask(jp_fetch, "settings", {"idle_time": 60, "save": save})
+
+    assert (status, answer["field"]) == (400, "save")
+
 
 class TestForeignManagers:
     """A server whose managers are not ours is told so instead of failing."""

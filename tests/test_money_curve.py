@@ -84,3 +84,17 @@ def test_of_equal_costs_the_longest_timeout_is_the_cheapest():
     assert cheapest(points).timeout == 240
     assert cheapest(curve([Gap(60)], [120])) is None
     assert break_even(None, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "apps"), [(19.6, 1), (22.1, 0), (17.45, 0)], ids=["idle", "stopped by then", "not idle yet"]
+)
+def test_who_was_idle_at_the_end_is_counted_once_and_priced(end, apps):
+    """By a heartbeat from about then; what was stopped by then is not there any more."""
+    events = [line("started", at(9)), beat(at(18), last_use=at(17.4)), beat(at(20), last_use=at(17.4))]
+    events += [line("accepted", at(22)), line("started", at(33), run="r2")]
+    prices = Prices(currency="USD", rates={"Studio:JupyterLab": {"ml.g5.xlarge": 1.41}})
+
+    found = report(events, end=at(end), prices=prices)["idle_now"]
+
+    assert found == {"apps": apps, "priced": apps, "cost_per_hour": 1.41 * apps}

@@ -179,6 +179,19 @@ def test_a_forged_line_inflates_nothing(forged):
     worse([*NIGHT, beat(at(10)), beat(at(17.5)), *forged])
 
 
+@pytest.mark.parametrize("ends", [(20,), (20, 30, 44, 68), (42, 43)])
+@pytest.mark.parametrize("idle", [0.0, 7200.0])
+def test_ends_of_runs_that_nobody_saw_begin_inflate_nothing(ends, idle):
+    """A weekend away is bounded by one day at least, however many ends are made up within it."""
+    weekend = [line("started", at(9)), line("accepted", at(18)), line("started", at(9, day=3), run="r2")]
+    honest = report(weekend)
+
+    made_up = [line("accepted", at(each), run=f"x{each}", idle_seconds=idle) for each in ends]
+    found = report(weekend + made_up)
+
+    assert all(mine <= true for mine, true in zip(hours(found), hours(honest), strict=True))
+
+
 def test_a_line_that_is_not_as_we_write_it_is_none():
     """Nonsense behind the marker is no event."""
     marker = "culling_manager app:"

@@ -64,7 +64,7 @@ def test_german_says_all_that_english_says():
     german = json.loads(GERMAN.read_text())
     head = german.pop("")
 
-    assert (head["domain"], head["language"]) == ("culling_manager", "de_DE")
+    assert (head["domain"], head["language"]) == ("culling_manager", "de-DE")
     assert german.keys() == english().keys()
     for text, many in english().items():
         assert len(german[text]) == (1 if many is None else 2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from importlib.metadata import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from traitlets.config import Config, LoggingConfigurable
@@ -112,6 +114,19 @@ def test_linked_files_are_there(page):
 
     assert [path for path, _ in targets if not path.exists()] == []
     assert [(path, anchor) for path, anchor in targets if anchor and anchor not in anchors(path)] == []
+
+
+def test_a_package_index_shows_no_link_into_nothing():
+    """Its long description is the README, with words where links into the repository are, and no picture of it."""
+    hook = ModuleType("hatch_readme")
+    exec((ROOT / ".ci/hatch_readme.py").read_text(), vars(hook))
+
+    shown, installed = hook.for_index(README), metadata("sagemaker_studio_autoshutdown")["Description"] or ""
+
+    for text in (shown, installed):
+        assert text.startswith("# culling_manager")
+        assert re.findall(r"\]\((?!https?://|#)", text) == []
+    assert "lcc/README.md" in shown
 
 
 def test_the_front_page_is_one_that_is_read_to_its_end():

@@ -12,7 +12,7 @@ from culling_manager.document import state_document
 from culling_manager.errors import Troubles
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
-from culling_manager.report import culling_line, duration, iso, policy_line, sentence
+from culling_manager.report import called, culling_line, duration, iso, policy_line, sentence
 from tests.doubles import NOON
 
 
@@ -32,6 +32,9 @@ from tests.doubles import NOON
 def test_durations_are_said_as_people_say_them(seconds, words):
     """Human durations are made in one place."""
     assert duration(seconds) == words
+
+
+ARN = "arn:aws:sagemaker:eu-west-1:123456789012:app/d-1/lab/JupyterLab/default"
 
 
 def test_times_end_in_z_and_always_have_a_fraction():
@@ -90,6 +93,20 @@ def test_the_policy_is_one_line_for_the_log():
     )
 
 
+def test_a_timeout_of_days_is_told_as_days_and_its_unit_with_it():
+    """Whoever writes 7200 and means seconds reads what it is; from 3600 minutes on."""
+    meant_seconds = policy_line(CullingPolicy(idle_timeout=7200 * 60.0), [Kind.KERNEL])
+    odd = policy_line(CullingPolicy(idle_timeout=3600 * 60.0), [Kind.APP])
+    long = policy_line(CullingPolicy(idle_timeout=3599 * 60.0), [Kind.KERNEL])
+
+    assert meant_seconds.startswith("kernels after 5 days without activity; ")
+    assert meant_seconds.endswith("; idle_timeout is in minutes: 7200 are 5 days")
+    assert odd.endswith(
+        "apps after 2 d 12 h without use; heartbeat every 10 s; idle_timeout is in minutes: 3600 are 2 d 12 h"
+    )
+    assert "in minutes" not in long
+
+
 def test_the_line_before_a_terminal_goes_names_it():
     """The log says which and why."""
     record = TerminalRecord(identity="7", last_activity=NOON)
@@ -133,3 +150,32 @@ def test_apps_are_in_the_line_on_the_policy():
 
     assert on.startswith("apps after 90 min without use")
     assert off.startswith("apps not deleted")
+
+
+def test_the_line_before_a_kernel_goes_names_its_notebook_and_its_id_last():
+    """A person knows the notebook, not the id."""
+    record = KernelRecord(
+        identity="1a2b", name="python3", state="idle", last_activity=NOON, path="work/explore.ipynb", connections=1
+    )
+    decision = Decision(action=Action.CULL, reason=Reason.IDLE, idle_seconds=600.2, due_at=NOON)
+
+    assert culling_line(record, decision) == (
+        "Culling 'idle' kernel 'python3' of work/explore.ipynb with 1 connections: idle, "
+        "600 seconds of inactivity. (1a2b)"
+    )
+    assert called(record) == "kernel of work/explore.ipynb (1a2b)"
+
+
+@pytest.mark.parametrize(
+    ("app_type", "identity", "words"),
+    [
+        ("JupyterLab", ARN, f"app of this space 'lab' (billed) ({ARN})"),
+        ("KernelGateway", ARN, f"app {ARN}"),
+        ("JupyterLab", "arn:x", "app arn:x"),
+    ],
+)
+def test_an_app_is_called_by_its_space_only_where_it_is_ones_own(app_type, identity, words):
+    """Others keep the name that their service gave them."""
+    record = AppRecord(identity=identity, name="default", state="InService", app_type=app_type)
+
+    assert called(record) == words

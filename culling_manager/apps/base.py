@@ -1,4 +1,4 @@
-"""What an app manager is. One for another cloud is a subclass with two methods; see the README."""
+"""What an app manager is. One for another cloud is a subclass with two methods; see `config/README.md`."""
 
 from __future__ import annotations
 

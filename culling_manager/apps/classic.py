@@ -70,6 +70,7 @@ class KernelGatewayApps(SageMakerAppManager):
 
     lists = True
     shares_kernels = True
+    #: How long (seconds) until an accepted deletion counts as one that came to nothing: see `deletion`.
     patience = 600.0
 
     def __init__(self, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Having an app deleted, and what became of it: that takes its time, and may come to nothing."""
+"""Having an app deleted, and confirming what became of it: gone, failed, or in service still after all."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..client.here import this_kernel
@@ -51,28 +52,49 @@ def _thing(client: Client, options: Namespace) -> dict[str, str]:
 
 
 def found_among(kind: str, wanted: str, entries: Iterable[Mapping[str, Any]]) -> str:
-    """The id of what `wanted` is the id, the name (of an app), or the beginning of, which has to be just one.
+    """The id of what `wanted` is the id of, the notebook, the name, or the beginning of; it has to be just one.
+
+    A kernel is meant by the path of its notebook, then the last part of that, then the name of its session.
 
     Raises
     ------
     Failure
         When that is nothing, or more than one.
     """
-    named = {str(each["id"]): str(each.get("name") or "") for each in entries}
-    if wanted in named:
+    there = {str(each["id"]): each for each in entries}
+    if wanted in there:
         return wanted
-    by_name = [identity for identity, name in named.items() if kind == "app" and name == wanted]
-    found = by_name or [
-        identity
-        for identity, name in named.items()
-        if wanted and (identity.startswith(wanted) or (kind == "app" and name.startswith(wanted)))
-    ]
+    found = next(
+        filter(None, ([which for which, each in there.items() if test(each)] for test in _tests(kind, wanted))), []
+    )
     if len(found) == 1:
         return found[0]
-    there = ", ".join(short(kind, each) for each in sorted(found or named)) or "none"
+    listed = ", ".join(sorted(_listed(kind, there[each]) for each in found or there)) or "none"
     if found:
-        raise Failure(Code.USAGE, f"{kind} {wanted} may be any of: {there}. Give more of its id.")
-    raise Failure(Code.REFUSED, f"There is no {kind} {wanted}. There are: {printable(there)}.")
+        more = "path or its id" if kind == "kernel" else "id"
+        raise Failure(Code.USAGE, f"{kind} {wanted} may be any of: {printable(listed)}. Give more of its {more}.")
+    raise Failure(Code.REFUSED, f"There is no {kind} {wanted}. There are: {printable(listed)}.")
+
+
+def _tests(kind: str, wanted: str) -> Iterator[Callable[[Mapping[str, Any]], bool]]:
+    """What may be meant, one after the other: the first that finds something counts."""
+    if not wanted:
+        return
+    if kind == "kernel":
+        yield lambda each: str(each.get("path") or "").strip("/") == wanted.strip("/")
+        yield lambda each: posixpath.basename(str(each.get("path") or "")) == wanted
+        yield lambda each: each.get("session_name") == wanted
+    if kind == "app":
+        yield lambda each: each.get("name") == wanted
+        yield lambda each: str(each["id"]).startswith(wanted) or str(each.get("name") or "").startswith(wanted)
+    yield lambda each: str(each["id"]).startswith(wanted)
+
+
+def _listed(kind: str, entry: Mapping[str, Any]) -> str:
+    """One of several that may be meant: what tells it from the others."""
+    words = short(kind, str(entry["id"]))
+    document = entry.get("path") or entry.get("session_name") if kind == "kernel" else None
+    return f"{document} ({words})" if document else words
 
 
 def resume(options: Namespace) -> Code:
@@ -104,7 +126,8 @@ def _to_take_back(options: Namespace, entries: Sequence[Mapping[str, Any]], clie
         wanted = getattr(options, kind)
         if wanted is not None:
             mine = [each for each in entries if each["kind"] == kind]
-            identity = found_among(kind, wanted, mine) if mine else wanted
+            there = {str(each["id"]): each for each in client.get("status")[LISTS[kind]]} if mine else {}
+            identity = found_among(kind, wanted, [there.get(str(x["id"]), x) for x in mine]) if mine else wanted
             return [{"kind": kind, "id": identity}]
     if entries and not any(each["kind"] == "all" for each in entries):
         told = "; ".join(kept(each, shared.now()) for each in entries)

@@ -6,6 +6,7 @@ import argparse
 import math
 from typing import Any
 
+from ..client import paste
 from ..client.servers import parse_url
 
 
@@ -55,7 +56,7 @@ def where(timeout: bool) -> argparse.ArgumentParser:
 def one_thing(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """The options that name one thing; without any it is everything."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--kernel", metavar="ID", help="only this kernel; the beginning of its id will do")
+    group.add_argument("--kernel", metavar="NOTEBOOK|ID", help="only this notebook's kernel, or by id")
     group.add_argument("--terminal", metavar="NAME", help="only this terminal")
     words = "this notebook's kernel, or in a terminal everything on its server; nobody asks which server"
     group.add_argument("--this", action="store_true", help=words)
@@ -70,8 +71,9 @@ def for_status(parser: argparse.ArgumentParser) -> None:
 
 
 def for_keep_alive(parser: argparse.ArgumentParser) -> None:
-    """The options of `keep-alive`."""
-    words = "4h, 90m, 1h30m, 2d, or a number of minutes; off: no longer"
+    """The options of `keep-alive`, and below them what to paste where this package is not."""
+    parser.epilog, parser.formatter_class = paste.HELP.replace("%", "%%"), argparse.RawDescriptionHelpFormatter
+    words = "4h, 90m, 1h30m, or a number of minutes; off: no longer"
     parser.add_argument("duration", nargs="*", metavar="TIME", help=words)
     parser.add_argument("--until", metavar="TIME", help="18:30 (local time, the next one), or a date and time")
     for_resume(parser, "with off: ")

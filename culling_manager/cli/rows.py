@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from ..client.words import clock, minute, printable, short
-from ..report import duration, moment
+from ..report import duration, moment, space_of
 
 Entry = Mapping[str, Any]
 
@@ -113,9 +113,18 @@ def left_of(entry: Entry, now: datetime) -> float | None:
 
 
 def named(kind: str, entry: Entry) -> str:
-    """What a thing is called: a kernel by the beginning of its id, others by name."""
+    """What a person calls it: a kernel's notebook, else the beginning of its id; one's own space; others by name."""
     identity = str(entry["id"])
-    return printable(short(kind, identity) if kind == "kernel" else entry.get("name") or short(kind, identity))
+    if kind == "kernel":
+        return printable(entry.get("path") or entry.get("session_name") or short(kind, identity))
+    space = space_of(identity, entry.get("type")) if kind == "app" else None
+    return printable(space or entry.get("name") or short(kind, identity))
+
+
+def to_type(kind: str, entry: Entry) -> str:
+    """What a command that is to be pasted calls it: an app of one's own space by its name."""
+    identity = str(entry["id"])
+    return printable(entry.get("name") or short(kind, identity)) if kind == "app" else named(kind, entry)
 
 
 def _stops(entry: Entry, left: float | None, dry_run: bool) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ..client.words import asker, clock, kept, printable, short
 from ..report import duration, moment
-from .rows import WARN_SECONDS, Entry, Group, Tone, group, left_of, named
+from .rows import WARN_SECONDS, Entry, Group, Tone, group, left_of, named, to_type
 
 #: How many lines are told of what was stopped, and of what was wrong and is over.
 LATELY = 5
@@ -108,17 +108,22 @@ def _given_back(found: Entry | None) -> Iterable[Line]:
 def _warnings(document: Entry, now: datetime, option: str) -> Iterable[Line]:
     """Everything that stops soon, the next one first, and the words that would keep that."""
     found = [
-        (left, kind, named(kind, entry))
+        (left, kind, named(kind, entry), to_type(kind, entry))
         for kind, plural in KINDS
         for entry in document.get(plural) or ()
         if entry.get("warned") and (left := left_of(entry, now)) is not None
     ]
     if found:
         found.sort()
-        _, kind, which = found[0]
-        words = ", ".join(f"{kind} {which} in {duration(left)}" for left, kind, which in found)
+        _, kind, _, which = found[0]
+        words = ", ".join(f"{_said(kind, name)} in {duration(left)}" for left, kind, name, _ in found)
         yield f"stops soon: {words}", Tone.SOON
         yield f"to keep it: jupyter culling keep-alive 1h --{kind} {shlex.quote(which)}{option}", Tone.SOON
+
+
+def _said(kind: str, name: str) -> str:
+    """With its kind, but for one that says it."""
+    return name if name.startswith("this space ") else f"{kind} {name}"
 
 
 def _trouble(trouble: Entry, now: datetime) -> str:

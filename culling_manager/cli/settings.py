@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
+from ..client.http import Client
 from ..client.servers import Code, Failure
 from ..report import duration
 from .shared import chosen, tell, tell_json
@@ -23,8 +24,21 @@ def settings(options: Namespace) -> Code:
         if minutes is None:
             minutes = client.get("settings")["idle_time"] / 60
         body: dict[str, Any] = {"idle_time": minutes, "save": options.save}
-        client.post("settings", body if keep is None else body | {"keep_terminals": keep})
+        _post(client, body if keep is None else body | {"keep_terminals": keep}, options)
     return _tell_settings(options, client.get("settings"))
+
+
+def _post(client: Client, body: dict[str, Any], options: Namespace) -> None:
+    """Change settings; what was not given goes with its present value, and is not saved."""
+    if not options.save or options.idle_timeout is not None or options.keep_terminals is None:
+        client.post("settings", body)
+        return
+    try:
+        client.post("settings", body | {"save": ["keep_terminals"]})
+    except Failure as failure:
+        if failure.exit_code is not Code.REFUSED or not str(failure).startswith("save ="):
+            raise
+        client.post("settings", body)  # an older server saves both, or nothing
 
 
 def _tell_settings(options: Namespace, found: Mapping[str, Any]) -> Code:

@@ -22,8 +22,8 @@ LONGEST_ANSWER = 16_777_216  # bytes
 LONGEST_WORDS = 600
 #: Jupyter counts API calls as activity, unless they say so; being looked at keeps nothing alive.
 NO_ACTIVITY = "no_track_activity=1"
-#: Pages that set the XSRF cookie, also where they do not exist.
-XSRF_PAGES = ("tree", "login")
+#: Pages that set the XSRF cookie, also where they do not exist: the login page first, which every server has.
+XSRF_PAGES = ("login", "tree")
 
 
 #: What each code of a refusal means for whoever runs a command.

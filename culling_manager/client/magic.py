@@ -56,11 +56,23 @@ def ask(duration: str | int | None, until: str | None, everything: bool) -> str:
     if duration is None and until is None:
         return told(client.get("keep-alive")["keep_alive"], kernel_id, now)
     if duration == "off":
-        client.delete("keep-alive", **thing)
-        return f"{'Everything' if everything else 'This kernel'} is no longer kept by request."
+        return taken_back(client, thing, kernel_id, now)
     asked = asked_duration(duration) if isinstance(duration, str) else duration
     body: dict[str, Any] = {"duration": asked} if until is None else {"until": until_iso(until, now)}
     return sentence(client.post("keep-alive", body | thing), kernel_id, now)
+
+
+def taken_back(client: Client, thing: dict[str, str], kernel_id: str, now: datetime) -> str:
+    """Take a keep-alive back, if there is one, and give what to tell: also what is still kept, and how that ends."""
+    asked = [(each.get("kind"), each.get("id")) for each in client.get("keep-alive")["keep_alive"]]
+    there = (thing["kind"], thing.get("id")) in asked
+    left = client.delete("keep-alive", **thing)["keep_alive"] if there else client.get("keep-alive")["keep_alive"]
+    what = "Everything" if thing["kind"] == "all" else "This kernel"
+    lines = [f"{what} is no longer kept by request." if there else f"{what} was not kept by request."]
+    lines += [f"Still: {sentence(each, kernel_id, now)}" for each in left]
+    if thing["kind"] != "all" and any(each.get("kind") == "all" for each in left):
+        lines.append("That ends with: %keep_alive off --all")
+    return "\n".join(lines)
 
 
 def told(entries: Iterable[Any], kernel_id: str, now: datetime) -> str:

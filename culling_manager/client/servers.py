@@ -182,7 +182,8 @@ def wanted_servers(url: str | None, token: str | None, choice: str | None) -> li
         return [with_token(parse_url(url), token, known)]
     if not known:
         raise Failure(
-            Code.NO_SERVER, f"No Jupyter Server of yours runs here (looked in {runtime_dir()}): give its --url."
+            Code.NO_SERVER,
+            f"No Jupyter Server of yours runs here (looked in {runtime_dir()}): start one, or give its --url.",
         )
     found = [each for each in known if choice is None or each.is_meant_by(choice)]
     if not found:

@@ -23,7 +23,8 @@ class Item:
     know. `next_at` is when it needs attention again if nothing happens.
 
     Of the notices: `use` is what activity signals found, `asking` the question to them that is under way, `warned_for`
-    the deadline that a warning was given of; `warned_at` is when one was given that it grows too old.
+    the deadline that a warning was given of; `warned_at` is when one was given that it grows too old. `proving` is the
+    question to a busy kernel whether it still is.
 
     Of its shutdown: `task` carries it out, and `stopping` means that it cannot be taken back any more. `doubt` says why
     nobody could tell whether it is really idle, when it was asked before it was to be culled. `attempts` have failed,
@@ -41,6 +42,7 @@ class Item:
     asking: asyncio.Task[None] | None = None
     warned_for: datetime | None = None
     warned_at: datetime | None = None
+    proving: asyncio.Task[None] | None = None
     task: asyncio.Task[Outcome] | None = None
     stopping: bool = False
     doubt: str | None = None

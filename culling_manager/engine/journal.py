@@ -13,7 +13,7 @@ from ..decisions import Decision, Reason
 from ..errors import STAYS_BILLED, ErrorCode, Troubles, code_of, printable
 from ..policy import CullingPolicy
 from ..records import Happening, Kind, Outcome, Record, Result
-from ..report import culling_line, heartbeat_line, policy_line, sentence
+from ..report import called, culling_line, heartbeat_line, policy_line, sentence
 from .clock import Clock
 from .item import Item
 from .tally import Tally
@@ -107,10 +107,10 @@ class Journal:
         """The line before something is shut down; told once, and not again at each try after a failed one."""
         self.log.log(logging.DEBUG if attempts else logging.WARNING, "%s", printable(culling_line(record, decision)))
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, outcome: Outcome, record: Record) -> None:
         """The line after it, where there is something to add, and the memory for `status`."""
         self.outcomes.append(outcome)
-        subject = printable(f"{outcome.kind.value} {outcome.identity}")
+        subject = printable(called(record))
         if outcome.result is Result.DRY_RUN:
             idle = int(outcome.idle_seconds or 0)
             self.log.warning("Dry run: would cull %s: %s, %d seconds of inactivity.", subject, outcome.reason, idle)

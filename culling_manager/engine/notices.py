@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ..decisions import KEEPS_UNTIL, Reason, timeout
 from ..errors import ErrorCode
-from ..records import Use
+from ..records import KernelRecord, Use
+from ..report import sentence
+from ..rules.proof import proof_at
 from .clock import NEVER
 from .item import NOT_USED, Item
-from .ports import Source
+from .ports import Proving, Source
 from .situation import Situation
 
 #: How often (seconds) what activity signals found in use is looked at again.
@@ -70,6 +74,38 @@ class Notices:
         ask_at = item.due_at - self.situation.lead(self.timeout(item))
         return now >= ask_at and (asked_at is None or asked_at < ask_at)
 
+    def next_proof(self) -> datetime:
+        """When the first of the busy kernels that nothing else is known of is to be asked."""
+        return self.source.next_proof() if isinstance(self.source, Proving) else NEVER
+
+    def have_proved(self, item: Item, now: datetime, then: Callable[[str], None]) -> None:
+        """Have a busy kernel asked whether it still is, when it is time for that, and `then` looked at."""
+        at = self._proof_at(item)
+        if at is None or now < at or item.proving is not None:
+            return
+
+        async def prove() -> None:
+            await self._prove(item)
+            item.proving = None
+            then(item.record.identity)
+
+        item.proving = asyncio.get_running_loop().create_task(prove())
+
+    async def _prove(self, item: Item) -> None:
+        """A question that fails is told, and shows nothing."""
+        try:
+            if isinstance(self.source, Proving) and isinstance(item.record, KernelRecord):
+                await self.source.prove(item.record)
+        except Exception as error:
+            subject = f"kernel {item.record.identity}"
+            self.situation.journal.bug(subject, "asking whether it is still busy failed", error, "it is kept")
+
+    def _proof_at(self, item: Item) -> datetime | None:
+        """When a busy kernel is asked; None when nobody can, or it is not to be asked."""
+        if not isinstance(item.record, KernelRecord) or not isinstance(self.source, Proving):
+            return None
+        return proof_at(item.record, self.situation.policy)
+
     async def ask(self, item: Item) -> None:
         """Ask the activity signals about it, and remember what they say. Not to be able to ask counts as use."""
         situation, subject = self.situation, f"{self.source.kind.value} {item.record.identity}"
@@ -91,7 +127,8 @@ class Notices:
 
     def _appointments(self, item: Item) -> list[datetime]:
         """When something may have to be done about it."""
-        found = []
+        proof = self._proof_at(item)
+        found = [] if proof is None else [proof]
         if item.use.used_by is not None and item.use.asked_at is not None:
             found.append(item.use.asked_at + self._ask_again(item))
         if item.decision.cap_at is not None:
@@ -115,7 +152,7 @@ class Notices:
         too_old = cap_at is not None and now >= cap_at - timedelta(seconds=policy.age_warning)
         if near or too_old:
             if (item.warned_for is None or (too_old and item.warned_at is None)) and not policy.dry_run:
-                self._tell("warned", item, now)
+                self._tell("warned", item, now, "" if too_old else self._unless(item, now))
             item.warned_for = None if policy.dry_run else item.due_at
             item.warned_at = (item.warned_at or now) if too_old else None
         elif not decision.cull:
@@ -137,5 +174,13 @@ class Notices:
         """How long after an answer that it is in use it is asked about again."""
         return timedelta(seconds=max(ASK_LEAST_SECONDS, min(ASK_AGAIN_SECONDS, self.timeout(item) / 2)))
 
-    def _tell(self, action: str, item: Item, now: datetime) -> None:
-        self.situation.journal.tell_item(action, item, now)
+    def _unless(self, item: Item, now: datetime) -> str:
+        """The words of a warning that is given before the signals were asked; none where there is nobody to ask."""
+        asked_at, used_at = item.use.asked_at, item.record.last_activity
+        asked = asked_at is not None and (used_at is None or asked_at >= used_at)
+        if self.situation.guard is None or asked or getattr(item.record, "state", None) == "busy":
+            return ""
+        return f"{sentence(item.record, item.decision, now).removesuffix('.')}, unless it still works."
+
+    def _tell(self, action: str, item: Item, now: datetime, words: str = "") -> None:
+        self.situation.journal.tell_item(action, item, now, words)

@@ -92,6 +92,17 @@ class SharedKernels(Protocol):
         """Whether one of them works although its state does not show it. Raises ReadError when nobody can tell."""
 
 
+@runtime_checkable
+class Proving(Protocol):
+    """A source that can ask a kernel that says 'busy' whether it still is, and believes what that shows."""
+
+    async def prove(self, record: KernelRecord) -> None:
+        """Ask it. Raises nothing that is not a bug: who does not answer is busy."""
+
+    def next_proof(self) -> datetime:
+        """When the first of those that the last glance left out is to be asked."""
+
+
 class Neighbours(Protocol):
     """Who wants to know of kernels and terminals that come and go, because they live on something."""
 

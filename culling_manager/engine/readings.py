@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from ..decisions import Decision, Reason, decide, hold_after, timeout
+from ..decisions import Decision, Reason, decide, hold_after, hold_for_notice, timeout
 from ..errors import ErrorCode
 from ..records import AppRecord, KernelRecord, Record
 from .backoff import RETRY_CAP_SECONDS, RETRY_SECONDS, backoff
@@ -120,12 +120,12 @@ class Readings:
         return item if stands and self.freshness.failure is None else self._judge(identity, fingerprint, now, words)
 
     def decide(self, record: Record, now: datetime) -> Decision:
-        """The decision on a record under the policy in force, and not on account of a jump of the clock."""
+        """The decision on a record under the policy in force, after whatever a jump of the clock or a notice leaves."""
         situation = self.situation
-        decision = decide(record, situation.policy, now)
-        if situation.jumped_at is None:
-            return decision
-        return hold_after(decision, situation.jumped_at, timeout(record, situation.policy), now)
+        decision, seconds = decide(record, situation.policy, now), timeout(record, situation.policy)
+        if situation.notice_at is not None:
+            decision = hold_for_notice(decision, situation.notice_at, situation.policy.warning(seconds), now)
+        return hold_after(decision, situation.jumped_at, seconds, now)
 
     def decide_again(self, item: Item, now: datetime) -> Decision:
         """Decide once more on what was read of an item, so that reason and idle time are today's."""

@@ -69,6 +69,11 @@ class Rounds:
         for watch in self.watches.values():
             watch.forget_decisions()
 
+    def give_notice(self) -> None:
+        """A person took back what kept things: those that are overdue by that are warned of first, from now on."""
+        self._situation.notice_at = self._situation.now()
+        self.forget_decisions()
+
     def _forget_reading(self, kind: Kind | None, identity: str | None) -> None:
         """What was asked for one thing, or for all, changed."""
         for watch in self.watches.values():

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from ..decisions import Decision, Reason
 from ..errors import ErrorCode, StopError
 from ..records import Kind, Outcome, Record, Result
+from ..report import called
 from .backoff import backoff
 from .clock import AT_ONCE
 from .item import Item
@@ -191,11 +192,11 @@ class Shutdown:
         if result is Result.FAILED:
             item.failed(now + timedelta(seconds=backoff(item.attempts + 1)))
             done = "deleted" if kind is Kind.APP else "culled"
-            journal.trouble(f"{kind.value} {identity}", f"{kind.value} {identity} could not be {done}: {words}", code)
+            journal.trouble(f"{kind.value} {identity}", f"{called(item.record)} could not be {done}: {words}", code)
         elif result in (Result.CULLED, Result.GONE):
             journal.gone(kind, identity)
             item.fingerprint = item.due_at = None
         if result in TOLD:
             journal.tell_item(TOLD[result], item, now, words)
-        journal.outcome(outcome)
+        journal.outcome(outcome, item.record)
         return outcome

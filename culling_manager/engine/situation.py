@@ -22,7 +22,8 @@ class Situation:
     """One for a whole culler, handed down to all its parts; `policy`, `guard` and `neighbours` may be replaced.
 
     `starts` counts the kernels that are being started just now. Deadlines hold from `jumped_at` on, when the clock
-    jumped last; who has decided on it before is called then (`when_jumped`).
+    jumped last; who has decided on it before is called then (`when_jumped`). What a person made overdue at `notice_at`,
+    by taking back what kept it, is given the time of a warning from then on.
     """
 
     clock: Clock
@@ -34,6 +35,7 @@ class Situation:
     starts: int = 0
     stop_seconds: float = STOP_LIMIT_SECONDS
     jumped_at: datetime | None = None
+    notice_at: datetime | None = None
     when_jumped: list[Callable[[], None]] = field(default_factory=list)
     _jumps: JumpGuard = field(default_factory=JumpGuard)
 
@@ -46,7 +48,7 @@ class Situation:
         return wall
 
     def _jumped(self, seconds: float, wall: datetime) -> None:
-        self.jumped_at = wall
+        self.jumped_at, self.notice_at = wall, None  # a jump leaves as much time, and its own clock holds
         self.journal.jumped(seconds)
         if seconds < 0:
             self.requests.shift(seconds)

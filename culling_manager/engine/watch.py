@@ -163,7 +163,7 @@ class Watch:
             if now <= item.next_at < nearest and item.task is None:
                 nearest = item.next_at
         self.readings.freshness.expect(now)
-        self.next_look = min(nearest, self.readings.freshness.stale_at)
+        self.next_look = min(nearest, self.readings.freshness.stale_at, self.notices.next_proof())
         return due
 
     def _attended(self) -> Iterable[Item]:
@@ -180,6 +180,7 @@ class Watch:
         item.next_at = self.notices.attend(item, now)
         if self.notices.wants_asking(item, now):
             self._ask(item)
+        self.notices.have_proved(item, now, self.look_at)
         due = late and item.decision.cull and not item.rehearsed
         item.next_at = AT_ONCE if due else item.next_at
         return due

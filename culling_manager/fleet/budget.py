@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ..engine.clock import monotonic
 from ..errors import SettingError
-from .options import FleetOptions, Source
+from .options import FleetOptions, Source, minutes_of
 
 #: A batch has to be done before Lambda ends its worker after 900 seconds.
 LONGEST_BATCH_SECONDS = 600
@@ -27,11 +27,12 @@ def options_from(settings: Mapping[str, str]) -> FleetOptions:
         For a number that makes no sense.
     """
     keep = settings.get("EXPECTED_KEEP_TERMINALS", "")
-    expected = settings.get("EXPECTED_TIMEOUT_IN_MINS", "")
+    least, most = minutes_of(settings.get("EXPECTED_TIMEOUT_IN_MINS", ""))
     return FleetOptions(
         source=Source(settings.get("SOURCE") or "logs"),
         domains=tuple(each.strip() for each in settings.get("DOMAINS", "").split(",") if each.strip()),
-        expected_minutes=float(expected) if expected else None,
+        expected_minutes=least,
+        most_minutes=most,
         expected_keep_terminals=None if not keep else keep == "true",
         max_age_seconds=float(settings.get("MAX_AGE_IN_MINS") or 130) * 60,
         rate=float(settings.get("CALLS_PER_SECOND") or 8),

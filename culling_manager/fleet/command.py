@@ -17,7 +17,7 @@ from contextlib import nullcontext
 
 from ..errors import CallError, SettingError
 from .check import check_fleet
-from .options import FleetOptions, Source
+from .options import FleetOptions, Source, minutes_of
 from .report import EXIT_FAILED
 from .table import print_report, progress_bar
 
@@ -38,7 +38,9 @@ def arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, FleetO
     )
     add("--domain", action="append", default=[], metavar="ID", help="only this domain; may be given more than once")
     add("--region", help="AWS region (default: as configured for AWS)")
-    add("--expected-timeout", type=float, metavar="MINUTES", help="the idle timeout that everybody should have")
+    words = "the idle timeout that everybody should have, or a range such as 60-240"
+    add("--expected-timeout", default="", metavar="MINUTES", help=words)
+    add("--dry-run-planned", action="store_true", help="a dry run is no fault")
     add("--expected-keep-terminals", choices=["true", "false"], help="what keep_terminals should be for everybody")
     add("--max-age", type=float, default=130.0, metavar="MINUTES", help="age of a heartbeat that is too old (130)")
     add("--concurrency", type=int, default=16, metavar="N", help="apps that are asked at the same time (16)")
@@ -55,11 +57,14 @@ def arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, FleetO
 
 def _options(asked: argparse.Namespace) -> FleetOptions:
     keep = asked.expected_keep_terminals
+    least, most = minutes_of(asked.expected_timeout)
     return FleetOptions(
         source=Source(asked.source),
         domains=tuple(asked.domain),
         region=asked.region,
-        expected_minutes=asked.expected_timeout,
+        expected_minutes=least,
+        most_minutes=most,
+        planned_dry_run=asked.dry_run_planned,
         expected_keep_terminals=None if keep is None else keep == "true",
         max_age_seconds=asked.max_age * 60,
         concurrency=asked.concurrency,

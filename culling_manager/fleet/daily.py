@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..money.report import Asked
 from ..money.runs import Runs
 from .account import Account, read_account
 from .calls import FleetCalls
-from .insights import DAYS_BEFORE, read_day
+from .insights import DAYS_BEFORE, BeforeLogError, read_day
 from .options import FleetOptions
 from .store import Store
 
@@ -43,7 +44,8 @@ def save_days(calls: FleetCalls, options: FleetOptions, store: Store, now: datet
         known = store.keys("days/")
         for day in (last - timedelta(days=ago) for ago in reversed(range(MADE_UP))):
             if f"days/{day}.json" not in known:
-                store.put(f"days/{day}.json", _day(calls, options, day))
+                with suppress(*(() if day == last else (BeforeLogError,))):  # the log may be younger than that
+                    store.put(f"days/{day}.json", _day(calls, options, day))
         told = totals(store, account, last)
     except (CallError, ReadError) as error:
         return [f"The savings of yesterday could not be counted: {error}"]

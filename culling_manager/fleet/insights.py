@@ -34,6 +34,8 @@ POLL_SECONDS = (0.2, 5.0)
 #: No query takes longer than this (seconds); Insights itself gives up after an hour.
 LONGEST_SECONDS = 3600.0
 WORKERS = 4
+#: What Insights says of a time before its log group was made, or that the group does not keep any more.
+REACH = "log retention settings"
 #: No number is larger than the last millisecond of the calendar.
 LATEST = 253_402_300_800_000.0
 
@@ -64,6 +66,10 @@ COUNTERS = "\n".join(
 )
 
 
+class BeforeLogError(CallError):
+    """It was asked for a time of which the log group has nothing: before it was made, or longer ago than it keeps."""
+
+
 def read_log(calls: FleetCalls, options: FleetOptions, window: Window, now: datetime) -> tuple[Log, float]:
     """The log of the window, of the days before it and of a while after it; and up to when it is known.
 
@@ -76,7 +82,7 @@ def read_log(calls: FleetCalls, options: FleetOptions, window: Window, now: date
     log = Log(window)
     query = _Query(calls, options)
     with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="insights") as pool:
-        for events, counters in pool.map(lambda part: query.both(part, window), list(parts(window, until))):
+        for events, counters in pool.map(lambda part: query.as_far(part, window), list(parts(window, until))):
             for event in events:
                 log.add(event, times=False)
             for row in counters:
@@ -114,6 +120,15 @@ class _Query:
         self._calls, self._group = calls, options.log_group
         self._domains = {each.lower() for each in options.domains}
 
+    def as_far(self, part: Window, window: Window) -> tuple[list[Event], list[dict[str, str]]]:
+        """The same, and nothing for a part before the window of which there is no log (any more)."""
+        try:
+            return self.both(part, window)
+        except BeforeLogError:
+            if part.end > window.begin:
+                raise
+            return [], []
+
     def both(self, part: Window, window: Window) -> tuple[list[Event], list[dict[str, str]]]:
         """Events and counters of a part; counters only of what is in the window: before and after it events tell."""
         rows = self.rows(EVENTS, part)
@@ -145,16 +160,19 @@ class _Query:
     def _ask(self, query: str, part: Window) -> list[dict[str, str]]:
         begin, end = int(part.begin * 1000), int(part.end * 1000)
         resource = f"log-group:{self._group}"
-        started = self._calls.call(
-            "logs",
-            "start_query",
-            resource,
-            logGroupName=self._group,
-            startTime=begin // 1000,
-            endTime=-(-end // 1000),
-            queryString=query.format(begin=begin, end=end, limit=MOST_ROWS),
-            limit=MOST_ROWS,
-        )
+        try:
+            started = self._calls.call(
+                "logs",
+                "start_query",
+                resource,
+                logGroupName=self._group,
+                startTime=begin // 1000,
+                endTime=-(-end // 1000),
+                queryString=query.format(begin=begin, end=end, limit=MOST_ROWS),
+                limit=MOST_ROWS,
+            )
+        except CallError as error:
+            raise BeforeLogError(str(error)) if REACH in str(error) else error from None
         answer = self._answer(str(started.get("queryId", "")), resource)
         rows = [{each.get("field", ""): each.get("value", "") for each in row} for row in answer["results"]]
         matched = (answer.get("statistics") or {}).get("recordsMatched", 0.0)

@@ -82,12 +82,13 @@ def wrong_settings(said: Reading, options: FleetOptions) -> list[str]:
     minutes, expected = said.idle_seconds / 60, options.expected_minutes
     if said.idle_seconds == 0 and expected != 0:
         found.append("culling is off (the idle timeout is 0)")
-    elif expected is not None and abs(minutes - expected) * 60 >= 1:
-        found.append(f"the idle timeout is {plain(minutes)} min, not {plain(expected)} min")
+    elif expected is not None and not _within(minutes, expected, options.most_minutes):
+        most = "" if options.most_minutes is None else f" to {plain(options.most_minutes)}"
+        found.append(f"the idle timeout is {plain(minutes)} min, not {plain(expected)}{most} min")
     keep = options.expected_keep_terminals
     if keep is not None and said.keep_terminals != keep:
         found.append(f"keep_terminals is {'on' if said.keep_terminals else 'off'}, not {'on' if keep else 'off'}")
-    if said.dry_run:
+    if said.dry_run and not options.planned_dry_run:
         found.append("it is a dry run that stops nothing")
     if stays_billed(said):
         codes = [each for each in said.codes or () if each in STAYS_BILLED]
@@ -96,6 +97,12 @@ def wrong_settings(said: Reading, options: FleetOptions) -> list[str]:
     elif said.app_manager == "NoApps":
         found.append("it manages no app, so its app stays billed (see app_manager_class, and its metadata file)")
     return found
+
+
+def _within(minutes: float, least: float, most: float | None) -> bool:
+    """Whether a timeout is as expected, or within the range, to the second."""
+    high = least if most is None else most
+    return (least - minutes) * 60 < 1 and (minutes - high) * 60 < 1
 
 
 def stays_billed(said: Reading) -> bool:
@@ -129,7 +136,7 @@ def _blame(
     return Finding(target=target, state=state, reason=scrubbed(reason), reading=said)
 
 
-def heartbeat(message: str, at: datetime) -> Reading | None:
+def read_heartbeat(message: str, at: datetime) -> Reading | None:
     """The reading in a log line, None when it holds none."""
     _, marker, rest = message[:LONGEST_LINE].partition(HEARTBEAT_MARKER)
     if not marker:

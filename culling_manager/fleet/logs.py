@@ -14,7 +14,7 @@ from typing import Any
 
 from ..report import HEARTBEAT_MARKER
 from .calls import FleetCalls, TimeOverError
-from .judge import FUTURE_SECONDS, heartbeat
+from .judge import FUTURE_SECONDS, read_heartbeat
 from .options import FleetOptions
 from .records import Reading, Target
 from .targets import Tell
@@ -154,7 +154,7 @@ class _Search:
             known = latest.get(name)
             if known is not None and self._rank(known.at) >= self._rank(at):
                 continue
-            said = heartbeat(str(event.get("message", "")), at)
+            said = read_heartbeat(str(event.get("message", "")), at)
             if said is not None:
                 latest[name] = said
         if self._tell is not None:

@@ -20,7 +20,8 @@ class Source(enum.Enum):
 class FleetOptions:
     """What to check, against what, and how hard. Raises `SettingError` for a number that makes no sense.
 
-    `expected_minutes` and `expected_keep_terminals` None accept any setting; an app younger than `young_seconds` is not
+    `expected_minutes` and `expected_keep_terminals` None accept any setting, and `most_minutes` makes a range of the
+    former, which then is its least; a `planned_dry_run` is no fault; an app younger than `young_seconds` is not
     blamed; `rate` and `logs_rate` are calls per second to SageMaker and to CloudWatch Logs, retries included;
     `answer_seconds` bounds everything that is asked of one user's app.
     """
@@ -29,6 +30,8 @@ class FleetOptions:
     domains: tuple[str, ...] = ()
     region: str | None = None
     expected_minutes: float | None = None
+    most_minutes: float | None = None
+    planned_dry_run: bool = False
     expected_keep_terminals: bool | None = None
     max_age_seconds: float = 7800.0
     look_back_seconds: float = 86_400.0
@@ -43,6 +46,7 @@ class FleetOptions:
         """Refuse what cannot be meant."""
         bounds = {
             "expected_minutes": (0.0, LONGEST_MINUTES),
+            "most_minutes": (self.expected_minutes or 0.0, LONGEST_MINUTES),
             "max_age_seconds": (60.0, 86_400.0 * 365),
             "look_back_seconds": (60.0, 86_400.0 * 365),
             "young_seconds": (0.0, 86_400.0),
@@ -57,3 +61,21 @@ class FleetOptions:
                 number(name, value, low=low, high=high, accepted=f"a number from {plain(low)} to {plain(high)}")
         if self.concurrency != int(self.concurrency):
             raise SettingError("concurrency", self.concurrency, "a whole number")
+
+
+def minutes_of(text: str) -> tuple[float | None, float | None]:
+    """Read what timeout is expected: '120', a range such as '60-240' (both ends are accepted), or nothing, for any.
+
+    Raises
+    ------
+    SettingError
+        When it is neither.
+    """
+    if not text.strip():
+        return None, None
+    least, dash, most = text.partition("-")
+    try:
+        return float(least), float(most) if dash else None
+    except ValueError:
+        accepted = "a number of minutes such as 120, or a range such as 60-240"
+        raise SettingError("expected_timeout", text, accepted) from None

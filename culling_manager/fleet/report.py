@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ..errors import ErrorCode
 from ..policy import plain
 from ..report import iso
 from .records import Finding, State
 
 EXIT_FINE, EXIT_SOME_NOT, EXIT_USAGE, EXIT_FAILED = 0, 1, 2, 3
 
+#: From so many on that have the same reason it is told once.
+MANY = 3
+#: What it means to have no running app.
+NOTHING_RUNS = "nothing runs there that could be checked or costs anything"
 #: The worst first.
 ORDER = {state: place for place, state in enumerate(State)}
 
@@ -69,19 +74,33 @@ class FleetReport:
         """One line: '3 of 5 running apps are fine; 1 not installed, 1 unreachable; 7 without a running app'."""
         counts = self.counts
         judged = len(self.findings) - counts[State.NO_APP]
-        bad = [f"{number} {state.value}" for state, number in counts.items() if number and state.needs_care]
+        billed = sum(lacks_permission(each) for each in self.findings)
+        counts[State.WRONG_SETTINGS] -= billed
+        bad = [f"{billed} stay{'s' if billed == 1 else ''} billed: permission missing"] if billed else []
+        bad += [f"{number} {state.value}" for state, number in counts.items() if number and state.needs_care]
         words = f"{counts[State.RUNNING]} of {judged} running apps are culled as they should be"
         if judged == 0:
             words = "No app is running"
         young = [f"{counts[State.STARTING]} starting"] if counts[State.STARTING] else []
-        idle = [f"{counts[State.NO_APP]} without a running app"] if counts[State.NO_APP] else []
+        idle = [f"{counts[State.NO_APP]} without a running app ({NOTHING_RUNS})"] if counts[State.NO_APP] else []
         return "; ".join([words, *([", ".join(bad)] if bad else []), *young, *idle]) + "."
 
     def lines(self, findings: Iterable[Finding] | None = None) -> list[str]:
-        """The report as plain text; of the findings only those that need care, unless they are given."""
+        """The report as plain text; of the findings only those that need care, unless they are given.
+
+        Where `MANY` have the same reason it is told once, with how many they are and who.
+        """
         chosen = self.needing_care if findings is None else findings
+        same: dict[tuple[State, str], list[str]] = {}
+        for each in chosen:
+            same.setdefault((each.state, each.reason), []).append(name(each))
         told = [self.summary(), *self.problems, *self.notices]
-        return told + [f"{name(each)}: {each.state.value}. {each.reason}" for each in chosen]
+        for (state, reason), names in same.items():
+            if len(names) < MANY:
+                told += [f"{each}: {state.value}. {reason}" for each in names]
+            else:
+                told.append(f"{len(names)} times {state.value}. {reason} {', '.join(names)}")
+        return told
 
 
 def summarise(
@@ -100,13 +119,24 @@ def summarise(
     return FleetReport(
         source=source,
         checked_at=checked_at,
-        findings=tuple(sorted(once.values(), key=lambda each: (ORDER[each.state], each.target.key))),
+        findings=tuple(sorted(once.values(), key=_place)),
         domains=tuple(domains),
         problems=tuple(dict.fromkeys(problems)),
         notices=tuple(dict.fromkeys(notices)),
         seconds=seconds,
         calls=calls or {},
     )
+
+
+def lacks_permission(finding: Finding) -> bool:
+    """Whether its app stays billed because its role may not do what is needed: one grant puts that right."""
+    codes = None if finding.reading is None else finding.reading.codes
+    return finding.state is State.WRONG_SETTINGS and ErrorCode.PERMISSION_MISSING.value in (codes or ())
+
+
+def _place(finding: Finding) -> tuple[bool, int, tuple[str, bool, str, str, str]]:
+    """Where it stands: those that stay billed for a missing permission first, then the worst."""
+    return (not lacks_permission(finding), ORDER[finding.state], finding.target.key)
 
 
 def name(finding: Finding) -> str:

@@ -8,25 +8,23 @@ else it says, and need not be verified and parsed to know that.
 from __future__ import annotations
 
 import asyncio
-import json
+import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import zmq
-from jupyter_client.session import DELIM
 from zmq.eventloop.zmqstream import ZMQStream
 
+from ..decisions import QUIET_STATES
 from ..engine.clock import utcnow
 from ..rules.run import Run
+from ..rules.unanswered import Unanswered
+from .frames import header_of, kind_of, may_be_status, parent_of, status_of
+from .use import POLLS
 
-#: Requests that are no use of a kernel: a page sends them by itself. Those of jupyter_server 2.15's
-#: `untracked_message_types`, for versions before it.
-NO_USE = frozenset(
-    {"kernel_info_request", "comm_info_request", "shutdown_request", "interrupt_request", "debug_request"}
-)
 #: While a kernel is busy its messages are fetched this often (seconds) instead of one by one; only the end of being
 #: busy shows that much later. ZeroMQ keeps 1,000 messages meanwhile, so none is lost below 100,000 a second.
 REST_SECONDS = 0.01
@@ -38,47 +36,90 @@ BATCH = 500
 class KernelActivity:
     """What we know of a kernel besides upstream's own attributes.
 
-    `version` counts changes. `outstanding` has the message ids of requests that were forwarded and whose 'idle' has
-    not been heard. `welcome_expected` means that we connected anew to a kernel that nobody used: newer kernels greet
-    each connection with an ``iopub_welcome``, and upstream takes that for activity.
+    `version` counts changes. `outstanding` are requests that it was given and whose own 'idle' has not been heard.
+    `welcome_expected` means that we connected anew to a kernel that nobody used: newer kernels greet each connection
+    with an ``iopub_welcome``, and upstream takes that for activity. `asking` is the session of our own questions.
+    `polls` are requests on the control channel, which are no use: a page sends them by itself.
     """
 
     started_at: datetime | None = None
     noted_at: datetime | None = None
     disconnected_at: datetime | None = None
     person_at: datetime | None = None
+    checked_at: datetime | None = None
     run: Run = field(default_factory=Run)
     settled: bool = True
     gone: bool = False
     restarting: int = 0
     welcome_expected: bool = False
     version: int = 0
-    outstanding: set[str] = field(default_factory=set)
+    outstanding: Unanswered = field(default_factory=Unanswered)
     streams: weakref.WeakSet[ZMQStream] = field(default_factory=weakref.WeakSet)
     connect_shell: Callable[..., Any] | None = None
-    probes: set[bytes] = field(default_factory=set)
+    connect_control: Callable[..., Any] | None = None
+    asking: str = field(default_factory=lambda: uuid.uuid4().hex)
+    polls: Unanswered = field(default_factory=Unanswered)
 
     def note(self, at: datetime) -> None:
         """Count something as use that upstream does not see (yet): a forwarded request, a restart, an answer."""
         self.noted_at = at
         self.version += 1
 
+    def given(self, request: str, at: datetime) -> None:
+        """It is given a request that is use of it."""
+        self.outstanding.send(request)
+        self.note(at)
+
     def disconnected(self, at: datetime) -> None:
         """Its last connection was closed."""
         self.disconnected_at = at
         self.version += 1
 
+    def works(self, state: str | None) -> bool:
+        """Whether it works, in this state of upstream's: also while a request that it has begun is not answered.
+
+        The 'idle' of one request says nothing of another, which a subshell may be working on.
+        """
+        return state == "busy" or (bool(self.outstanding.begun) and state in QUIET_STATES)
+
     def heard(self, state: str | None) -> None:
         """Follow the state after a message; one 'busy' shows that we hear the kernel, so its 'idle' is believable."""
         if state == "busy":
             self.settled = True
-        self.run.follow(state == "busy", utcnow())
+        self.run.follow(self.works(state), utcnow())
+
+    def heard_status(self, status: str, parent: Mapping[str, Any]) -> None:
+        """It says that it is busy with a request, or done with one."""
+        request = parent.get("msg_id")
+        if not isinstance(request, str):
+            return
+        if status == "busy":
+            self.version += self.outstanding.begin(request)
+        elif status == "idle":
+            self.version += self.outstanding.end(request)
+
+    def answered(self, requests: Iterable[str]) -> None:
+        """It has shown that it is done with all of these, though that was not heard of each."""
+        self.outstanding.end_all(requests)
+        self.version += 1
+
+    def finished(self, at: datetime) -> None:
+        """It has shown that it is done with all that it was given; nobody knows since when, so it was until now."""
+        self.outstanding.forget()
+        self.run.follow(False, at)
+        self.note(at)
+
+    def polls_with(self, parent: Mapping[str, Any]) -> bool:
+        """Whether a request is one on the control channel, or of a type that goes there only."""
+        return parent.get("msg_type") in POLLS or (len(self.polls) > 0 and parent.get("msg_id") in self.polls.sent)
 
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
         self.settled = False
+        self.checked_at = None
         self.run.forget()
-        self.outstanding.clear()
+        self.outstanding.forget()
+        self.polls.forget()
         self.version += 1
 
     def catch_waiting(self, now: datetime) -> None:
@@ -87,7 +128,7 @@ class KernelActivity:
             self.note(now)
 
 
-def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
+def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity, tracked: Callable[[str | None], bool]) -> bool:
     """Put the short cut in front of upstream's IOPub callback; False when its seam is not there."""
     stream = getattr(kernel, "_activity_stream", None)
     upstream = getattr(stream, "_recv_callback", None)
@@ -98,15 +139,20 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
         if kernel.execution_state == "busy" and not may_be_status(frames):
             manager.last_kernel_activity = kernel.last_activity = utcnow()
             return
-        if activity.probes and any(probe in b"".join(frames[:6]) for probe in activity.probes):
+        parent = parent_of(frames)
+        if parent.get("session") == activity.asking:
             return
         if activity.welcome_expected and b"iopub_welcome" in header_of(frames):
             activity.welcome_expected = False
             return
+        if activity.polls_with(parent) or not (tracked(parent.get("msg_type")) or tracked(kind_of(frames))):
+            hear_no_use(manager, kernel, upstream, frames, activity.polls_with(parent))
+            activity.polls.end(parent.get("msg_id", "") if status_of(frames) == "idle" else "")
+            return
         upstream(frames)
-        activity.heard(kernel.execution_state)
-        if activity.outstanding and kernel.execution_state != "busy" and may_be_status(frames):
-            activity.outstanding.discard(parent_of(frames))
+        if may_be_status(frames):
+            activity.heard_status(status_of(frames), parent)
+            activity.heard(kernel.execution_state)
 
     def record_all(first: list[bytes]) -> None:
         for frames in arrived(stream, first):
@@ -123,6 +169,23 @@ def follow_iopub(manager: Any, kernel: Any, activity: KernelActivity) -> bool:
     return True
 
 
+def hear_no_use(
+    manager: Any, kernel: Any, upstream: Callable[[list[bytes]], None], frames: list[bytes], polled: bool
+) -> None:
+    """Let upstream hear an answer to what is no use of the kernel, and take back what it counted.
+
+    Before jupyter_server 2.15 every message was activity, and every status one of the kernel. As since then, such an
+    answer shows of one that is 'starting' that it has started, and goes on counting while it is busy, unless it is to
+    what is `polled`: that goes on for ever.
+    """
+    state, last, any_last = kernel.execution_state, kernel.last_activity, manager.last_kernel_activity
+    upstream(frames)
+    if state != "busy" or polled:
+        kernel.last_activity, manager.last_kernel_activity = last, any_last
+    started = state == "starting" and kernel.execution_state not in ("starting", None)
+    kernel.execution_state = "idle" if started else state
+
+
 def arrived(stream: Any, first: list[bytes]) -> Iterator[list[bytes]]:
     """The message being handled and those that have arrived behind it, `BATCH` at most.
 
@@ -137,55 +200,3 @@ def arrived(stream: Any, first: list[bytes]) -> Iterator[list[bytes]]:
         except zmq.ZMQError:
             return  # nothing more there, or closed: the stream itself finds out and tells
         yield frames
-
-
-def may_be_status(frames: list[bytes]) -> bool:
-    """Whether an IOPub message may be a status message; True in doubt. The header is only searched, not parsed."""
-    header = header_of(frames)
-    return not header or b"status" in header
-
-
-def header_of(frames: list[bytes]) -> bytes:
-    """The header of a message as it came; empty when there is none."""
-    try:
-        return frames[frames.index(DELIM) + 2]
-    except (ValueError, IndexError):
-        return b""
-
-
-def parent_of(frames: list[bytes]) -> str:
-    """The id of the request that a message answers; '' when there is none."""
-    try:
-        return str(json.loads(frames[frames.index(DELIM) + 3])["msg_id"])
-    except (ValueError, IndexError, KeyError, TypeError):
-        return ""
-
-
-def follow_requests(kernel: Any, activity: KernelActivity, tracked: Callable[[str], bool]) -> None:
-    """Count each request that the server forwards on the kernel's shell channel at the moment it does so."""
-    connect = activity.connect_shell = kernel.connect_shell
-
-    def sent(frames: list[Any], _status: Any) -> None:
-        kind, request = _type_and_id(frames)
-        if tracked(kind):
-            activity.outstanding.add(request)
-            activity.note(utcnow())
-
-    def connect_shell(*args: Any, **kwargs: Any) -> Any:
-        stream = connect(*args, **kwargs)
-        if isinstance(stream, ZMQStream):
-            activity.streams.add(stream)
-            stream.on_send(sent)
-        return stream
-
-    kernel.connect_shell = connect_shell
-
-
-def _type_and_id(frames: list[Any]) -> tuple[str, str]:
-    """Message type and id of a message being sent; '' when they cannot be told, which counts as a request."""
-    try:
-        parts = [bytes(frame) for frame in frames]
-        header = json.loads(parts[parts.index(DELIM) + 2])
-        return str(header["msg_type"]), str(header["msg_id"])
-    except (ValueError, IndexError, KeyError, TypeError):
-        return "", ""

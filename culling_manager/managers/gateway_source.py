@@ -75,6 +75,10 @@ class GatewayKernelSource(KernelSource):
         record = replace(super().read(identity, now), **where)
         return replace(record, owned=False) if identity in self.adopted else record
 
+    async def prove(self, record: KernelRecord) -> None:
+        """Whether it is still busy is its gateway's to know, and is in its models."""
+        self.activity(record.identity).checked_at = utcnow()
+
     def forget(self, identity: str) -> None:
         """The kernel is gone."""
         super().forget(identity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..engine.culler import IdleCuller
 
@@ -14,6 +14,7 @@ class KernelHost(Protocol):
 
     idle_timeout: Any
     idle_timeouts: Any
+    cull_connected: Any
     log: Any
     parent: Any
     _culler: IdleCuller
@@ -48,6 +49,14 @@ class GatewayHost(KernelHost, Protocol):
 
     def noting_disconnects(self, *kernel_ids: str) -> AbstractContextManager[None]:
         """Models of these kernels are refreshed within."""
+
+
+@runtime_checkable
+class ChoosesConnections(Protocol):
+    """A kernel manager that has a say in how browsers are connected to its kernels."""
+
+    def connection_class(self, found: Any) -> Any:
+        """The WebSocket connection class for the server to use in place of `found`."""
 
 
 class TerminalHost(Protocol):

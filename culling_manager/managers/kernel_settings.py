@@ -10,7 +10,7 @@ from traitlets.config import LoggingConfigurable
 
 from ..errors import SettingError
 from ..policy import minutes
-from ..traits import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, heartbeat
+from ..traits import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, interval
 
 #: Settings in minutes that are numbers of the policy by the same name, in seconds.
 IN_MINUTES = (
@@ -140,4 +140,4 @@ class KernelSettings(LoggingConfigurable):
         found: dict[str, Any] = {name: getattr(self, name) * 60 for name in IN_MINUTES}
         found |= {name: getattr(self, name) for name in AS_THEY_ARE}
         found["idle_timeouts"] = tuple((pattern, each * 60) for pattern, each in self.idle_timeouts.items())
-        return found | {"cull_interval": heartbeat(self, self.log)}
+        return found | {"cull_interval": interval(self, self.log)}

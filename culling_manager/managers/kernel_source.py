@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from jupyter_core.utils import ensure_async
 from traitlets import TraitError
 
 from ..decisions import QUIET_STATES
-from ..engine.clock import utcnow
+from ..engine.clock import NEVER, utcnow
 from ..engine.ports import KEPT, Roots
 from ..errors import ErrorCode
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Kind, utc
 from ..rules.own_timeout import NOTHING, OwnTimeout, own_seconds, own_timeout_in
-from ..rules.run import Run
 from .activity import KernelActivity
+from .connected import Connected
 from .documents import Documents
 from .hosts import KernelHost
 from .kernel_stops import KernelStops
 from .local import local_pid
-from .probe import at_work
+from .probe import at_work, prove
 
 
-class KernelSource:
+class KernelSource(Connected):
     """Local kernels as records."""
 
     kind = Kind.KERNEL
@@ -33,14 +33,13 @@ class KernelSource:
     stop_can_be_cancelled = False
 
     def __init__(self, manager: KernelHost) -> None:
-        self.manager = manager
+        super().__init__(manager)
         self.documents = Documents(manager.parent)
-        self.activities: dict[str, KernelActivity] = {}
         self.unguarded: set[str] = set()
         self.special: set[str] = set()
         self.own_timeouts: dict[str, OwnTimeout] = {}
-        self._long_run = 0.0
         self.stops = KernelStops(manager)
+        self._first_proof = NEVER
 
     def settings(self) -> Mapping[str, Any]:
         """The manager's traits as fields of `CullingPolicy`."""
@@ -57,21 +56,17 @@ class KernelSource:
         if "idle_timeouts" in changes:
             self.manager.idle_timeouts = {pattern: seconds / 60 for pattern, seconds in changes["idle_timeouts"]}
 
-    def activity(self, kernel_id: str) -> KernelActivity:
-        """What we know of a kernel besides upstream's attributes."""
-        found = self.activities.get(kernel_id)
-        if found is None:
-            found = self.activities[kernel_id] = KernelActivity(run=Run(self._long_run))
-        return found
-
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         """Identity, last activity and own timeout of each kernel."""
-        timeouts, connections = self.own_timeouts, self.manager._kernel_connections
+        timeouts, connections, sockets = self.own_timeouts, self.manager._kernel_connections, self.sockets
+        untold = not policy.cull_connected and self.sockets.unknown is not None
         activities, special = self.activities, self.special
         bounded = policy.max_idle_timeout > 0  # then off is nothing of its own
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
+        wait, now, first_proof = timedelta(seconds=policy.idle_timeout), utcnow(), NEVER
         for kernel_id, kernel in list(self.manager._kernels.items()):
             own: float | None = None
+            activity = activities.get(kernel_id)
             try:
                 told = timeouts.get(kernel_id)
                 if told is None:
@@ -80,19 +75,25 @@ class KernelSource:
                     own = own_seconds(told.seconds, policy)
                 state = kernel.execution_state
                 last = kernel.last_activity
-                if state == "busy":
-                    last = KEPT if busy_keeps else None
-                elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None:
+                if state == "busy" or (activity is not None and activity.works(state)):
+                    proof = _proof_at(last, activity, wait if own is None else timedelta(seconds=own))
+                    last = KEPT if busy_keeps and now < proof else None
+                    first_proof = min(first_proof, proof) if now < proof else first_proof
+                elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None or untold:
                     last = None
-                elif not policy.cull_connected and connections.get(kernel_id):
+                elif not policy.cull_connected and (connections.get(kernel_id) or sockets.count(kernel_id)):
                     last = KEPT
             except Exception:
                 last = None  # `read` fails on it too, and tells
-            activity = activities.get(kernel_id)
             restarting = activity is not None and activity.restarting
             if restarting or kernel_id in special or (own is not None and own <= 0):
                 last = None
             yield kernel_id, last, own
+        self._first_proof = first_proof
+
+    def next_proof(self) -> datetime:
+        """When the first of the busy kernels that a glance left out is to be asked whether it still is."""
+        return self._first_proof
 
     def exists(self, identity: str) -> bool:
         """Whether the kernel is still listed."""
@@ -119,7 +120,7 @@ class KernelSource:
         return (
             getattr(kernel, "execution_state", None),
             last_activity(kernel),
-            self.manager._kernel_connections.get(identity),
+            self.connections(identity),
             0 if activity is None else activity.version,
         )
 
@@ -128,6 +129,7 @@ class KernelSource:
         kernel = self.manager._kernels[identity]
         activity = self.activity(identity)
         state, own = getattr(kernel, "execution_state", None), self.own_timeout(kernel)
+        state = "busy" if activity.works(state) else state
         activity.run.follow(state == "busy", now)
         last = utc(last_activity(kernel), "last_activity")
         noted = now if activity.restarting else activity.noted_at
@@ -136,10 +138,11 @@ class KernelSource:
             name=getattr(kernel, "kernel_name", "") or "",
             state="restarting" if activity.restarting else state,
             last_activity=noted if last is not None and noted is not None and noted > last else last,
-            connections=self.manager._kernel_connections.get(identity) or 0,
+            connections=self.connections(identity),
             disconnected_at=activity.disconnected_at,
             started_at=activity.started_at,
             busy_since=activity.run.busy_since,
+            checked_at=activity.checked_at,
             idle_timeout=own.seconds,
             odd_timeout=own.odd,
             alive=not activity.gone,
@@ -148,6 +151,7 @@ class KernelSource:
             ran_until=activity.run.ran_until,
             run_seconds=activity.run.run_seconds,
             person_at=activity.person_at,
+            error=self.untold(state, activity),
             **self.document(identity),
         )
 
@@ -204,6 +208,10 @@ class KernelSource:
             self.manager.log.info("Culling: kernel %s is kept: %s", record.identity, why)
             activity.note(utcnow())
 
+    async def prove(self, record: KernelRecord) -> None:
+        """Ask a kernel that says 'busy' whether it still is; one that has finished is idle from now on."""
+        await prove(self.manager, record.identity, self.activity(record.identity))
+
     def roots(self, identity: str) -> Roots:
         """The kernel's process, where it runs here."""
         pid = local_pid(self.manager._kernels.get(identity))
@@ -221,3 +229,13 @@ def last_activity(kernel: Any) -> datetime | None:
     except TraitError:
         return None
     return found
+
+
+def _proof_at(last: datetime | None, activity: KernelActivity | None, wait: timedelta) -> datetime:
+    """When a busy kernel is asked: as `proof_at` of the law says, at a glance; never where culling is off."""
+    if wait <= timedelta():
+        return NEVER
+    asked_at = None if activity is None else activity.checked_at
+    if last is None:
+        raise ValueError("a busy kernel was never heard")
+    return (last if asked_at is None or asked_at < last else asked_at) + wait

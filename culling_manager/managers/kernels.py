@@ -19,9 +19,12 @@ from ..join import join_apps, join_guard
 from ..records import Kind
 from ..signals.table import MARKER, owner
 from ..traits import configured
-from .activity import NO_USE, follow_iopub, follow_requests
+from .activity import follow_iopub
+from .clients import follow_clients
 from .kernel_settings import KernelSettings
 from .kernel_source import KernelSource
+from .requests import follow_requests
+from .use import UNTRACKED
 
 
 class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: ignore[misc]
@@ -115,12 +118,13 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         activity.started_at = utcnow()
         activity.gone = False
         activity.started_anew()
-        if not follow_iopub(self, kernel, activity):
+        if not follow_iopub(self, kernel, activity, self._tracked()):
             self.log.warning(
                 "Culling: this pyzmq has no ZMQStream._recv_callback; output messages cost what they cost upstream."
             )
         if "connect_shell" not in vars(kernel):
             follow_requests(kernel, activity, self._tracked())
+            follow_clients(kernel, activity, self._tracked())
             kernel.add_restart_callback(partial(self._restarts_by_itself, kernel_id), "restart")
         if not getattr(kernel, "autorestart", True) or getattr(kernel, "_restarter", None) is None:
             self._source.unguarded.add(kernel_id)
@@ -135,15 +139,16 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         if kernel is None:
             return
         activity = self._source.activity(kernel_id)
+        worked = activity.works(kernel.execution_state)
         activity.started_anew()
-        if kernel.execution_state == "busy":
+        if worked:
             kernel.execution_state = "restarting"
             activity.note(utcnow())
         self._culler.wake_soon(Kind.KERNEL)
 
-    def _tracked(self) -> Callable[[str], bool]:
+    def _tracked(self) -> Callable[[str | None], bool]:
         """Which requests count as use; jupyter_server has a say in that since 2.15."""
-        found: Callable[[str], bool] = getattr(self, "track_message_type", lambda kind: kind not in NO_USE)
+        found: Callable[[str | None], bool] = getattr(self, "track_message_type", lambda kind: kind not in UNTRACKED)
         return found
 
     def pre_start_kernel(self, kernel_name: str | None, kwargs: Any) -> Any:
@@ -166,6 +171,7 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
 
     async def start_kernel(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Start a kernel as upstream does; one that turns 'dead' is culled at once."""
+        self._source.sockets.look(self.parent)
         with self._culler.starting():
             kernel_id: str = await super().start_kernel(**kwargs)
         kernel = self._kernels.get(kernel_id)
@@ -203,7 +209,5 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
     def notify_disconnect(self, kernel_id: str) -> None:
         """A connection was closed: the kernel may be due that it kept."""
         super().notify_disconnect(kernel_id)  # type: ignore[no-untyped-call]
-        if kernel_id in self._kernels and not self._kernel_connections.get(kernel_id):
-            self._source.activity(kernel_id).disconnected(utcnow())
-        if not self.cull_connected:
-            self._culler.wake_soon(Kind.KERNEL)
+        if kernel_id in self._kernels:
+            self._source.disconnected(kernel_id)

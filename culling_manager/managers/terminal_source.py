@@ -14,7 +14,7 @@ from ..engine.ports import Roots
 from ..errors import StopError
 from ..policy import CullingPolicy
 from ..records import Kind, TerminalRecord, utc
-from ..traits import heartbeat
+from ..traits import interval
 from .hosts import TerminalHost
 
 
@@ -36,7 +36,7 @@ class TerminalSource:
             "terminal_idle_timeout": None if own is None else own * 60,
             "keep_terminals": manager.keep_terminals,
             "keep_terminals_fixed": manager.keep_terminals_fixed,
-            "cull_interval": heartbeat(manager, manager.log),
+            "cull_interval": interval(manager, manager.log),
         }
 
     def apply(self, changes: Mapping[str, Any]) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 
 from ..errors import ReadError
 from ..report import iso
-from .days import Log, Window
+from .days import Window
 from .document import document
-from .lines import AppLine, app_line, app_object, app_of
+from .lines import AppLine, app_object, app_of
 from .prices import Prices
 from .report import Asked, Counted
-from .runs import Event
+from .runs import Event, Runs
 
 FILE_NAME = "culling_manager_savings.jsonl"
 #: The file is cut to half of this (bytes) before it would grow beyond it.
@@ -111,31 +111,31 @@ def _decoded(line: bytes) -> Any:
         return None
 
 
-def _asked(lines: Iterable[AppLine], now: datetime, since: datetime | None, more: dict[str, Any]) -> tuple[Log, Asked]:
+def _asked(lines: Iterable[AppLine], now: datetime, since: datetime | None, more: dict[str, Any]) -> tuple[Runs, Asked]:
     """The lines as a log that reaches up to `now`."""
     lines = list(lines)
     first = since or min((each.at for each in lines), default=now)
     window = Window(begin=min(first, now).timestamp(), end=now.timestamp())
-    log = Log(window)
+    runs = Runs()
     for line in lines:
-        log.add(Event("ledger", line.at.timestamp(), app_line(line)))
-    return log, Asked(window=window, until=now.timestamp(), **more)
+        runs.add_line(Event("ledger", line.at.timestamp(), ""), line)
+    return runs, Asked(window=window, until=now.timestamp(), **more)
 
 
 def savings(
     lines: Iterable[AppLine], now: datetime, since: datetime | None = None, prices: Prices | None = None, **more: Any
 ) -> dict[str, Any]:
     """The report on one's own stops, since an instant or since the first of them; as a fleet's, with ``by_reason``."""
-    log, asked = _asked(lines, now, since, {"prices": prices, "by": frozenset({"type", "reason"}), **more})
-    return document(log.runs(), asked)
+    runs, asked = _asked(lines, now, since, {"prices": prices, "by": frozenset({"type", "reason"}), **more})
+    return document(runs, asked)
 
 
 def in_short(lines: Iterable[AppLine], now: datetime) -> dict[str, Any]:
     """What `status` shows: since when, how many stops, how many of them false, and seconds at least and at most."""
-    log, asked = _asked(lines, now, None, {})
-    counted = Counted(log.runs(), asked)
+    runs, asked = _asked(lines, now, None, {})
+    counted = Counted(runs, asked)
     return {
-        "since": iso(datetime.fromtimestamp(asked.window.begin, now.tzinfo)) if log.first is not None else None,
+        "since": iso(datetime.fromtimestamp(asked.window.begin, now.tzinfo)) if runs.known else None,
         "stops": len(counted.stops),
         "false_stops": sum(each.false(asked.soon) for each in counted.stops),
         "at_least_seconds": round(sum(each.at_least(asked.window) for each in counted.stops), 1),

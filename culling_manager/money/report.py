@@ -108,20 +108,33 @@ class Counted:
         for stop in self.stops:
             found.setdefault(key(stop), []).append(stop)
         told = {name: self.group(stops) for name, stops in found.items()}
+        told = {name: {**each, **each["given_back"]} for name, each in told.items()}  # hours and cost at hand, too
         return dict(sorted(told.items(), key=lambda each: (-each[1]["given_back"]["hours"]["at_most"], each[0])))
 
     def by_day(self) -> dict[str, Any]:
         """What each day (UTC) of the window has of it."""
-        told = {}
+        told, on = {}, self._on_days()
         for day in self.asked.window.dates():
             begin = max(midnight(day), self.asked.window.begin)
             window = Window(begin=begin, end=min(midnight(day) + DAY_SECONDS, self.asked.window.end))
+            stops = on.get(int(midnight(day) // DAY_SECONDS), [])
             told[day.isoformat()] = {
-                "stops": sum(window.has(each.at) for each in self.stops),
-                "false_stops": sum(window.has(each.at) and each.false(self.asked.soon) for each in self.stops),
-                "given_back": self.amount((each for each in self.stops if each.at < window.end), window),
+                "stops": sum(window.has(each.at) for each in stops),
+                "false_stops": sum(window.has(each.at) and each.false(self.asked.soon) for each in stops),
+                "given_back": self.amount(stops, window),
             }
         return told
+
+    def _on_days(self) -> dict[int, list[Stop]]:
+        """The stops of which some is on each day, so that a month of many is not looked through for every day."""
+        found: dict[int, list[Stop]] = {}
+        window = self.asked.window
+        for stop in self.stops:
+            end = window.end if stop.back is None else min(stop.back, window.end)
+            first, last = max(stop.at, window.begin) // DAY_SECONDS, end // DAY_SECONDS
+            for day in range(int(first), int(max(first, last)) + 1):
+                found.setdefault(day, []).append(stop)
+        return found
 
     def wasted(self) -> dict[str, float]:
         """Hours for which apps were billed and not in use, by the reason why they were kept; the most first."""
@@ -163,14 +176,23 @@ class Counted:
 
     def idle_now(self) -> dict[str, Any]:
         """Apps that were there and idle at the window's end, and what an hour of that costs."""
-        end, apps, rates = self.asked.window.end, 0, []
-        for app, _, run in self.runs:
-            if run.end < end and end - run.end <= FRESH_SECONDS and self._open(app, run):
-                apps += 1
-                rates.append(self.rate(app, self.type_of(app, run.instance_type)))
+        idle = [(app, run) for app, _, run in self.runs if self._is_idle(app, run)]
+        rates = [self.rate(app, self.type_of(app, run.instance_type)) for app, run in idle]
         known = [each for each in rates if each is not None]
         priced = self.asked.prices is not None and (known or not rates)
-        return {"apps": apps, "priced": len(known), "cost_per_hour": round(math.fsum(known), 4) if priced else None}
+        return {
+            "apps": len(idle),
+            "priced": len(known),
+            "cost_per_hour": round(math.fsum(known), 4) if priced else None,
+        }
+
+    def _is_idle(self, app: App, run: Run) -> bool:
+        """Whether it was there at the window's end, by a heartbeat from about then, and not used for a while."""
+        end = self.asked.window.end
+        if run.beat is None or run.begin > end or run.beat[0] < end - FRESH_SECONDS or run.beat[1] > end - LEAST_GAP:
+            return False
+        latest = max(filter(None, (run.accepted, run.deleting)), default=None)
+        return latest is None or latest.at > end or not self._was_stopped(app, run)
 
     def curves(self) -> dict[str, list[dict[str, Any]]]:
         """The curve of timeouts for each instance type."""

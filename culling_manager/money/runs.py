@@ -43,13 +43,15 @@ class Said(NamedTuple):
 class Run:
     """One run of an app, from the first to the last thing that is known of it; each field is a minimum or a maximum.
 
-    `back` is the earliest at which its start may have been. Counters are of the time for which they were asked.
+    `back` is the earliest at which its start may have been. It is `witnessed` when more tells of it than its own end.
+    Counters are of the time for which they were asked.
     """
 
     begin: float
     end: float
     back: float
     instance_type: str | None = None
+    witnessed: bool = False
     accepted: Said | None = None
     deleting: Said | None = None
     refused: float = 0.0
@@ -71,6 +73,7 @@ class Run:
         """Add what another part of the log tells of it."""
         self.seen(other.begin, other.end, other.back)
         self.on(other.instance_type)
+        self.witnessed = self.witnessed or other.witnessed
         self.accepted = max(filter(None, (self.accepted, other.accepted)), default=None)
         self.deleting = max(filter(None, (self.deleting, other.deleting)), default=None)
         self.beat = max(filter(None, (self.beat, other.beat)), default=None)
@@ -83,15 +86,16 @@ class Run:
         """All of it, short."""
         said = [None if each is None else list(each) for each in (self.accepted, self.deleting)]
         beat = None if self.beat is None else list(self.beat)
-        return [self.begin, self.end, self.back, self.instance_type, *said, self.refused, beat, self.kept, self.gaps]
+        seen = [self.begin, self.end, self.back, self.instance_type, self.witnessed]
+        return [*seen, *said, self.refused, beat, self.kept, self.gaps]
 
     @classmethod
     def from_json(cls, found: list[Any]) -> Run:
         """What `as_json` wrote."""
-        begin, end, back, instance_type, accepted, deleting, refused, beat, kept, gaps = found
+        begin, end, back, instance_type, witnessed, accepted, deleting, refused, beat, kept, gaps = found
         said = [None if each is None else Said(*each) for each in (accepted, deleting)]
         return cls(
-            *(begin, end, back, instance_type, said[0], said[1], refused),
+            *(begin, end, back, instance_type, witnessed, said[0], said[1], refused),
             beat=None if beat is None else (beat[0], beat[1]),
             kept=kept,
             gaps=gaps,
@@ -140,6 +144,7 @@ class Runs:
         late = max(event.logged, at, *event.late())
         run = self.run(app, line.run, event.logged - idle, event.logged, early - idle)
         run.on(line.instance_type)
+        run.witnessed = run.witnessed or line.event == "started"
         said = Said(event.logged, late, early - idle, line.reason or "unknown")
         if line.event == "refused":
             run.refused = max(run.refused, event.logged)
@@ -156,6 +161,7 @@ class Runs:
         name = beat.run or f"?{datetime.fromtimestamp(event.logged, timezone.utc):%Y-%m-%d}"
         logged = min(filter(None, (event.logged, event.received)))
         run = self.run(app, name, event.logged - beat.span, event.logged, logged - beat.span)
+        run.witnessed = True
         if beat.last_use is not None:
             last = (event.logged, beat.last_use.timestamp())
             run.beat = max(last, run.beat or last)
@@ -180,6 +186,7 @@ class Runs:
             return
         name = run or f"?{datetime.fromtimestamp(first, timezone.utc):%Y-%m-%d}"
         found = self.run(app, name, first - span, last, first - span)
+        found.witnessed = True
         if used is not None:
             found.beat = max((last, used), found.beat or (last, used))
         for reason, seconds in kept.items():

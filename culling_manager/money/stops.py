@@ -92,6 +92,8 @@ def _stops_of(
             continue  # it was not stopped, or goes on elsewhere in the log
         if any(each.begin <= said.logged < each.end for each in runs.values()):
             continue  # another run shows that the app was there before and after
+        if not run.witnessed and _away_before(run, runs, end):
+            continue  # the app was away, and nothing but this end of a run says that it had begun again
         back = returns.after(said.logged)
         found.append(
             Stop(
@@ -106,6 +108,12 @@ def _stops_of(
             )
         )
     return found
+
+
+def _away_before(run: Run, runs: Mapping[str, Run], end: float) -> bool:
+    """Whether the run of this app that began last before this one was stopped."""
+    before = max((each for each in runs.values() if each.begin < run.begin), key=lambda each: each.begin, default=None)
+    return before is not None and proven(before, end) is not None
 
 
 def proven(run: Run, end: float) -> Said | None:

@@ -174,3 +174,16 @@ def hold_after(decision: Decision, jumped_at: datetime | None, timeout: float, n
     if now > floor:
         return replace(decision, due_at=floor)
     return replace(decision, action=Action.KEEP, reason=Reason.CLOCK_JUMP, due_at=floor)
+
+
+def hold_for_notice(decision: Decision, given_at: datetime, seconds: float, now: datetime) -> Decision:
+    """Move the deadline of what is idle to `seconds` after notice was given, up to and including that instant.
+
+    A later deadline stands, and so does one that does not rest on being idle.
+    """
+    floor = given_at + timedelta(seconds=seconds)
+    if decision.reason not in (Reason.IDLE, Reason.ACTIVE) or decision.due_at is None or decision.due_at >= floor:
+        return decision
+    if now > floor:
+        return replace(decision, due_at=floor)
+    return replace(decision, action=Action.KEEP, reason=Reason.ACTIVE, due_at=floor)

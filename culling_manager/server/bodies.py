@@ -15,6 +15,9 @@ LONGEST_BODY = 65_536
 #: The longest id of anything (characters).
 LONGEST_ID = 2000
 
+#: What users may set at run time, and save.
+SETTINGS = frozenset({"idle_time", "keep_terminals"})
+
 _NUMBER = re.compile(r"\s*[0-9]{1,20}(\.[0-9]{1,20})?\s*")
 
 
@@ -59,9 +62,15 @@ def keep_terminals(body: Mapping[str, Any], needed: bool) -> bool | None:
     return _bool("keep_terminals", body.get("keep_terminals"))
 
 
-def flag(body: Mapping[str, Any], name: str) -> bool:
-    """Give an optional true or false from a body; absent is false."""
-    return _bool(name, body.get(name, False))
+def saved(body: Mapping[str, Any]) -> frozenset[str]:
+    """Give which settings are to last, from ``save``: true for both, or a list of names."""
+    value = body.get("save", False)
+    if isinstance(value, bool):
+        return SETTINGS if value else frozenset()
+    names = [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    if not names or names != value or not SETTINGS.issuperset(names) or len(set(names)) < len(names):
+        raise SettingError("save", value, f"true, false, or a list of one or both of {' and '.join(sorted(SETTINGS))}")
+    return frozenset(value)
 
 
 def _bool(name: str, value: object) -> bool:

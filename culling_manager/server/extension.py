@@ -14,19 +14,26 @@ from traitlets.config import Config
 
 from .._version import __version__
 from ..engine.culler import IdleCuller
+from ..errors import printable
 from ..events import register
+from ..managers.connections import Teller, counting, is_counted
+from ..managers.guests import note_asked_for, welcome
+from ..managers.hosts import ChoosesConnections
+from ..managers.kernels import CullingKernelManager
 from ..records import Kind
 from .handlers import routes
 from .metrics import expose
 from .saved_settings import SavedSettings
+from .sections import loaded_classes, misspelt
 from .service import ServerDesk
 
-#: Sections that are ours, and where in others our classes are selected.
+#: Sections that are ours.
 OUR_CLASSES = (
     *("CullingKernelManager", "GatewayCullingKernelManager", "CullingTerminalManager"),
-    *("AppManager", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
+    *("AppManager", "NoApps", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
     *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals", "Presence"),
-    *("ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
+    *("Signal", "ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
+    *("OtherKernelsSignal", "ServerUseSignal"),
 )
 #: Upstream's settings that mean what our `idle_timeout` means, and the sections in which people have them.
 UPSTREAMS_TIMEOUTS = {
@@ -34,6 +41,7 @@ UPSTREAMS_TIMEOUTS = {
     "GatewayCullingKernelManager": ("cull_idle_timeout", "KernelManager"),
     "CullingTerminalManager": ("cull_inactive_timeout", "TerminalManager"),
 }
+#: Where in others' sections our classes are selected.
 SELECTION = {"ServerApp": "kernel_manager_class", "TerminalsExtensionApp": "terminal_manager_class"}
 
 
@@ -66,6 +74,7 @@ def _link_jupyter_server_extension(server: Any) -> None:
     Jupyter's own managers. Whatever is configured elsewhere wins.
     """
     found = ExtensionConfigManager(read_config_path=jupyter_config_path()).get("jupyter_server_config")
+    warn_of_misspelt(server, found)
     for section, values in selected_in(found).items():
         known = {*server.config.get(section, {}), *settled_by_upstreams(section, server.config)}
         new = {name: value for name, value in values.items() if name not in known}
@@ -75,7 +84,19 @@ def _link_jupyter_server_extension(server: Any) -> None:
         server.log.info("Culling: kernels are on a gateway, so culling_manager.GatewayCullingKernelManager is used.")
         gateway_class = {"kernel_manager_class": "culling_manager.GatewayCullingKernelManager"}
         server.update_config(Config({"ServerApp": gateway_class}))
+    note_asked_for(server)
     end_on_bad_terminal_settings(server)
+
+
+def warn_of_misspelt(server: Any, found: Mapping[str, Any]) -> None:
+    """Say which sections are nobody's and look like one of ours: nothing that stands in them counts."""
+    sections = sorted({*server.config, *found})
+    for section, meant in misspelt(sections, OUR_CLASSES, loaded_classes()).items():
+        server.log.warning(
+            "Config section `%s` is not recognized, so what stands in it does not count.  Did you mean `%s`?",
+            printable(section),
+            meant,
+        )
 
 
 def end_on_bad_terminal_settings(server: Any) -> None:
@@ -96,8 +117,43 @@ def end_on_bad_terminal_settings(server: Any) -> None:
         server.exit(1)
 
 
-def _expose(culler: IdleCuller, desk: ServerDesk) -> None:
-    """Add metrics once all extensions are loaded, in whatever order; without a manager of ours there are none."""
+def _welcome(server: Any, culler: IdleCuller) -> bool:
+    """Watch another kernel manager that stands in our place; gives whether one is watched only now.
+
+    Settings of ours that are refused end the start of the server, as they do where our manager itself refuses them.
+    """
+    try:
+        guest = welcome(server, culler)
+    except TraitError as error:
+        server.log.critical("Bad config encountered during initialization: %s", error)
+        server.exit(1)
+        raise
+    if guest is not None:
+        settings = server.web_app.settings
+        found = settings["kernel_websocket_connection_class"]
+        settings["kernel_websocket_connection_class"] = counting(found, guest.guests)
+    return guest is not None
+
+
+def _choose_connections(server: Any) -> None:
+    """Have the pages counted that are connected to kernels of ours, whatever class of connections the server uses."""
+    settings, manager = server.web_app.settings, server.kernel_manager
+    found = settings["kernel_websocket_connection_class"]
+    if isinstance(manager, ChoosesConnections):
+        found = manager.connection_class(found)
+    if isinstance(manager, CullingKernelManager) and not is_counted(found):
+        found = counting(found, Teller(manager))
+    settings["kernel_websocket_connection_class"] = found
+
+
+def _all_loaded(server: Any, culler: IdleCuller, desk: ServerDesk) -> None:
+    """Once all extensions are loaded, in whatever order: see what they have put in our place, and add metrics.
+
+    Without a manager that is watched there are none.
+    """
+    if _welcome(server, culler):
+        register(server)
+        desk.presence.start()
     if culler.watches:
         expose(culler, given_back=desk.given_back)
 
@@ -107,18 +163,17 @@ def _load_jupyter_server_extension(server: Any) -> None:
     settings = server.web_app.settings
     culler = IdleCuller.of(server, server.log)
     desk = settings["culling_manager_desk"] = ServerDesk(server, SavedSettings(jupyter_config_dir()))
+    _welcome(server, culler)
     if culler.watches:
         register(server)
     desk.restore()
-    desk.listen()
+    desk.presence.start()
     IOLoop.current().add_callback(desk.previous.tell, server, culler)
     # The page in JupyterLab or Notebook asks us for nothing where this is not so.
     settings.setdefault("page_config_data", {})["cullingManager"] = __version__
-    IOLoop.current().add_callback(_expose, culler, desk)
+    IOLoop.current().add_callback(_all_loaded, server, culler, desk)
     server.web_app.add_handlers(".*$", routes(settings["base_url"]))
-    choose = getattr(server.kernel_manager, "connection_class", None)
-    if choose is not None:
-        settings["kernel_websocket_connection_class"] = choose(settings["kernel_websocket_connection_class"])
+    _choose_connections(server)
     configured = [name for name in ("CullingKernelManager", "GatewayCullingKernelManager") if name in server.config]
     if configured and Kind.KERNEL not in culler.watches:
         server.log.warning(

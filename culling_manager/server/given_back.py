@@ -1,4 +1,4 @@
-"""What this user's ledger comes to, for `status` and the metrics; read anew only when the file has changed."""
+"""What this user's ledger comes to, for `status` and the metrics; counted when the file has changed, or in a while."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 from ..errors import ReadError
 from ..money.ledger import Ledger, in_short
-from ..money.lines import AppLine
+
+#: How long (seconds) sums stand that no new line changes.
+STAND_SECONDS = 60.0
 
 
 class GivenBack:
@@ -16,15 +18,18 @@ class GivenBack:
 
     def __init__(self, directory: str | Path) -> None:
         self._ledger = Ledger(directory)
-        self._mark = (0, 0)
-        self._lines: list[AppLine] = []
+        self._known: tuple[tuple[int, int], datetime, dict[str, Any] | None] | None = None
 
     def at(self, now: datetime) -> dict[str, Any] | None:
-        """The sums as they are now."""
+        """The sums as they are now, or were a moment ago."""
         try:
             mark = self._ledger.mark
-            if mark != self._mark:
-                self._lines, self._mark = self._ledger.lines(), mark
+            if self._known is None or mark != self._known[0] or not self._stands(now):
+                lines = self._ledger.lines()
+                self._known = (mark, now, in_short(lines, now) if lines else None)
         except ReadError:
             return None  # whoever writes it has said so
-        return in_short(self._lines, now) if self._lines else None
+        return self._known[2]
+
+    def _stands(self, now: datetime) -> bool:
+        return self._known is not None and 0 <= (now - self._known[1]).total_seconds() < STAND_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import responses
@@ -15,7 +16,7 @@ from jupyter_server.utils import url_path_join
 from tornado.web import HTTPError, authenticated
 
 from ..errors import CullingError, ErrorCode, SettingError
-from .bodies import flag, idle_time, json_object, keep_terminals, only
+from .bodies import idle_time, json_object, keep_terminals, only, saved
 from .legacy import OriginalClients
 from .service import ServerDesk
 
@@ -25,6 +26,8 @@ AUTH_RESOURCE = "culling_manager"
 URL_SPACE = "sagemaker-studio-autoshutdown"
 #: The description of all handlers.
 OPENAPI = Path(__file__).parents[1] / "schemas" / "openapi.json"
+#: What Jupyter calls somebody who did not log in as anybody.
+_ANONYMOUS = re.compile(r"[0-9a-f]{32}")
 #: Verbs that only look.
 LOOKING = ("GET", "HEAD", "OPTIONS")
 #: What Jupyter's own refusals are called.
@@ -96,13 +99,15 @@ class CullingHandler(APIHandler):
         except CullingError as error:
             self.refuse(409, error.code, str(error))
         except KeyError as error:
-            words = f"there is no such thing, or nothing was asked for it: {error.args[0]!r}"
-            self.refuse(404, ErrorCode.NOT_FOUND, words)
+            name = error.args[0]
+            words = f"there is no such thing, or nothing was asked for it: {name!r}"
+            self.refuse(404, ErrorCode.NOT_FOUND, "nothing was asked for everything" if name == "all" else words)
 
     @property
     def asked_by(self) -> str:
-        """The user's name."""
-        return str(getattr(self.current_user, "username", None) or "")
+        """The user's name; who has none of their own gets a new random one for each session, and is somebody."""
+        name = str(getattr(self.current_user, "username", None) or "")
+        return "somebody on this server" if _ANONYMOUS.fullmatch(name) else name
 
     def answer(self, found: Mapping[str, Any]) -> None:
         """Answer with a JSON object."""
@@ -148,11 +153,11 @@ class SettingsHandler(CullingHandler):
     @authenticated
     @authorized
     async def post(self) -> None:
-        """Set ``idle_time`` (minutes) and, where present, ``keep_terminals``; ``save`` makes it lasting."""
+        """Set ``idle_time`` (minutes) and, where present, ``keep_terminals``; ``save`` says what of it lasts."""
         with self.refusing():
             body = self.body()
             minutes, keep = idle_time(body), keep_terminals(body, needed=False)
-            self.desk.change(minutes, keep, save=flag(body, "save"), asked_by=self.asked_by)
+            self.desk.change(minutes, keep, save=saved(body), asked_by=self.asked_by)
             now = self.desk.settings()
             self.answer({"idle_time": str(now["idle_time"]), "keep_terminals": now["keep_terminals"]})
 
@@ -220,7 +225,7 @@ class PresenceHandler(CullingHandler):
         with self.refusing():
             body = self.body()
             only(body, ("path",))
-            self.answer(self.desk.present(body.get("path")))
+            self.answer({"kernels": self.desk.presence.seen(body.get("path"))})
 
 
 class OpenApiHandler(CullingHandler):

@@ -7,8 +7,12 @@ from typing import Any
 from traitlets import Bool
 from traitlets.config import LoggingConfigurable
 
-from ..errors import CullingError, ErrorCode, SettingError
+from ..engine.culler import IdleCuller
+from ..errors import CullingError, ErrorCode, NotOursError, SettingError
 from ..managers.documents import Documents
+from ..managers.guests import guest_of
+from ..records import Kind
+from .status import kernels_not_ours
 
 #: Jupyter Server's own schema of what is done with files.
 CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
@@ -32,10 +36,19 @@ class Presence(LoggingConfigurable):
         self._server = server
         self.documents = Documents(server)
 
+    @property
+    def _culler(self) -> IdleCuller:
+        return IdleCuller.of(self._server, self.log)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts here that somebody works in a document."""
+        return self.enabled and Kind.KERNEL in self._culler.watches
+
     def start(self) -> None:
-        """Listen to the server's event bus, if it has one."""
+        """Listen to the server's event bus for documents that are saved, where it has one and kernels are ours."""
         bus = getattr(self._server, "event_logger", None)
-        if bus is not None and CONTENTS in bus.schemas:
+        if bus is not None and CONTENTS in bus.schemas and Kind.KERNEL in self._culler.watches:
             bus.add_listener(schema_id=CONTENTS, listener=self._heard)
 
     def seen(self, path: object) -> list[str]:
@@ -46,13 +59,16 @@ class Presence(LoggingConfigurable):
         SettingError
             When `path` is none.
         CullingError
-            When it is turned off.
+            When it is turned off, or kernels are not culled here.
         KeyError
             When the document has no kernel here.
         """
         if not isinstance(path, str) or not 0 < len(path) <= LONGEST_PATH:
             shown = path if not isinstance(path, str) else f"{len(path)} characters"
             raise SettingError("path", shown, f"a document's path of 1 to {LONGEST_PATH} characters")
+        not_ours = kernels_not_ours(self._server, self._culler)
+        if not_ours is not None:
+            raise NotOursError(not_ours)
         if not self.enabled:
             words = "that somebody works in a document does not count here: Presence.enabled is False"
             raise CullingError(words, code=ErrorCode.TURNED_OFF)
@@ -62,7 +78,7 @@ class Presence(LoggingConfigurable):
         return kernels
 
     def _use(self, path: str, *, by_a_person: bool) -> list[str]:
-        manager = self._server.kernel_manager
+        manager = guest_of(self._culler) or self._server.kernel_manager
         kernels = [each for each in self.documents.kernels(path.strip("/")) if each in manager]
         for kernel_id in kernels:
             manager.worked_in(kernel_id, by_a_person=by_a_person)

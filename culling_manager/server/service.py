@@ -8,15 +8,15 @@ from typing import Any
 from .. import events
 from ..document import keep_alive_entry
 from ..engine.requests import end_of
-from ..errors import NotOursError, printable
-from ..records import KeepAlive, Kind
+from ..errors import printable
+from ..records import KeepAlive
 from .bodies import whom
 from .given_back import GivenBack
 from .presence import Presence
 from .previous import PreviousStop
 from .saved_settings import SavedSettings
-from .settings import SettingsDesk, whole
-from .status import kernels_not_ours, name_documents, name_timeouts, notices, state_of
+from .settings import SettingsDesk, notice_words, whole
+from .status import name_documents, name_timeouts, notices, state_of
 
 
 class ServerDesk(SettingsDesk):
@@ -24,33 +24,9 @@ class ServerDesk(SettingsDesk):
 
     def __init__(self, server: Any, saved: SavedSettings) -> None:
         super().__init__(server, saved)
-        self._presence = Presence(server)
+        self.presence = Presence(server)
         self.given_back = GivenBack(saved.path.parent)
         self.previous = PreviousStop(saved.path.parent)
-
-    # -- presence ----------------------------------------------------------------------------------
-
-    def listen(self) -> None:
-        """Hear when documents are saved, where kernels are ours."""
-        if Kind.KERNEL in self._culler.watches:
-            self._presence.start()
-
-    def present(self, path: object) -> Mapping[str, Any]:
-        """Count that somebody works in a document; gives the kernels for which it counts.
-
-        Raises
-        ------
-        SettingError
-            When `path` is not accepted.
-        KeyError
-            When the document has no kernel.
-        CullingError
-            When presence is turned off, or kernels are not culled here.
-        """
-        words = kernels_not_ours(self._server, self._culler)
-        if words is not None:
-            raise NotOursError(words)
-        return {"kernels": self._presence.seen(path)}
 
     # -- keep-alive --------------------------------------------------------------------------------
 
@@ -99,14 +75,15 @@ class ServerDesk(SettingsDesk):
         request = culler.end_keep_alive(which, name)
         if request is None:
             raise KeyError(name or "all")
+        culler.rounds.give_notice()
         self._tell_request("resume", request, asked_by)
 
     def _tell_request(self, action: str, request: KeepAlive, asked_by: str) -> None:
         entry = keep_alive_entry(request)
         until = entry["until"] if action == "keep-alive" else None
         about = f"{entry['kind']} {entry['id'] or ''}".strip()
-        ends = f" until {until}" if until else ""
-        self._culler.log.info("Culling: %s", printable(f"{action} of {about}{ends}, asked by {asked_by}"))
+        ends, then = (f" until {until}", "") if until else ("", f"; {notice_words(self._culler.policy)}")
+        self._culler.log.info("Culling: %s", printable(f"{action} of {about}{ends}, asked by {asked_by}{then}"))
         found = {"kind": entry["kind"], "identity": entry["id"], "until": until}
         events.emit(self._server, events.SETTINGS, {"action": action, "asked_by": asked_by, **found})
 
@@ -115,8 +92,7 @@ class ServerDesk(SettingsDesk):
     def status(self) -> Mapping[str, Any]:
         """The state document."""
         culler = self._culler
-        listens = self._presence.enabled and Kind.KERNEL in culler.watches
-        found = state_of(culler, notices(self._server, culler), self.given_back, presence=listens)
+        found = state_of(culler, notices(self._server, culler), self.given_back, presence=self.presence.counts)
         name_timeouts(found["apps"], culler.policy)
-        name_documents(found["kernels"], self._presence.documents)
+        name_documents(found["kernels"], self.presence.documents)
         return {**found, "previous_stop": self.previous.found}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tornado.ioloop import IOLoop
@@ -10,7 +10,8 @@ from tornado.ioloop import IOLoop
 from .. import events
 from ..engine.culler import IdleCuller
 from ..errors import NotOursError, ReadError, printable
-from ..policy import plain
+from ..policy import LONGEST_MINUTES, LONGEST_SECONDS, CullingPolicy, plain
+from ..report import duration
 from .saved_settings import SavedSettings, fitting_in
 from .status import kernels_not_ours, notices
 
@@ -69,10 +70,13 @@ class SettingsDesk:
             },
         }
 
-    def change(self, minutes: object, keep_terminals: bool | None, *, save: bool = False, asked_by: str = "") -> None:
+    def change(
+        self, minutes: object, keep_terminals: bool | None, *, save: Collection[str] = (), asked_by: str = ""
+    ) -> None:
         """Set the idle timeout (minutes) and, unless None, `keep_terminals`; starts the culler if it is not running.
 
-        With `save` they hold after a restart of the server too.
+        Those that `save` names hold after a restart of the server too. Who sets `keep_terminals` and leaves the timeout
+        as it is need not be allowed to set such a timeout.
 
         Raises
         ------
@@ -82,16 +86,20 @@ class SettingsDesk:
             When none of the server's managers is ours, or the settings cannot be saved; then nothing is changed.
         """
         culler = self._ours()
-        found = culler.policy.user_minutes("idle_time", minutes)
+        stays = keep_terminals is not None and "idle_time" not in save and _is(minutes, culler.policy.idle_timeout / 60)
+        found = None if stays else culler.policy.user_minutes("idle_time", minutes)
         if keep_terminals is not None:
             culler.policy.user_keep_terminals("keep_terminals", keep_terminals)
         if save:
-            lasting = {} if keep_terminals is None else {"keep_terminals": keep_terminals}
-            self._saved.save({**(self._load_saved() or {}), "idle_time": found, **lasting})
+            given = {"idle_time": found, "keep_terminals": keep_terminals}
+            lasting = {name: value for name, value in given.items() if name in save and value is not None}
+            self._saved.save({**(self._load_saved() or {}), **lasting})
             culler.troubles.over(SAVED)
-        culler.change_settings(idle_timeout=found * 60, keep_terminals=keep_terminals)
+        before = culler.policy
+        culler.change_settings(idle_timeout=None if found is None else found * 60, keep_terminals=keep_terminals)
+        self._warn_first(before)
         culler.start()
-        self._tell_settings("changed", asked_by, save)
+        self._tell_settings("changed", asked_by, bool(save))
 
     def reset(self, asked_by: str = "") -> None:
         """Go back to what is configured, and forget what was saved.
@@ -104,8 +112,22 @@ class SettingsDesk:
         culler = self._ours()
         self._saved.forget()
         culler.troubles.over(SAVED)
+        before = culler.policy
         culler.reset_settings()
+        self._warn_first(before)
         self._tell_settings("reset", asked_by, False)
+
+    def _warn_first(self, before: CullingPolicy) -> None:
+        """What has become overdue by this change is warned of first; a change that makes nothing due changes nothing.
+
+        Else who sets the same again and again would keep everything for ever.
+        """
+        after = self._culler.policy
+        pairs = [(before.idle_timeout, after.idle_timeout), (before.terminal_timeout, after.terminal_timeout)]
+        lower = any(0 < now < (was or LONGEST_SECONDS) for was, now in pairs)
+        if lower or (before.keep_terminals and not after.keep_terminals):
+            self._culler.rounds.give_notice()
+            self._culler.log.info("Culling: %s", notice_words(after))
 
     def restore(self) -> None:
         """Take over what a user saved, as soon as all managers are there; extensions load in any order."""
@@ -147,6 +169,20 @@ class SettingsDesk:
         events.emit(self._server, events.SETTINGS, {"action": action, "asked_by": asked_by, **found})
 
 
+def notice_words(policy: CullingPolicy) -> str:
+    """What becomes of what is overdue when a person takes back what kept it."""
+    if policy.warn_before <= 0:
+        return "what is overdue goes now, for warn_before is 0"
+    return f"what is overdue is warned of first, {duration(policy.warn_before)} or half its timeout ahead"
+
+
 def whole(value: float) -> float:
     """An int where the value is whole."""
     return int(value) if value == int(value) else value
+
+
+def _is(value: object, minutes: float) -> bool:
+    """Whether it is this number of minutes, but for what is lost on the way from seconds and back."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LONGEST_MINUTES:
+        return False
+    return abs(value - minutes) < 1e-6

@@ -10,6 +10,7 @@ from .._version import __version__
 from ..document import state_document
 from ..engine.culler import IdleCuller
 from ..managers.documents import Documents
+from ..managers.guests import guest_of
 from ..policy import CullingPolicy
 from ..records import Kind
 from .given_back import GivenBack
@@ -39,8 +40,9 @@ def terminals_not_ours(server: Any, culler: IdleCuller) -> str | None:
 
 def notices(server: Any, culler: IdleCuller) -> list[str]:
     """What is not ours on this server, and how to make it so."""
-    found = (kernels_not_ours(server, culler), terminals_not_ours(server, culler))
-    return [words for words in found if words is not None]
+    guest = guest_of(culler)
+    found = (kernels_not_ours(server, culler), guest and guest.words, terminals_not_ours(server, culler))
+    return [words for words in found if words]
 
 
 def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:

@@ -1,4 +1,4 @@
-"""What a signal is. One of your own is a subclass with one method, registered as an entry point; see the README."""
+"""What a signal is. One of your own is a subclass with one method and an entry point; see `config/README.md`."""
 
 from __future__ import annotations
 

@@ -90,14 +90,17 @@ def site(browser: Browser, config: dict[str, Any], tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture
-def document(site: Site, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
-    """Make a notebook of a name of its own; afterwards all kernels go and the timeout is two hours again."""
+def document(site: Site, request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Make a notebook of a name of its own; before that, all kernels go and the timeout is two hours again.
+
+    Before, not after: a page of the last test that was still open might have had a word in it.
+    """
     made = 0
+    site.rest()
 
     def make(name: str = "") -> str:
         nonlocal made
         made += 1
         return site.notebook(name or f"{request.node.name[5:25]}-{made}.ipynb")
 
-    yield make
-    site.rest()
+    return make

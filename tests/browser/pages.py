@@ -29,7 +29,7 @@ HOUR_OFF = """
 STILL = """
 addEventListener('DOMContentLoaded', () => {
   const style = document.createElement('style');
-  style.textContent = '.Toastify__toast { animation: none !important; transition: none !important; }';
+  style.textContent = '.Toastify__toast { animation-duration: 1ms !important; transition: none !important; }';
   document.head.append(style);
 });
 """

@@ -48,11 +48,11 @@ def warned(browser: Browser, site: Site, look: str) -> Seen:
     seen = Seen(page, site)
     seen.lab("analysis.ipynb") if where == "lab" else seen.notebook("analysis.ipynb")
     seen.open_panel()
-    site.near("analysis.ipynb", 240)
+    if where == "lab":
+        widen(seen)  # now, for that is use of the document in front
+    site.near("analysis.ipynb", 180)
     seen.looks("warned")
     seen.page.locator(".Toastify__toast").first.wait_for(timeout=150_000)
-    if where == "lab":
-        widen(seen)
     page.mouse.move(400, 300)
     page.wait_for_timeout(700)
     return seen
@@ -67,7 +67,7 @@ def widen(seen: Seen) -> None:
     assert box is not None
     page.mouse.move(box["x"] - 2, 200)
     page.mouse.down()
-    page.mouse.move(box["x"] - 400, 200, steps=5)
+    page.mouse.move(box["x"] - 380, 200, steps=5)
     page.mouse.up()
     page.wait_for_timeout(400)
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,6 +50,13 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def free_port() -> int:
+    """A port on which nobody listens; jupyter_server 2.10 does not say which one it found by itself."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 class Site:
     """One server: started, stopped and started again on the same port with the same files."""
 
@@ -58,7 +66,7 @@ class Site:
         self.base_url = self.config["ServerApp"].get("base_url", "/")
         self.files = folder / "files"
         self.settings = folder / "settings"
-        self.port = 0
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         for each in (self.files, self.settings, folder / "config", folder / "runtime", folder / "home"):
             each.mkdir(parents=True, exist_ok=True)
@@ -200,7 +208,7 @@ class Site:
         for each in self.ask("api/kernels"):
             with contextlib.suppress(urllib.error.HTTPError):
                 self.ask(f"api/kernels/{each['id']}", "DELETE")
-        assert self.kernels() == []
+        until(lambda: self.kernels() == [])
 
     def set_timeout(self, minutes: float) -> None:
         """Set the idle timeout, as a user does."""

@@ -67,6 +67,14 @@ export interface IPolicy {
   dry_run: boolean;
 }
 
+/** For how long apps did not run because they were stopped. */
+export interface IGivenBack {
+  since: string;
+  stops: number;
+  at_least_seconds: number;
+  at_most_seconds: number;
+}
+
 /** The state document. */
 export interface IStatus {
   now: string;
@@ -82,6 +90,7 @@ export interface IStatus {
   /** Whether the server wants to hear that somebody works in a document. */
   presence?: boolean;
   previous_stop?: IPreviousStop | null;
+  given_back?: IGivenBack | null;
 }
 
 /** What users may set; `idle_time` in seconds, bounds in minutes. */

@@ -5,7 +5,7 @@ import * as React from 'react';
 import type { IItem, IOutcome, ISettings, IStatus } from './documents';
 import type { Culling } from './model';
 import { byUrgency, choices, items, nextTick, secondsTo, stopped } from './states';
-import { clock, type ILanguage, keepShort, name, span, stoppedWords, what, why } from './words';
+import { clock, givenBackWords, type ILanguage, keepShort, name, span, stoppedWords, what, why } from './words';
 
 /** What the panel can do besides showing. */
 export interface IDeeds {
@@ -388,7 +388,8 @@ function Limits({ culling, language, deeds, status, shown }: Shown): React.React
 function Stops({ status, culling, language }: Shown): React.ReactElement | null {
   const { trans } = language;
   const found = status.recent.filter(stopped).slice(-10).reverse();
-  if (found.length === 0) {
+  const given = status.given_back?.stops ? status.given_back : null;
+  if (found.length === 0 && given === null) {
     return null;
   }
   return (
@@ -401,6 +402,7 @@ function Stops({ status, culling, language }: Shown): React.ReactElement | null 
           </li>
         ))}
       </ul>
+      {given !== null && <p>{givenBackWords(given, culling.now, language)}</p>}
     </section>
   );
 }

@@ -1,5 +1,5 @@
 /** Everything that people read, made from what is so; each sentence can be translated. */
-import type { IItem, IOutcome, IPreviousStop, IStatus } from './documents';
+import type { IGivenBack, IItem, IOutcome, IPreviousStop, IStatus } from './documents';
 import type { IFront } from './states';
 import { frontItem, frontStop, LAST, ownApp, secondsTo } from './states';
 
@@ -252,6 +252,22 @@ export function stoppedWords(outcome: IOutcome, of: string, now: number, languag
     return trans.__('%1 was stopped at %2.', short, at) + rest;
   }
   return trans.__('%1 was stopped at %2 after %3 without use.', short, at, span(outcome.idle_seconds, language)) + rest;
+}
+
+/** What stops gave back, between the two bounds that can be defended. */
+export function givenBackWords(found: IGivenBack, now: number, language: ILanguage): string {
+  const { trans } = language;
+  const since = clock(found.since, now, language);
+  const [least, most] = [span(found.at_least_seconds, language), span(found.at_most_seconds, language)];
+  return trans._n(
+    'Given back since %1 by %2 stop: at least %3, at most %4.',
+    'Given back since %1 by %2 stops: at least %3, at most %4.',
+    found.stops,
+    since,
+    found.stops,
+    least,
+    most
+  );
 }
 
 /** What it says while an app is ended, and how to go on. */

@@ -6,6 +6,7 @@ import type { IEntry, IItem, IOutcome, IStatus } from '../src/documents';
 import { byUrgency, choices, frontStop, type IFront, nextAsk, nextClock, nextTick, stoppedSince } from '../src/states';
 import {
   countdown,
+  givenBackWords,
   goingWords,
   type ILanguage,
   type ISeen,
@@ -267,4 +268,13 @@ test('what was stopped is told once', () => {
   const found = status({ recent: [outcome, { ...outcome, result: 'failed', at: at(6) }] });
   assert.deepEqual(stoppedSince(found, at(0)), [outcome]);
   assert.deepEqual(stoppedSince(found, at(5)), []);
+});
+
+test('what was given back stands between two bounds', () => {
+  const found = { since: at(-86_400), stops: 1, at_least_seconds: 3600, at_most_seconds: 7200 };
+  assert.match(
+    givenBackWords(found, NOON, language),
+    /^Given back since .*31.* by 1 stop: at least 1 h, at most 2 h\.$/
+  );
+  assert.match(givenBackWords({ ...found, stops: 2 }, NOON, language), /by 2 stops/);
 });
