@@ -662,7 +662,9 @@ async def test_a_heartbeat_callback_that_fails_does_not_stop_the_culler(caplog):
 async def test_a_heartbeat_line_that_cannot_be_written_does_not_stop_the_culler():
     """Whoever is to be named in it fails at that."""
     world = World()
-    world.culler.neighbours = SimpleNamespace(describe=lambda: 1 / 0, left=lambda record, used_at: None)
+    world.culler.neighbours = SimpleNamespace(
+        describe=lambda: 1 / 0, going=lambda record: None, left=lambda record, used_at: None
+    )
 
     await world.clock.run_for(TIMEOUT + EXACT)
 

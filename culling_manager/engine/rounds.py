@@ -53,7 +53,7 @@ class Rounds:
         """One wake-up: count it, and tell whether anything can be due. O(1), no I/O but an hourly line in the log."""
         self.alarm.count += 1
         now, mono = self._situation.now(), self._situation.clock.monotonic()
-        if mono >= self._tell_at and not self._is_going():
+        if mono >= self._tell_at:
             self._tell_at = mono + TELL_SECONDS
             self._safely(self._tell_heartbeat)
         return any(now > watch.next_look and watch.looking is None for watch in self.watches.values())
@@ -116,10 +116,13 @@ class Rounds:
 
     def _tell_heartbeat(self) -> None:
         situation, neighbours = self._situation, self._situation.neighbours
-        apps, times = "NoApps", {}
+        if self._is_going():
+            self._tell_at = 0.0  # at the next heartbeat, should it stay after all
+            return
+        apps = "NoApps" if neighbours is None else neighbours.describe()["class"]
+        times: dict[str, Any] = {}
         try:
-            if neighbours is not None:
-                apps, times = neighbours.describe()["class"], dict(neighbours.times())
+            times = {} if neighbours is None else dict(neighbours.times())
         except Exception as error:
             situation.journal.bug("heartbeat", "the times of apps could not be added up", error)
         situation.journal.heartbeat(situation.policy, self.alarm.count, apps, self.watches, times)
