@@ -65,8 +65,8 @@ c.CullingKernelManager.idle_timeout = 120
 # c.CullingKernelManager.grace = 0
 # c.CullingKernelManager.long_run = 10
 
-# What an activity signal sees (a background process, a GPU in use) keeps for these minutes at most, since Jupyter itself
-# last saw use or a user last asked that it is kept. 0: no end.
+# What an activity signal sees (a background process, a GPU in use) keeps for these minutes at most, since Jupyter
+# itself last saw use or a user last asked that it is kept. 0: no end.
 # c.CullingKernelManager.max_at_work = 0
 
 # An app that is older than these minutes is deleted whatever is on it; it is warned of 15 minutes ahead or more, and a

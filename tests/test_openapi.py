@@ -168,6 +168,10 @@ def full_document() -> dict[str, Any]:
         keep_alive=[KeepAlive(kind=None, identity=None, until=NOON, asked_at=NOON, asked_by="alice")],
         app_manager={"class": "SpaceApp", "detail": ""},
         given_back=in_short([], NOON) | {"since": iso(NOON), "stops": 1, "at_most_seconds": 2.5},
+        previous_stop={
+            "at": iso(NOON), "name": "default", "app_type": "JupyterLab", "identity": "arn:x", "manager": "SpaceApp",
+            "reason": "idle", "detail": "Idle for 2 h, which is over its timeout.", "idle_seconds": 7200.0,
+        },
     )  # fmt: skip
     found: dict[str, Any] = json.loads(json.dumps(document))
     return found
