@@ -40,6 +40,10 @@ if os.environ.get("JUPYTER_GATEWAY_URL") or any(
 # metadata.cull_idle_timeout (seconds, 1 at least, 0 for never) overrides it for the kernels of that spec.
 c.CullingKernelManager.idle_timeout = 120
 
+# The idle timeout (minutes) by instance type, for apps and what runs on them; the first pattern that matches counts, in
+# the order written. Where the type is not known idle_timeout holds. A space asks SageMaker for its own type once.
+# c.CullingKernelManager.idle_timeouts = {}
+
 # The least and the greatest idle timeout (minutes) that users may set at run time, over HTTP or with a script.
 # 0: no bound. They never bound idle_timeout as it is set here or on the command line: what the admin configures holds.
 # Where the greatest is set no kernelspec's own timeout is longer, and 0, less and nonsense in a kernelspec count for
@@ -60,6 +64,14 @@ c.CullingKernelManager.idle_timeout = 120
 # grace = 0: off.
 # c.CullingKernelManager.grace = 0
 # c.CullingKernelManager.long_run = 10
+
+# What an activity signal sees (a background process, a GPU in use) keeps for these minutes at most, since Jupyter
+# itself last saw use or a user last asked that it is kept. 0: no end.
+# c.CullingKernelManager.max_at_work = 0
+
+# An app that is older than these minutes is deleted whatever is on it; it is warned of 15 minutes ahead or more, and a
+# keep-alive moves it, by max_keep_alive at most. 0: no end.
+# c.CullingKernelManager.max_age = 0
 
 # Heartbeat (seconds): the longest time between two looks. Deadlines are met exactly, not at heartbeats.
 # 0 or less is replaced by 10, with a warning.

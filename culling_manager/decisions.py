@@ -23,6 +23,7 @@ from .rules.app import (
     never_seen,
     not_in_service,
     protected,
+    too_old,
 )
 from .rules.common import at_work, failed_reading, kept_alive
 from .rules.kernel import (
@@ -55,6 +56,7 @@ from .rules.verdict import (
     JUMP_HOLD_SECONDS,
     Action,
     AnyRecord,
+    Cap,
     Decision,
     Hold,
     Reason,
@@ -131,6 +133,7 @@ APP_RULES: tuple[Rule[AppRecord], ...] = (
     not_in_service,
     protected,
     never_seen,
+    too_old,
     kept_alive,
     in_use,
     at_work,
@@ -140,7 +143,7 @@ APP_RULES: tuple[Rule[AppRecord], ...] = (
 
 def _first(rules: tuple[Rule[AnyRecord], ...], record: AnyRecord, policy: CullingPolicy, now: datetime) -> Decision:
     """The first decision, as those that hold before it let it be: the innermost first."""
-    holds: list[Hold] = []
+    holds: list[Hold | Cap] = []
     for rule in rules:
         verdict = rule(record, policy, now)
         if isinstance(verdict, Decision):
@@ -178,9 +181,13 @@ def decide(record: Record, policy: CullingPolicy, now: datetime) -> Decision:
 
 def timeout(record: Record, policy: CullingPolicy) -> float:
     """Seconds of idleness after which this very thing is due; 0 is never."""
-    return kernel_timeout(record, policy) if record.kind is Kind.KERNEL else timeout_of(record.kind, policy)
+    if record.kind is Kind.KERNEL:
+        return kernel_timeout(record, policy)
+    return policy.terminal_timeout if record.kind is Kind.TERMINAL else policy.idle_timeout_on(record.instance_type)
 
 
 def timeout_of(kind: Kind, policy: CullingPolicy) -> float:
-    """Seconds of idleness after which something of this kind is due that has no timeout of its own; 0 is never."""
-    return policy.terminal_timeout if kind is Kind.TERMINAL else policy.idle_timeout
+    """Seconds: the shortest timeout that something of this kind may have that has none of its own; 0 is never."""
+    if kind is Kind.TERMINAL:
+        return policy.terminal_timeout
+    return policy.shortest_idle_timeout

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from .apps.source import AppSource
+from .apps.unseen import ServerTimes, Unseen
 from .engine.culler import IdleCuller
+from .engine.ports import SharedKernels
 from .events import listener
+from .records import Kind
 from .safeguards.guard import Safeguards
 
 
@@ -25,6 +29,7 @@ def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:
         return  # a manager of its own, in somebody's program: nothing of the machine is its to stop
     apps = make(wanted, kernel_manager)
     culler.neighbours = source = AppSource(apps, culler)
+    unseen = _tell_others(culler, kernel_manager)
     culler.listeners.append(lambda happening: source.accounts.rehearsed(happening))
     culler.beats.append(lambda: source.accounts.beat())
     if not isinstance(apps, NoApps) or apps.again is not None:
@@ -32,8 +37,27 @@ def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:
         from .apps.native_shutdown import Bridge
 
         known = lambda: culler.guard.signals.signals.get("stamp_file") if isinstance(culler.guard, Safeguards) else None  # noqa: E731
-        bridge = Bridge(culler, lambda: source.apps.hold_native_shutdown, kernel_manager, known)
+        bridge = Bridge(culler, lambda: source.apps.hold_native_shutdown, kernel_manager, known, unseen)
         culler.beats.append(bridge.beat)
+
+
+def _tell_others(culler: IdleCuller, kernel_manager: Any) -> Unseen:
+    """Have those who read the server's last activity see what is kept that they cannot see themselves."""
+
+    def pulse() -> Hashable:
+        at = getattr(kernel_manager, "last_kernel_activity", None)  # moves with each state and message of a kernel
+        attended = any(watch.notices.attended for watch in culler.watches.values())
+        kept = culler.policy.keep_terminals and Kind.TERMINAL in culler.watches
+        kernels = culler.watches.get(Kind.KERNEL)
+        remote = kernels is not None and isinstance(kernels.source, SharedKernels)  # nobody here hears those
+        if remote or attended or kept or culler.keep.any or not culler.policy.cull_connected:
+            return None
+        return culler.policy, at
+
+    unseen = Unseen(culler, pulse)
+    unseen.writers.append(ServerTimes(kernel_manager.parent).write)
+    culler.beats.append(unseen.beat)
+    return unseen
 
 
 def join_guard(culler: IdleCuller, manager: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from .errors import SettingError
 
@@ -13,11 +14,13 @@ LONGEST_MINUTES = LONGEST_SECONDS / 60
 #: The policy's durations for which 0 means off.
 DURATIONS = (
     *("idle_timeout", "min_idle_timeout", "max_idle_timeout", "busy_timeout", "terminal_idle_timeout"),
-    *("warn_before", "max_keep_alive", "long_run", "grace"),
+    *("warn_before", "max_keep_alive", "long_run", "grace", "max_at_work", "max_age"),
 )
 #: The least that users may set at run time where nothing else is configured: a second, for less would cull everything.
 LEAST_USER_MINUTES = 0.0166
 ROUNDING = 1e-9
+#: So long ahead (seconds) is warned at least that an app grows too old.
+LEAST_AGE_WARNING = 900.0
 
 
 def number(name: str, value: object, *, low: float, high: float, accepted: str) -> float:
@@ -61,7 +64,10 @@ class CullingPolicy:
     `terminal_idle_timeout` None follows `idle_timeout`. `min_idle_timeout` and `max_idle_timeout` bound what users set
     at run time, never what is configured here; nor may they set `keep_terminals` when it is `keep_terminals_fixed`.
     `warn_before` is how long ahead of a deadline a warning is given. `max_keep_alive` bounds a keep-alive; 0 is no
-    bound. After a run of a kernel of `long_run` or longer its results are kept for `grace` at least.
+    bound. After a run of a kernel of `long_run` or longer its results are kept for `grace` at least. What activity
+    signals see keeps for `max_at_work` at most, and an app for `max_age` at most. `idle_timeouts` are by instance type,
+    a pattern and seconds each, of which the first that matches counts in place of `idle_timeout`; `instance_type` is
+    that of everything here that does not say its own.
 
     Raises
     ------
@@ -83,7 +89,11 @@ class CullingPolicy:
     max_keep_alive: float = 0.0
     long_run: float = 600.0
     grace: float = 0.0
+    max_at_work: float = 0.0
+    max_age: float = 0.0
     dry_run: bool = False
+    idle_timeouts: tuple[tuple[str, float], ...] = ()
+    instance_type: str | None = None
 
     def __post_init__(self) -> None:
         accepted = f"a number of seconds from 0 (off) to {plain(LONGEST_SECONDS)}"
@@ -91,6 +101,8 @@ class CullingPolicy:
             value = getattr(self, name)
             if value is not None:
                 number(name, value, low=0, high=LONGEST_SECONDS, accepted=accepted)
+        for pattern, seconds in self.idle_timeouts:
+            number(f"idle_timeouts[{pattern!r}]", seconds, low=0, high=LONGEST_SECONDS, accepted=accepted)
         number("cull_interval", self.cull_interval, low=1e-3, high=LONGEST_SECONDS, accepted="over 0 seconds")
         if 0 < self.max_idle_timeout < self.min_idle_timeout:
             raise SettingError(
@@ -102,11 +114,40 @@ class CullingPolicy:
     @property
     def terminal_timeout(self) -> float:
         """Seconds until an inactive terminal is due; 0 is off."""
-        return self.idle_timeout if self.terminal_idle_timeout is None else self.terminal_idle_timeout
+        return self.idle_timeout_on(None) if self.terminal_idle_timeout is None else self.terminal_idle_timeout
+
+    def idle_timeout_on(self, instance_type: str | None) -> float:
+        """Seconds until something on an instance of this type (None: that of everything here) is due; 0 is off.
+
+        Off for all is off, and where nobody knows the type `idle_timeout` holds.
+        """
+        rule = self.timeout_rule(instance_type)
+        return self.idle_timeout if rule is None else rule[1]
+
+    def timeout_rule(self, instance_type: str | None) -> tuple[str, float] | None:
+        """The first of `idle_timeouts` that matches, pattern and seconds; None when `idle_timeout` holds."""
+        found = instance_type or self.instance_type
+        if self.idle_timeout <= 0 or found is None:
+            return None
+        return next((rule for rule in self.idle_timeouts if fnmatchcase(found, rule[0])), None)
+
+    @property
+    def shortest_idle_timeout(self) -> float:
+        """Seconds: the shortest that any type may have; 0 where all are off."""
+        known = [self.idle_timeout, *(seconds for _, seconds in self.idle_timeouts)] if self.idle_timeout > 0 else []
+        return min((seconds for seconds in known if seconds > 0), default=0.0)
 
     def warning(self, timeout: float) -> float:
         """Seconds ahead of a deadline at which a warning is given; never more than half the `timeout`."""
         return min(self.warn_before, timeout / 2)
+
+    @property
+    def age_warning(self) -> float:
+        """Seconds ahead at which is warned that an app grows older than `max_age`: 15 minutes at least, if that allows.
+
+        Also with `warn_before` 0, for everything on it is lost then.
+        """
+        return min(max(self.warn_before, LEAST_AGE_WARNING), self.max_age / 2)
 
     def user_keep_terminals(self, name: str, value: bool) -> bool:
         """Give what a user wants `keep_terminals` to be at run time, when that is the user's to say.

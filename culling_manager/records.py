@@ -48,10 +48,10 @@ class KernelRecord:
     trusted, if it is not. `settled` is False while nothing was heard from the kernel, since its start or since the last
     request to it, that would make its state believable. `app_name` and `instance_type` are what the kernel's model says
     of where it runs, if it says anything. `ran_until` is when its last run ended, which took `run_seconds`.
-    `disconnected_at` is when its last connection was closed. `asked_at` is when it was last asked whether it is still
-    busy. `asked_by` has asked that it is kept until `kept_until`. For `used_by` and `used_at` see `Use`. `path` and
-    `session_name` are those of its document, as far as they are known, and `person_at` is when somebody was last seen
-    to work in it.
+    `disconnected_at` is when its last connection was closed. `checked_at` is when it was last asked whether it is still
+    busy. `asked_by` has asked that it is kept until `kept_until`, and `asked_at` is when a user last asked so. For
+    `used_by` and `used_at` see `Use`. `path` and `session_name` are those of its document, as far as they are known,
+    and `person_at` is when somebody was last seen to work in it.
     """
 
     kind: ClassVar[Literal[Kind.KERNEL]] = Kind.KERNEL
@@ -64,9 +64,10 @@ class KernelRecord:
     disconnected_at: datetime | None = None
     started_at: datetime | None = None
     busy_since: datetime | None = None
-    asked_at: datetime | None = None
+    checked_at: datetime | None = None
     kept_until: datetime | None = None
     asked_by: str = ""
+    asked_at: datetime | None = None
     idle_timeout: float | None = None
     odd_timeout: str | None = None
     alive: bool = True
@@ -99,6 +100,7 @@ class TerminalRecord:
     last_activity: datetime | None
     kept_until: datetime | None = None
     asked_by: str = ""
+    asked_at: datetime | None = None
     ended: bool = False
     billed: bool = True
     with_app: bool = False
@@ -115,7 +117,8 @@ class AppRecord:
     saw it so. `last_activity` is the latest of every kernel and terminal that it has or had. `kept_by` says in words
     which of them keeps it for as long as things are as they are, and `residents_until` when the last one that is kept
     until an instant is due. `protected` means that its name is among those never to be deleted. For `kept_until`,
-    `asked_by`, `used_by` and `used_at` see `KernelRecord`.
+    `asked_by`, `asked_at`, `used_by` and `used_at` see `KernelRecord`; `residents_kept_until` is until when one of what
+    lives on it is kept by request, and `warned_at` when it was warned that it grows too old.
     """
 
     kind: ClassVar[Literal[Kind.APP]] = Kind.APP
@@ -131,6 +134,9 @@ class AppRecord:
     residents_until: datetime | None = None
     kept_until: datetime | None = None
     asked_by: str = ""
+    asked_at: datetime | None = None
+    residents_kept_until: datetime | None = None
+    warned_at: datetime | None = None
     protected: bool = False
     instance_type: str | None = None
     used_by: str | None = None

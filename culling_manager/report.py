@@ -46,6 +46,13 @@ def duration(seconds: float) -> str:
 
 
 def sentence(record: Record, decision: Decision, now: datetime) -> str:
+    """Say in one sentence what was decided and why, and in another what ends it, where it would not end by itself."""
+    ends = {Reason.TOO_OLD: "it grows older than max_age", Reason.AT_WORK_TOO_LONG: "max_at_work allows no more"}
+    more = f" Due in {_until(decision, now)}: {ends[decision.due_for]}." if decision.due_for in ends else ""
+    return _why(record, decision, now) + more
+
+
+def _why(record: Record, decision: Decision, now: datetime) -> str:
     """Say in one sentence what was decided and why."""
     idle = "" if decision.idle_seconds is None else duration(decision.idle_seconds)
     match decision.reason:
@@ -56,6 +63,10 @@ def sentence(record: Record, decision: Decision, now: datetime) -> str:
             return "Its process is gone."
         case Reason.BUSY_TOO_LONG:
             return "It has been busy without a break for longer than busy_timeout."
+        case Reason.AT_WORK_TOO_LONG:
+            return "Activity signals have kept it for as long as max_at_work allows."
+        case Reason.TOO_OLD:
+            return "It is older than max_age."
         case Reason.ACTIVE:
             return f"Idle for {idle}, due in {_until(decision, now)}."
         case Reason.IDLE:

@@ -36,12 +36,15 @@ DEFAULTS = {"idle_time": 7200, "keep_terminals": False, "errors": None}
 DOCUMENTED = {
     "CullingKernelManager": {
         "idle_timeout": 120,
+        "idle_timeouts": {},
         "min_idle_timeout": 0,
         "max_idle_timeout": 0,
         "busy_timeout": 0,
         "warn_before": 5,
         "max_keep_alive": 1440,
         "grace": 0,
+        "max_at_work": 0,
+        "max_age": 0,
         "long_run": 10,
         "cull_interval": 10,
         "cull_connected": True,

@@ -667,6 +667,9 @@ APP_TABLE = {
     "first sight counts": ({"watched_since": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
     "creation counts": ({"created_at": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
     "last activity counts": ({"last_activity": at(60)}, {}, HOUR + 1, K, Reason.ACTIVE, HOUR + 60),
+    "too old it is deleted though a kernel is busy": (
+        {"kept_by": "kernel k (busy)", "warned_at": NOON}, {"max_age": HOUR}, HOUR + 1, C, Reason.TOO_OLD, HOUR
+    ),
     "an old activity is no excuse": ({"last_activity": at(-9e9)}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
     "no creation time is fine": ({"created_at": None}, {}, HOUR + 1, C, Reason.IDLE, HOUR),
     "creation in the future is now": ({"created_at": at(9e9)}, {}, 9, K, Reason.ACTIVE, HOUR + 9),
@@ -775,9 +778,9 @@ KEEPING = {
     Reason.WITH_APP: (False, False), Reason.ENDED: (False, False), Reason.CLOCK_JUMP: (False, True),
     Reason.NOT_IN_SERVICE: (True, False), Reason.PROTECTED: (True, False), Reason.IN_USE: (True, False),
     Reason.USED: (True, False), Reason.GRACE: (False, True), Reason.DISCONNECTED: (False, True),
-    Reason.PERSON: (False, True),
+    Reason.PERSON: (False, True), Reason.AT_WORK_TOO_LONG: (False, False), Reason.TOO_OLD: (False, False),
 }  # fmt: skip
-CULLING = {Reason.DEAD, Reason.IDLE, Reason.BUSY_TOO_LONG}
+CULLING = {Reason.DEAD, Reason.IDLE, Reason.BUSY_TOO_LONG, Reason.AT_WORK_TOO_LONG, Reason.TOO_OLD}
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -797,7 +800,7 @@ def test_reasons_and_actions_are_what_programs_read():
     assert [each.value for each in Reason] == [
         "unknown", "off", "external", "dead", "kept alive", "busy", "busy too long", "connected", "just disconnected",
         "active", "idle", "keep_terminals", "not billed", "goes with its app", "ended", "clock jump", "not in service",
-        "protected", "in use", "at work", "in use by a person", "grace period",
+        "protected", "in use", "at work", "in use by a person", "grace period", "at work too long", "too old",
     ]  # fmt: skip
 
 

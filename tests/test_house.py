@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house_rooms import INSIDE
+
 HOUSE = Path(__file__).parents[1] / "culling_manager"
 ROOMS = sorted(HOUSE.rglob("*.py"))
 
@@ -35,7 +37,7 @@ MAY_IMPORT = {
     "signals": {"_lazy", "concurrency", "engine.clock", "law"},
     "apps": {"_lazy", "_version", "concurrency", "engine", "law", "money", "signals"},
     "safeguards": {"concurrency", "engine", "law", "signals", "traits"},
-    "join": {"apps", "engine", "events", "safeguards"},
+    "join": {"apps", "engine", "events", "records", "safeguards"},
     "managers": {"concurrency", "engine", "join", "law", "signals", "traits"},
     "server": {"_version", "engine", "events", "law", "managers", "money"},
     "client": {"engine.clock", "law"},
@@ -98,6 +100,15 @@ def test_a_room_imports_only_what_its_wing_may(name):
     assert {wing(each) for each in rooms - allowed} - {mine} <= allowed
     if mine in PURE:
         assert outside - {"typing_extensions"} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in NAMES if "." in name))
+def test_a_room_imports_only_the_rooms_of_its_wing_that_it_may(name):
+    """Within a wing too, an arrow is a decision; and what is allowed and not used goes off the table."""
+    mine, inside = name.split(".", 1)
+    rooms = {each.split(".", 1)[1] for each in IMPORTS[name][0] if wing(each) == mine and each != name}
+
+    assert rooms == INSIDE[mine][inside]
 
 
 def layers(below: dict[str, set[str]]) -> list[set[str]]:

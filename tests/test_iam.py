@@ -21,6 +21,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 from botocore.model import ServiceModel
+from traitlets.config import LoggingConfigurable
 
 from culling_manager import apps
 from culling_manager.apps import KernelGatewayApps, NotebookInstance, SpaceApp, sagemaker
@@ -36,6 +37,7 @@ MANAGERS = {"space-app": SpaceApp, "kernel-gateway-apps": KernelGatewayApps, "no
 #: Action -> type of the resource on which it is authorized (AWS Service Authorization Reference); None: it has none.
 RESOURCE_TYPES = {
     "sagemaker:DeleteApp": "app",
+    "sagemaker:DescribeApp": "app",
     "sagemaker:DescribeNotebookInstance": "notebook-instance",
     "sagemaker:ListApps": None,
     "sagemaker:StopNotebookInstance": "notebook-instance",
@@ -250,7 +252,10 @@ def calls_from(monkeypatch: pytest.MonkeyPatch, run: Any) -> Callable[[str, Reso
             await manager.delete_app(await manager.look_again(app))
 
     def calls(name: str, metadata: ResourceMetadata) -> set[Call]:
-        run(use(MANAGERS[name](metadata=metadata)))
+        manager = MANAGERS[name](metadata=metadata)
+        manager.parent = LoggingConfigurable()
+        manager.parent.idle_timeouts = {"ml.p*": 15}
+        run(use(manager))
         return made
 
     return calls

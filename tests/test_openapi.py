@@ -25,6 +25,7 @@ from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Outcome, Result, TerminalRecord
 from culling_manager.report import iso
 from culling_manager.server.handlers import OPENAPI, routes, verbs
+from culling_manager.server.status import name_timeouts
 from tests.doubles import NOON
 from tests.test_clients import SPACE, free_port, wait_for
 from tests.test_config_files import NOT_NEEDED, end, environment
@@ -168,6 +169,11 @@ def full_document() -> dict[str, Any]:
         keep_alive=[KeepAlive(kind=None, identity=None, until=NOON, asked_at=NOON, asked_by="alice")],
         app_manager={"class": "SpaceApp", "detail": ""},
         given_back=in_short([], NOON) | {"since": iso(NOON), "stops": 1, "at_most_seconds": 2.5},
+        previous_stop={
+            "at": iso(NOON), "name": "default", "app_type": "JupyterLab", "identity": "arn:x", "manager": "SpaceApp",
+            "reason": "idle", "detail": "Idle for 2 h, which is over its timeout.", "idle_seconds": 7200.0,
+        },
     )  # fmt: skip
+    name_timeouts(document["apps"], CullingPolicy())
     found: dict[str, Any] = json.loads(json.dumps(document))
     return found

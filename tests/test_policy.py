@@ -117,7 +117,8 @@ def test_without_configuration_it_is_what_the_contract_says():
         "idle_timeout": 7200.0, "terminal_idle_timeout": None, "min_idle_timeout": 0.0, "max_idle_timeout": 0.0,
         "busy_timeout": 0.0, "cull_interval": 10.0, "cull_connected": True, "cull_busy": False,
         "keep_terminals": False, "keep_terminals_fixed": False, "warn_before": 300.0, "max_keep_alive": 0.0,
-        "long_run": 600.0, "grace": 0.0, "dry_run": False,
+        "long_run": 600.0, "grace": 0.0, "max_at_work": 0.0, "max_age": 0.0, "dry_run": False, "idle_timeouts": (),
+        "instance_type": None,
     }  # fmt: skip
 
 

@@ -31,8 +31,8 @@ def later(seconds: float) -> datetime:
 CASES = {
     "one timeout after it last said something": ({}, {}, 600),
     "its own timeout": ({"idle_timeout": 60.0}, {}, 60),
-    "one timeout after it was asked": ({"asked_at": later(900)}, {}, 1500),
-    "it said something since it was asked": ({"asked_at": later(-900)}, {}, 600),
+    "one timeout after it was asked": ({"checked_at": later(900)}, {}, 1500),
+    "it said something since it was asked": ({"checked_at": later(-900)}, {}, 600),
     "idle": ({"state": "idle"}, {}, None),
     "culling is off": ({}, {"idle_timeout": 0.0}, None),
     "another's kernel": ({"owned": False}, {}, None),
@@ -127,9 +127,9 @@ class History:
     def record(self) -> KernelRecord:
         """What the server knows of it."""
         state = "busy" if self.known.begun else self.state
-        asked_at = None if self.asked is None else later(self.asked)
+        checked_at = None if self.asked is None else later(self.asked)
         settled = not self.known
-        return replace(BUSY, state=state, last_activity=later(self.last), asked_at=asked_at, settled=settled)
+        return replace(BUSY, state=state, last_activity=later(self.last), checked_at=checked_at, settled=settled)
 
     def look(self) -> None:
         """The server looks: asks who is busy and silent, and culls who is idle for too long."""
@@ -230,8 +230,8 @@ def test_a_silent_cell_survives_being_asked(run, begin):
             its_idle_was_lost(kernels, kernel_id)
 
             await kernels.manager.cull_kernels()
-            await until(lambda: activity.asked_at, 10)
-            first = activity.asked_at
+            await until(lambda: activity.checked_at, 10)
+            first = activity.checked_at
             item = kernels.manager._culler.watches[Kind.KERNEL].items[kernel_id]
             await until(lambda: item.proving is None, 30)
             await kernels.manager.cull_kernels()
@@ -239,7 +239,7 @@ def test_a_silent_cell_survives_being_asked(run, begin):
 
             assert kernel_id in kernels.manager
             assert kernels.manager.get_kernel(kernel_id).execution_state == "busy"
-            assert activity.asked_at == first
+            assert activity.checked_at == first
             assert proof_at(item.record, kernels.manager._culler.policy) == first + timedelta(minutes=100)
 
     run(check())
@@ -261,6 +261,6 @@ def test_a_kernel_that_prints_is_not_asked(run):
             await kernels.manager.cull_kernels()
             stream.close()
 
-            assert activity.asked_at is None
+            assert activity.checked_at is None
 
     run(check())

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from culling_manager.apps.source import AppSource
-from culling_manager.decisions import IN_SERVICE
+from culling_manager.decisions import IN_SERVICE, Reason
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.engine.notices import ASK_AGAIN_SECONDS
 from culling_manager.engine.shutdown import ANSWER_SECONDS
@@ -90,6 +90,8 @@ class Thing:
     seen: datetime | None = None
     free_at: datetime | None = None
     listed_by: datetime | None = None
+    born: datetime | None = None
+    warned_at: datetime | None = None
 
 
 @dataclass
@@ -117,6 +119,8 @@ class Rules:
     ask_seconds: float = 1.0
     hook_seconds: float = 0.0
     veto: int = 0
+    max_age: int = 0
+    max_at_work: int = 0
 
 
 class OneApp(FakeApps):
@@ -186,7 +190,7 @@ class Day:
         self.kept: dict[tuple[Kind | None, str | None], datetime] = {}
         self.ill_until = self.changed_at = self.clock.wall
         self.wrong: list[str] = []
-        self.stops = 0
+        self.stops = self.aged = 0
         self.numbers = itertools.count(1)
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.culler: IdleCuller | None = None
@@ -202,7 +206,9 @@ class Day:
         if self.state_of(app) != IN_SERVICE:
             self.apps.put(app, state=IN_SERVICE, created_at=self.clock.wall)
             half = timedelta(seconds=self.culler.policy.idle_timeout / 2 if self.rules.classic else 0)
-            self.things[app] = Thing(Kind.APP, app, self.clock.wall, listed_by=self.clock.wall + half)
+            self.things[app] = Thing(
+                Kind.APP, app, self.clock.wall, listed_by=self.clock.wall + half, born=self.clock.wall
+            )
             if not self.rules.classic:
                 self.culler.start()
 
@@ -228,6 +234,8 @@ class Day:
             "long_run": rules.long_run * 60.0,
             "warn_before": rules.warn_before * 60.0,
             "cull_interval": float(rules.heartbeat),
+            "max_age": rules.max_age * 60.0,
+            "max_at_work": rules.max_at_work * 60.0,
         }
         self.kernels, self.terminals = HomedKernels(own_settings=own, culler=culler), FakeTerminals(culler=culler)
         for source in (self.kernels, self.terminals):
@@ -241,6 +249,9 @@ class Day:
             culler.start()
 
     def heard(self, happening: Happening) -> None:
+        thing = self.things.get(happening.record.identity)
+        if thing is not None and happening.action in ("warned", "withdrawn"):
+            thing.warned_at = self.clock.wall if happening.action == "warned" else None
         if happening.action == "failed":
             self.wrong.append(f"{happening.record.identity} could not be stopped: {happening.detail}")
 
@@ -291,6 +302,34 @@ class Day:
             return "a job runs"
         return None
 
+    def too_old(self, app: Thing) -> datetime | None:
+        """From then on it is too old, as its user knows it: keep-alives move that."""
+        if not self.rules.max_age or app.born is None:
+            return None
+        asked = [self.kept.get((None, None)), self.kept.get((app.kind, app.identity))]
+        asked += [
+            self.kept.get((each.kind, each.identity)) for each in self.things.values() if each.home == app.identity
+        ]
+        return max([app.born + timedelta(minutes=self.rules.max_age), *(at for at in asked if at is not None)])
+
+    def grown_too_old(self, app: Thing) -> bool:
+        """Whether it goes for its age; it must have been warned of, and not be older than its cap and a minute.
+
+        Whoever takes a keep-alive back is warned once more.
+        """
+        end, now = self.too_old(app), self.clock.wall
+        lead = timedelta(seconds=self.culler.policy.age_warning)
+        if end is None or now <= end:
+            return False
+        if self.culler.watches[Kind.APP].items[app.identity].decision.reason is not Reason.TOO_OLD:
+            return False
+        if app.warned_at is None or now - app.warned_at < lead - timedelta(seconds=1):
+            self.wrong.append(f"UNWARNED app {app.identity} at {now:%H:%M:%S}: warned at {app.warned_at}")
+        if now > max(end, (app.free_at or end) + lead, self.changed_at + lead) + timedelta(minutes=1):
+            self.wrong.append(f"TOO OLD app {app.identity} at {now:%H:%M:%S}: until {end:%H:%M:%S}")
+        self.aged += 1
+        return True
+
     def judge(self, thing: Thing) -> None:
         """One of them is stopped now."""
         now, why = self.clock.wall, self.in_use(thing)
@@ -336,7 +375,8 @@ class Day:
         """An app is deleted now, with all that is on it."""
         app, now = self.things[record.identity], self.clock.wall
         on_it = [thing for thing in self.things.values() if thing.home == app.identity]
-        for thing in on_it:
+        too_old = self.grown_too_old(app)
+        for thing in [] if too_old else on_it:
             goes_along = self.rules.classic and thing.kind is Kind.TERMINAL
             if not goes_along and self.in_use(thing):
                 self.wrong.append(f"FALSE KILL {thing.kind.value} {thing.identity} with its app: {self.in_use(thing)}")
@@ -347,10 +387,11 @@ class Day:
         unseen = timedelta(seconds=LEAD + ANSWER_SECONDS + 2 * self.rules.ask_seconds + 2 * self.rules.hook_seconds)
         early = [at for at in self.stamps if at <= now - unseen and at >= app.used]
         whole = timedelta(seconds=self.timeout_of(app))
-        if early and now <= max(early) + whole:
+        if early and now <= max(early) + whole and not too_old:
             self.wrong.append(f"FALSE KILL app {app.identity}: an editor used it at {max(early):%H:%M:%S}")
         app.free_at = max([app.free_at or app.used, *(at + whole for at in self.stamps if at <= now)])
-        self.judge(app)
+        if not too_old:
+            self.judge(app)
         for thing in [app, *on_it]:
             self.things.pop(thing.identity, None)
             self.kept.pop((thing.kind, thing.identity), None)
@@ -663,6 +704,7 @@ rules = st.builds(
     ask_seconds=st.sampled_from([1.0, 0.1, 5.0, 9.9]),
     hook_seconds=st.sampled_from([0.0, 0.0, 20.0]),
     veto=st.sampled_from([0, 0, 0, 7]),
+    max_age=st.sampled_from([0, 0, 0, 300, 700]),
 )
 days = st.tuples(rules, st.none() | st.integers(0, 2**32), st.lists(tasks, max_size=10))
 

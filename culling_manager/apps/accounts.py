@@ -14,6 +14,7 @@ from .._version import __version__
 from ..concurrency import in_thread
 from ..decisions import Decision, Reason, decide_app, keeps_app
 from ..errors import ReadError, printable
+from ..money.last_stop import LastStop
 from ..money.ledger import Ledger
 from ..money.lines import FREE, IN_USE, MOST_GAPS, AppLine, app_line
 from ..money.times import Times
@@ -43,6 +44,7 @@ class Accounts:
     engine: Engine
     residents: Callable[[str], Iterable[tuple[Resident, Decision]]]
     savings: Ledger | None = None
+    last_stop: LastStop | None = None
     own: bool = True
     process: bool = False
     times: dict[str, Times] = field(default_factory=dict)
@@ -188,6 +190,7 @@ def open_accounts(
         engine=engine,
         residents=residents,
         savings=Ledger(jupyter_config_dir()) if keeps else None,
+        last_stop=LastStop(jupyter_config_dir()) if keeps and not apps.lists else None,
         own=not apps.lists,
         process=isinstance(apps, JupyterServerProcess),
     )

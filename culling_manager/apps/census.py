@@ -37,6 +37,7 @@ class Household:
     last_use: datetime | None = None
     keepers: list[str] = field(default_factory=list)
     until: datetime | None = None
+    kept_until: datetime | None = None
 
     def add(self, record: Resident, decision: Decision, used_at: datetime | None) -> None:
         """Count one."""
@@ -46,12 +47,14 @@ class Household:
             self.keepers.append(f"{subject_of(record)} ({decision.reason.value})")
         own = record.kept_until if decision.reason is Reason.WITH_APP else None
         self.until = _latest(self.until, keeps_app_until(decision), own)
+        self.kept_until = _latest(self.kept_until, record.kept_until)
 
     def join(self, other: Household) -> None:
         """Count, beside those of one household, what others mean for an app."""
         self.last_use = _latest(self.last_use, other.last_use)
         self.keepers += other.keepers[: NAMED + 1 - len(self.keepers)]
         self.until = _latest(self.until, other.until)
+        self.kept_until = _latest(self.kept_until, other.kept_until)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ..concurrency import in_thread
 from ..decisions import IN_SERVICE, decide_app
-from ..errors import ErrorCode, GoneError
+from ..errors import ErrorCode, GoneError, ReadError
 from ..records import AppRecord, Happening, Kind
-from ..report import sentence
+from ..report import iso, sentence
 from .accounts import Accounts
 from .base import AppManager
 from .ledger import Ledger
@@ -16,6 +17,8 @@ from .ports import Engine
 
 #: How soon (seconds), at first, it is looked what became of an accepted deletion.
 POLL_SECONDS = 60.0
+#: What trouble with the note of the last stop is noted under.
+NOTE = "note of the last stop"
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +33,7 @@ class Deletions:
         """Have it deleted, and tell before and after. KeyError when it is gone, or going, already."""
         self._tell("deleting", record)
         await self.accounts.flush()  # on the disk, whatever becomes of this server now
+        await self._note_stop(record, type(apps).__name__)
         try:
             await apps.delete_app(record)
         except GoneError as error:
@@ -41,10 +45,31 @@ class Deletions:
         except Exception as error:
             self._tell("refused", record, str(error) or repr(error))
             await self.accounts.flush()
+            await self._note_stop(None, "")
             raise
         self._was_asked(record.identity)
         self._tell("accepted", record)
         await self.accounts.flush()
+
+    async def _note_stop(self, record: AppRecord | None, manager: str) -> None:
+        """Leave a note for the next server of why this one ends its own app; with no record take it back."""
+        note, now = self.accounts.last_stop, self.engine.now()
+        if note is None:
+            return
+        try:
+            if record is None:
+                await in_thread(note.withdraw)
+            else:
+                decision = decide_app(record, self.engine.policy, now)
+                found = {
+                    **{"at": iso(now), "name": record.name, "app_type": record.app_type, "identity": record.identity},
+                    **{"manager": manager, "reason": decision.reason.value, "idle_seconds": decision.idle_seconds},
+                    "detail": sentence(record, decision, now),
+                }
+                await in_thread(lambda: note.write(found))
+            self.engine.troubles.over(NOTE)
+        except ReadError as error:
+            self.engine.trouble(NOTE, str(error))
 
     def _was_asked(self, identity: str) -> None:
         """Deleting takes its time: look now and then what became of it, and do not ask again meanwhile."""

@@ -53,6 +53,11 @@ class Ledger:
     lingering: set[str] = field(default_factory=set)
 
     @property
+    def one_type(self) -> str | None:
+        """The instance type of the first of them; None where there is none, or it is not known."""
+        return next((record.instance_type for record in self.listed.values()), None)
+
+    @property
     def running(self) -> set[str]:
         """Identities of the apps that are in service, by the list."""
         return {identity for identity, record in self.listed.items() if record.state == IN_SERVICE}

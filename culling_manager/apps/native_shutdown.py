@@ -17,25 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from ..concurrency import in_thread
-from ..decisions import Reason
 from ..engine.ports import Roots
 from ..records import Kind
 from ..signals.stamp_file import StampFileSignal, our_stamp
 from .ports import Engine
+from .unseen import Unseen
 
 #: How often (seconds) the stamp is renewed. The native timeout is an hour at least.
 BRIDGE_SECONDS = 300.0
-#: Reasons to keep something that the native probe does not see.
-UNSEEN = frozenset(
-    {Reason.BUSY, Reason.USED, Reason.KEPT_ALIVE, Reason.GRACE}
-    | {Reason.CONNECTED, Reason.DISCONNECTED, Reason.KEEP_TERMINALS}
-)
 
 
 class Bridge:
     """Writes the stamp file for one server on a space.
 
     `wanted` says whether it is to, at the time, and `signal` gives the signal that reads the file, where it is in use.
+    `unseen` puts the question; what the signals answer here besides, its other writers are told too.
     """
 
     def __init__(
@@ -44,9 +40,11 @@ class Bridge:
         wanted: Callable[[], bool],
         parent: Any,
         signal: Callable[[], object] = lambda: None,
+        unseen: Unseen | None = None,
     ) -> None:
         self._engine, self._wanted = engine, wanted
         self._parent, self._signal = parent, signal
+        self._unseen = unseen or Unseen(engine)
         self._next = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -61,6 +59,7 @@ class Bridge:
         """Write the stamp when something is kept that the native probe does not see; what fails is reported."""
         try:
             if await self._why() is not None:
+                self._unseen.tell()
                 stamps = self._stamp_file()
                 await stamps.read()  # so that an editor's is known also when ours stands there
                 await in_thread(partial(_write, stamps.stamp_path, our_stamp(self._engine.now())))
@@ -72,10 +71,9 @@ class Bridge:
     async def _why(self) -> str | None:
         """What is kept that the native probe does not see, in words; None when there is nothing."""
         engine, now = self._engine, self._engine.now()
-        for kind in (Kind.KERNEL, Kind.TERMINAL, Kind.APP):
-            for record, decision in engine.watches[kind].current(now) if kind in engine.watches else []:
-                if decision.reason in UNSEEN:
-                    return f"{kind.value} {record.identity}: {decision.reason.value}"
+        kept = self._unseen.why()
+        if kept is not None:
+            return kept
         if engine.guard is None or Kind.APP not in engine.watches:
             return None
         for record, _ in engine.watches[Kind.APP].current(now):

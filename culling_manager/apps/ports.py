@@ -89,6 +89,9 @@ class Engine(Protocol):
     def trouble(self, subject: str, words: str, code: ErrorCode = ErrorCode.FAILED) -> bool:
         """Remember what went wrong; into the log once per change. Gives whether it is one."""
 
+    def update_policy(self) -> None:
+        """A setting may be another now."""
+
     def tell(self, happening: Happening) -> None:
         """Tell those who listen."""
 

@@ -57,15 +57,16 @@ class AppSource:
 
     def _open_accounts(self) -> None:
         """Accounts and deletions of the apps of this app manager."""
-        residents = lambda identity: self._census(self.engine.now()).residents(identity)  # noqa: E731
-        self.accounts = open_accounts(self.engine, self.apps, residents)
+        self.accounts = open_accounts(
+            self.engine, self.apps, lambda one: self._census(self.engine.now()).residents(one)
+        )
         self.deletions = Deletions(self.engine, self.ledger, self.accounts)
 
     # -- what the engine asks of a source ------------------------------------------------------------
 
     def settings(self) -> Mapping[str, Any]:
-        """None of its own: an app follows the kernels' policy."""
-        return {}
+        """The instance type of everything here, where that is one and known; else it follows the kernels' policy."""
+        return {} if self.apps.lists else {"instance_type": self.ledger.one_type}
 
     def apply(self, changes: Mapping[str, Any]) -> None:
         """Nothing to take over."""
@@ -104,7 +105,7 @@ class AppSource:
         living = self._census(now).of(identity)
         memory.note(living.last_use)
         memory.clamp(now)
-        keepers = living.keepers + (["a kernel that is being started"] if self.engine.starts else [])
+        keepers = living.keepers + ["a kernel that is being started"] * bool(self.engine.starts)
         more = " and others" if keepers[NAMED:] else ""
         return replace(
             record,
@@ -114,6 +115,7 @@ class AppSource:
             last_activity=memory.last_activity,
             kept_by=", ".join(keepers[:NAMED]) + more if keepers else None,
             residents_until=living.until,
+            residents_kept_until=living.kept_until,
             protected=self.apps.is_protected(record.name),
         )
 
@@ -123,7 +125,8 @@ class AppSource:
 
     def stale_after(self, policy: CullingPolicy) -> float | None:
         """Half a timeout; sooner at the start, and after a deletion was accepted."""
-        return None if policy.idle_timeout <= 0 else self.deletions.poll_after(policy.idle_timeout / 2)
+        half = policy.shortest_idle_timeout / 2
+        return self.deletions.poll_after(half) if half else None
 
     def roots(self, identity: str) -> Roots:
         """All processes here, where the one app is what this server runs on."""
@@ -161,8 +164,6 @@ class AppSource:
         """Have it deleted. KeyError when it is gone, or going, already."""
         await self.deletions.ask(record, self.apps)
 
-    # -- fetching --------------------------------------------------------------------------------------
-
     async def _fetch(self) -> None:
         if self.apps.again is not None:
             self._look_for_apps(self.apps.again())
@@ -174,6 +175,7 @@ class AppSource:
         now = self.engine.now()
         ended, begun = self.ledger.take(records, asked_at, now)
         self._known = None
+        self.engine.update_policy()  # its type may be known by now
         for identity in ended:
             self.engine.keep.take_back(Kind.APP, identity)
         for identity in begun:
@@ -192,8 +194,6 @@ class AppSource:
         for kind, watch in self.engine.watches.items():
             if kind is not Kind.APP:
                 watch.forget_decisions()  # where terminals run is known only now
-
-    # -- what the engine asks of neighbours --------------------------------------------------------------
 
     def place(self, terminal: TerminalRecord) -> TerminalRecord:
         """Say where a terminal runs."""
@@ -227,8 +227,8 @@ class AppSource:
             homes = [record.identity]
         else:
             homes = list(homes_of(record, self.apps, listed))
-        are_going = [self.deletions.is_going(identity, self.apps) for identity in homes]
-        return listed[homes[0]].name if homes and all(are_going) else None
+        are_going = homes and all(self.deletions.is_going(identity, self.apps) for identity in homes)
+        return listed[homes[0]].name if are_going else None
 
     def describe(self) -> dict[str, str]:
         """Which app manager there is, and why there is none."""

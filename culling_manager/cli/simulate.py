@@ -45,10 +45,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("file", metavar="FILE", help="a history or an event log; - is the standard input")
     words = "to compare; may be given more than once (30, 60, 120, 240)"
     add("--idle-timeout", type=float, action="append", metavar="MINUTES", help=words)
+    words = "by --instance-type, such as ml.p*=15,*=120 (the first match counts)"
+    add("--idle-timeouts", default="", metavar="PATTERN=MINUTES,...", help=words)
     add("--terminal-timeout", type=float, metavar="MINUTES", help="for terminals, where it is another one")
     add("--busy-timeout", type=float, default=0.0, metavar="MINUTES", help="busy for longer is stopped (0: never)")
     add("--long-run", type=float, default=10.0, metavar="MINUTES", help="a run from which on there is grace (10)")
     add("--grace", type=float, default=0.0, metavar="MINUTES", help="kept for so long after a long run (0: no grace)")
+    add(
+        "--max-age",
+        type=float,
+        default=0.0,
+        metavar="MINUTES",
+        help="older apps are deleted whatever is on them (0: no)",
+    )
     add("--keep-terminals", action=BooleanOptionalAction, default=False, help="terminals are left alone")
     add("--cull-connected", action=BooleanOptionalAction, default=True, help="an open tab keeps nothing")
     add("--until", metavar="TIME", help="how long the history goes on after its last event")
@@ -63,7 +72,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def policies(options: Namespace) -> list[CullingPolicy]:
     """One policy for each timeout. Raises `SettingError`."""
-    terminals = options.terminal_timeout
+    terminals, table = options.terminal_timeout, by_type(options.idle_timeouts)
     return [
         CullingPolicy(
             idle_timeout=minutes("--idle-timeout", timeout) * 60,
@@ -71,11 +80,28 @@ def policies(options: Namespace) -> list[CullingPolicy]:
             busy_timeout=minutes("--busy-timeout", options.busy_timeout) * 60,
             long_run=minutes("--long-run", options.long_run) * 60,
             grace=minutes("--grace", options.grace) * 60,
+            max_age=minutes("--max-age", options.max_age) * 60,
+            idle_timeouts=table,
+            instance_type=options.instance_type,
             keep_terminals=options.keep_terminals,
             cull_connected=options.cull_connected,
         )
         for timeout in dict.fromkeys(options.idle_timeout or USUAL)
     ]
+
+
+def by_type(text: str) -> tuple[tuple[str, float], ...]:
+    """The table of ``idle_timeouts``, in seconds. Raises `SettingError`."""
+    found = []
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        pattern, equals, value = part.rpartition("=")
+        try:
+            found.append((pattern, minutes("--idle-timeouts", float(value)) * 60))
+        except ValueError:
+            equals = ""
+        if not equals or not pattern:
+            raise SettingError("--idle-timeouts", part, "a pattern and minutes, such as ml.p*=15")
+    return tuple(found)
 
 
 def simulate(options: Namespace) -> Code:

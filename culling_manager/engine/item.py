@@ -23,7 +23,8 @@ class Item:
     know. `next_at` is when it needs attention again if nothing happens.
 
     Of the notices: `use` is what activity signals found, `asking` the question to them that is under way, `warned_for`
-    the deadline that a warning was given of. `proving` is the question to a busy kernel whether it still is.
+    the deadline that a warning was given of; `warned_at` is when one was given that it grows too old. `proving` is the
+    question to a busy kernel whether it still is.
 
     Of its shutdown: `task` carries it out, and `stopping` means that it cannot be taken back any more. `doubt` says why
     nobody could tell whether it is really idle, when it was asked before it was to be culled. `attempts` have failed,
@@ -40,6 +41,7 @@ class Item:
     use: Use = NOT_USED
     asking: asyncio.Task[None] | None = None
     warned_for: datetime | None = None
+    warned_at: datetime | None = None
     proving: asyncio.Task[None] | None = None
     task: asyncio.Task[Outcome] | None = None
     stopping: bool = False
@@ -57,6 +59,7 @@ class Item:
         self.read_anew()
         self.retry_at, self.rehearsed = None, False
         self.use = self.use.not_after(now)
+        self.warned_at = None if self.warned_at is None else min(self.warned_at, now)
 
     def take(self, fingerprint: Hashable, record: Record, decision: Decision) -> None:
         """Take over a new reading; what was found out for another record does not hold for this one."""

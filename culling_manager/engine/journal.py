@@ -88,7 +88,7 @@ class Journal:
                 action=action,
                 kind=record.kind,
                 record=record,
-                reason=decision.reason.value,
+                reason=(decision.due_for if action == "warned" and decision.due_for else decision.reason).value,
                 at=now,
                 idle_seconds=decision.idle_seconds,
                 due_at=decision.due_at,

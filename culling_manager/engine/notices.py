@@ -131,9 +131,11 @@ class Notices:
         found = [] if proof is None else [proof]
         if item.use.used_by is not None and item.use.asked_at is not None:
             found.append(item.use.asked_at + self._ask_again(item))
+        if item.decision.cap_at is not None:
+            found.append(item.decision.cap_at - timedelta(seconds=self.situation.policy.age_warning))
         if item.due_at is not None:
             found.append(item.due_at)
-            if item.decision.reason in ENDS_BY_ITSELF:
+            if item.decision.reason in ENDS_BY_ITSELF or item.decision.due_for is not None:
                 found.append(item.due_at - timedelta(seconds=self._warning(item)))
                 found.append(item.due_at - self.situation.lead(self.timeout(item)))
         return found
@@ -143,19 +145,30 @@ class Notices:
         policy, decision, ahead = self.situation.policy, item.decision, self._warning(item)
         if decision.reason is Reason.UNKNOWN:
             return  # nobody knows whether it still holds
-        near = decision.reason in ENDS_BY_ITSELF and item.due_at is not None and ahead > 0
-        if near and item.due_at is not None and now >= item.due_at - timedelta(seconds=ahead):
-            if item.warned_for is None and not policy.dry_run:
-                self._tell("warned", item, now, self._unless(item, now))
+        ends = decision.reason in ENDS_BY_ITSELF or decision.due_for is not None
+        near = ends and item.due_at is not None and ahead > 0
+        near = near and item.due_at is not None and now >= item.due_at - timedelta(seconds=ahead)
+        cap_at = decision.cap_at
+        too_old = cap_at is not None and now >= cap_at - timedelta(seconds=policy.age_warning)
+        if near or too_old:
+            if (item.warned_for is None or (too_old and item.warned_at is None)) and not policy.dry_run:
+                self._tell("warned", item, now, "" if too_old else self._unless(item, now))
             item.warned_for = None if policy.dry_run else item.due_at
-        elif item.warned_for is not None and not decision.cull:
-            item.warned_for = None
-            self._tell("withdrawn", item, now)
+            item.warned_at = (item.warned_at or now) if too_old else None
+        elif not decision.cull:
+            item.warned_at = None
+            if item.warned_for is not None:
+                item.warned_for = None
+                self._tell("withdrawn", item, now)
 
     def _warning(self, item: Item) -> float:
         """Seconds ahead of its deadline at which to warn of it."""
-        policy = self.situation.policy
-        return policy.warning(policy.busy_timeout if item.decision.reason is Reason.BUSY else self.timeout(item))
+        policy, decision = self.situation.policy, item.decision
+        if decision.due_for is Reason.TOO_OLD or decision.reason is Reason.TOO_OLD:
+            return policy.age_warning
+        if decision.due_for is Reason.AT_WORK_TOO_LONG:
+            return policy.warning(policy.max_at_work)
+        return policy.warning(policy.busy_timeout if decision.reason is Reason.BUSY else self.timeout(item))
 
     def _ask_again(self, item: Item) -> timedelta:
         """How long after an answer that it is in use it is asked about again."""

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from ..decisions import Decision, Reason, decide, hold_after, hold_for_notice, timeout
 from ..errors import ErrorCode
-from ..records import KernelRecord, Record
+from ..records import AppRecord, KernelRecord, Record
 from .backoff import RETRY_CAP_SECONDS, RETRY_SECONDS, backoff
 from .clock import NEVER
 from .item import Item
@@ -227,20 +227,23 @@ class Readings:
         """With what was asked for, and what activity signals have found."""
         request = self.situation.requests.longest(self.source.kind, record.identity)
         if request is not None:
-            until = max(request.until, record.kept_until or request.until)
-            record = replace(record, kept_until=until, asked_by=request.asked_by)
+            until = record.kept_until or request.until
+            record = replace(record, kept_until=max(request.until, until), asked_by=request.asked_by)
+        if (asked_at := self.situation.requests.asked_at(self.source.kind, record.identity)) is not None:
+            record = replace(record, asked_at=asked_at)
         item = self.items.get(record.identity)
-        if item is not None and item.use.asked_at is not None:
-            record = replace(record, used_by=item.use.used_by, used_at=item.use.used_at)
-        return record
+        if item is None:
+            return record
+        record = replace(record, warned_at=item.warned_at) if isinstance(record, AppRecord) else record
+        use = item.use
+        return record if use.asked_at is None else replace(record, used_by=use.used_by, used_at=use.used_at)
 
     def _tell_kept(self, item: Item, now: datetime) -> None:
         """Tell once why it is kept; that nobody knows its state only when that lasts."""
         reason = item.decision.reason
         if item.told or self.freshness.failure is not None or reason not in WORTH_TELLING:
             return
-        lasting = timedelta(seconds=UNKNOWN_SECONDS if reason is Reason.UNKNOWN else 0)
-        if now >= item.judged_at + lasting:
+        if now >= item.judged_at + timedelta(seconds=UNKNOWN_SECONDS if reason is Reason.UNKNOWN else 0):
             item.told = True
             self.situation.journal.tell_item("kept", item, now)
 

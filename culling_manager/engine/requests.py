@@ -14,6 +14,8 @@ from ..records import KeepAlive, Kind, utc
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(d|h|min|m|s)", re.IGNORECASE)
 _SECONDS = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+#: Who asks in the name of the admin's hook: no user.
+HOOK = "pre_cull_hook"
 DURATION_ACCEPTED = "a duration of a second or more such as '4h', '90m' or '1h30m', or a number of minutes"
 UNTIL_ACCEPTED = "a clock time such as '18:30', or an ISO 8601 time to come with its time zone"
 
@@ -26,11 +28,19 @@ class KeepAlives:
 
     def __init__(self) -> None:
         self._found: dict[tuple[Kind | None, str | None], KeepAlive] = {}
+        self._asked_at: dict[tuple[Kind | None, str | None], datetime] = {}
         self.when_changed: list[Callable[[Kind | None, str | None], None]] = []
+
+    @property
+    def any(self) -> bool:
+        """Whether anything may be kept by a request."""
+        return bool(self._found)
 
     def put(self, request: KeepAlive) -> None:
         """Take a request on."""
         self._found[request.kind, request.identity] = request
+        if request.asked_by != HOOK:
+            self._asked_at[request.kind, request.identity] = request.asked_at
         self._changed(request)
 
     def end(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
@@ -50,9 +60,11 @@ class KeepAlives:
         self._found = {
             key: replace(each, until=each.until + by, asked_at=each.asked_at + by) for key, each in self._found.items()
         }
+        self._asked_at = {key: at + by for key, at in self._asked_at.items()}
 
     def take_back(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
         """Forget one, without a word, because what it was for is gone; None when there was none."""
+        self._asked_at.pop((kind, identity), None)
         return self._found.pop((kind, identity), None)
 
     def asked_for(self, kind: Kind) -> list[str]:
@@ -70,6 +82,13 @@ class KeepAlives:
             return None
         asked = (self._found.get((None, None)), self._found.get((kind, identity)))
         return max((each for each in asked if each is not None), key=lambda each: each.until, default=None)
+
+    def asked_at(self, kind: Kind, identity: str) -> datetime | None:
+        """When a user last asked that something is kept, or everything, also where that has ended; None for never."""
+        if not self._asked_at:
+            return None
+        asked = (self._asked_at.get((None, None)), self._asked_at.get((kind, identity)))
+        return max((at for at in asked if at is not None), default=None)
 
     def current(self, now: datetime) -> list[KeepAlive]:
         """The requests that hold at `now`; those that have ended are dropped."""

@@ -17,6 +17,7 @@ from .journal import not_stopped
 from .notices import Notices
 from .ports import Source
 from .readings import Readings
+from .requests import HOOK
 from .situation import Situation
 
 #: From a decision until its record is looked at again (seconds). A request forwarded to a kernel shows as 'busy' only
@@ -149,7 +150,7 @@ class Shutdown:
             return False
         asked = self.situation.requests.until(kind, identity)
         if asked is None or asked < until:
-            self.situation.keep(kind, identity, until, "pre_cull_hook")
+            self.situation.keep(kind, identity, until, HOOK)
         return True
 
     async def _stop(self, record: Record) -> str | None:

@@ -46,7 +46,7 @@ class KernelActivity:
     noted_at: datetime | None = None
     disconnected_at: datetime | None = None
     person_at: datetime | None = None
-    asked_at: datetime | None = None
+    checked_at: datetime | None = None
     run: Run = field(default_factory=Run)
     settled: bool = True
     gone: bool = False
@@ -116,7 +116,7 @@ class KernelActivity:
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
         self.settled = False
-        self.asked_at = None
+        self.checked_at = None
         self.run.forget()
         self.outstanding.forget()
         self.polls.forget()

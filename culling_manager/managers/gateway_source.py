@@ -77,7 +77,7 @@ class GatewayKernelSource(KernelSource):
 
     async def prove(self, record: KernelRecord) -> None:
         """Whether it is still busy is its gateway's to know, and is in its models."""
-        self.activity(record.identity).asked_at = utcnow()
+        self.activity(record.identity).checked_at = utcnow()
 
     def forget(self, identity: str) -> None:
         """The kernel is gone."""
@@ -96,7 +96,7 @@ class GatewayKernelSource(KernelSource):
         if policy.idle_timeout <= 0 or not self.manager._kernels:
             return None
         own = {own_seconds(each.seconds, policy) for each in self.own_timeouts.values()}
-        timeouts = [policy.idle_timeout, *(seconds for seconds in own if seconds > 0)]
+        timeouts = [policy.shortest_idle_timeout, *(seconds for seconds in own if seconds > 0)]
         if self._watched_closely(policy):
             timeouts.append(POLL_SECONDS)
         return min(timeouts)
@@ -109,7 +109,7 @@ class GatewayKernelSource(KernelSource):
             return False
         now, connections = utcnow(), self.manager._kernel_connections
         held = [kernel for kernel_id, kernel in self.manager._kernels.items() if connections.get(kernel_id)]
-        return any((now - kernel.last_activity).total_seconds() > policy.idle_timeout for kernel in held)
+        return any((now - kernel.last_activity).total_seconds() > policy.shortest_idle_timeout for kernel in held)
 
     async def refresh(self) -> None:
         """Fetch all models with one request, and the kernelspec of each kernel name once.

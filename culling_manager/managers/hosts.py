@@ -13,6 +13,7 @@ class KernelHost(Protocol):
     """A kernel manager, as `KernelSource` sees it."""
 
     idle_timeout: Any
+    idle_timeouts: Any
     cull_connected: Any
     log: Any
     parent: Any

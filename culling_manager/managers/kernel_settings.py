@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from traitlets import Bool
+from traitlets import Bool, Dict, TraitError, Unicode, validate
 from traitlets.config import LoggingConfigurable
 
+from ..errors import SettingError
+from ..policy import minutes
 from ..traits import DEFAULT_INTERVAL_SECONDS, ClassOrName, Minutes, Seconds, interval
 
 #: Settings in minutes that are numbers of the policy by the same name, in seconds.
 IN_MINUTES = (
     *("idle_timeout", "min_idle_timeout", "max_idle_timeout", "busy_timeout"),
-    *("warn_before", "max_keep_alive", "long_run", "grace"),
+    *("warn_before", "max_keep_alive", "long_run", "grace", "max_at_work", "max_age"),
 )
 #: Settings that are taken as they are.
 AS_THEY_ARE = ("cull_connected", "cull_busy", "dry_run")
@@ -29,6 +31,15 @@ class KernelSettings(LoggingConfigurable):
         Default: 120, or `cull_idle_timeout` (seconds) where that is configured; if both are, this one wins.
         A kernelspec's own metadata.cull_idle_timeout (seconds, 1 at least, 0 for never) overrides it for its kernels;
         see `max_idle_timeout`.""",
+    )
+    idle_timeouts = Dict(
+        key_trait=Unicode(),
+        config=True,
+        help="""The idle timeout (minutes, 0 for never) by instance type, for apps and what runs on them, such as
+        {"ml.p*": 15, "ml.g*": 30, "*": 120}; the first pattern that matches counts, in the order written. A
+        kernelspec's own timeout still overrides it for its kernels, one that a user sets at run time, within bounds,
+        replaces the table until it is reset, and an `idle_timeout` of 0 turns all off. Where the type is not known
+        `idle_timeout` holds; a space asks for its own once, which needs sagemaker:DescribeApp. Empty: no table.""",
     )
     min_idle_timeout = Minutes(
         0.0,
@@ -70,6 +81,21 @@ class KernelSettings(LoggingConfigurable):
         config=True,
         help="""Minutes for which a kernel is kept at least after a run of `long_run` or longer has ended. 0: off.""",
     )
+    max_at_work = Minutes(
+        0.0,
+        config=True,
+        help="""Minutes for which an activity signal (a background process, a GPU in use) keeps something at most, since
+        Jupyter itself last saw use of it or a user last asked that it is kept; then it is due, warned of like any
+        other. So a loop that somebody forgot does not keep the bill for ever. 0: no end.""",
+    )
+    max_age = Minutes(
+        0.0,
+        config=True,
+        help="""Minutes after which an app is deleted whatever is on it, strictly after them, since it was created or
+        first seen, whichever is earlier. It is warned of `warn_before` ahead, and 15 minutes at least if the setting
+        allows; a keep-alive moves it, by `max_keep_alive` at most. `AppManager.keep_apps` and an `idle_timeout` of 0
+        still protect. 0: no end.""",
+    )
     cull_interval = Seconds(
         DEFAULT_INTERVAL_SECONDS,
         config=True,
@@ -96,8 +122,22 @@ class KernelSettings(LoggingConfigurable):
         culling_manager.apps.JupyterServerProcess: this server is stopped.""",
     )
 
+    @validate("idle_timeouts")
+    def _checked(self, proposal: Any) -> dict[str, float]:
+        """Each a number of minutes; from the command line they come as text."""
+        found = {}
+        for pattern, value in proposal["value"].items():
+            name = f"{type(self).__name__}.idle_timeouts[{pattern!r}]"
+            try:
+                found[pattern] = minutes(name, float(value) if isinstance(value, str) else value)
+            except (SettingError, ValueError) as error:
+                words = str(error) if isinstance(error, SettingError) else f"{name} = {value!r} is no number of minutes"
+                raise TraitError(words) from None
+        return found
+
     def policy_fields(self) -> Mapping[str, Any]:
         """The settings as fields of `CullingPolicy`; those of upstream's that it has too."""
         found: dict[str, Any] = {name: getattr(self, name) * 60 for name in IN_MINUTES}
         found |= {name: getattr(self, name) for name in AS_THEY_ARE}
+        found["idle_timeouts"] = tuple((pattern, each * 60) for pattern, each in self.idle_timeouts.items())
         return found | {"cull_interval": interval(self, self.log)}

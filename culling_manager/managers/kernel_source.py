@@ -53,12 +53,15 @@ class KernelSource(Connected):
         """Take over an idle timeout that was set at run time."""
         if "idle_timeout" in changes:
             self.manager.idle_timeout = changes["idle_timeout"] / 60
+        if "idle_timeouts" in changes:
+            self.manager.idle_timeouts = {pattern: seconds / 60 for pattern, seconds in changes["idle_timeouts"]}
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         """Identity, last activity and own timeout of each kernel."""
         timeouts, connections, sockets = self.own_timeouts, self.manager._kernel_connections, self.sockets
         untold = not policy.cull_connected and self.sockets.unknown is not None
         activities, special = self.activities, self.special
+        bounded = policy.max_idle_timeout > 0  # then off is nothing of its own
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
         wait, now, first_proof = timedelta(seconds=policy.idle_timeout), utcnow(), NEVER
         for kernel_id, kernel in list(self.manager._kernels.items()):
@@ -68,7 +71,7 @@ class KernelSource(Connected):
                 told = timeouts.get(kernel_id)
                 if told is None:
                     told = timeouts[kernel_id] = self.own_timeout(kernel)
-                if told.seconds is not None and policy.idle_timeout > 0:
+                if told.seconds is not None and policy.idle_timeout > 0 and not (bounded and told.seconds <= 0):
                     own = own_seconds(told.seconds, policy)
                 state = kernel.execution_state
                 last = kernel.last_activity
@@ -139,7 +142,7 @@ class KernelSource(Connected):
             disconnected_at=activity.disconnected_at,
             started_at=activity.started_at,
             busy_since=activity.run.busy_since,
-            asked_at=activity.asked_at,
+            checked_at=activity.checked_at,
             idle_timeout=own.seconds,
             odd_timeout=own.odd,
             alive=not activity.gone,
@@ -232,7 +235,7 @@ def _proof_at(last: datetime | None, activity: KernelActivity | None, wait: time
     """When a busy kernel is asked: as `proof_at` of the law says, at a glance; never where culling is off."""
     if wait <= timedelta():
         return NEVER
-    asked_at = None if activity is None else activity.asked_at
+    asked_at = None if activity is None else activity.checked_at
     if last is None:
         raise ValueError("a busy kernel was never heard")
     return (last if asked_at is None or asked_at < last else asked_at) + wait

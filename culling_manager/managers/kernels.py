@@ -79,6 +79,9 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         "max_keep_alive",
         "long_run",
         "grace",
+        "idle_timeouts",
+        "max_at_work",
+        "max_age",
     )
     def _settings_changed(self, change: Bunch) -> None:
         if self._ready:

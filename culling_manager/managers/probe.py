@@ -82,7 +82,7 @@ async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
 async def prove(manager: KernelHost, kernel_id: str, activity: KernelActivity) -> None:
     """Ask a kernel that says 'busy' whether it still is; one that has finished is idle from now on."""
     kernel = manager._kernels.get(kernel_id)
-    activity.asked_at = utcnow()
+    activity.checked_at = utcnow()
     activity.version += 1
     if kernel is None or activity.restarting or not kernel.ready.done() or kernel.ready.exception() is not None:
         return

@@ -24,6 +24,8 @@ REASONS = {
     "external": "not started by this server",
     "unknown": "its state cannot be told",
     "grace period": "grace after a long run",
+    "at work too long": "at work for longer than max_at_work",
+    "too old": "older than max_age",
     "protected": "its name is protected",
 }
 CURVE = ("timeout", "given back h", "idle h", "stops", "returns", "false stops", "cost")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ..policy import CullingPolicy
 from ..records import AppRecord
-from .verdict import Action, Decision, Reason, by_deadline, idle_since, keep
+from .common import no_later
+from .verdict import Action, Cap, Decision, Reason, by_deadline, idle_since, keep
 
 #: The one state of an app that is billed and can be deleted.
 IN_SERVICE = "InService"
@@ -22,7 +23,7 @@ KEEPS_UNTIL = frozenset(
 
 def apps_off(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
     """With an idle timeout of 0 no app is deleted."""
-    return keep(Reason.OFF, record, now) if policy.idle_timeout <= 0 else None
+    return keep(Reason.OFF, record, now) if policy.idle_timeout_on(record.instance_type) <= 0 else None
 
 
 def not_in_service(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
@@ -40,6 +41,34 @@ def never_seen(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decis
     return keep(Reason.UNKNOWN, record, now) if record.watched_since is None else None
 
 
+def oldest(record: AppRecord, policy: CullingPolicy, now: datetime) -> datetime | None:
+    """The instant after which an app is too old, None when it may be of any age.
+
+    That is `max_age` after it was created or first seen, whichever is earlier. A keep-alive, its own or one of what
+    runs on it, moves that by `max_keep_alive` at most. And it is warned of in any case: never sooner than
+    `age_warning` after that was done, or, where it was not done yet, from now on.
+    """
+    if policy.max_age <= 0 or record.watched_since is None:
+        return None
+    born = record.watched_since if record.created_at is None else min(record.created_at, record.watched_since)
+    end = born + timedelta(seconds=policy.max_age)
+    asked = [at for at in (record.kept_until, record.residents_kept_until) if at is not None]
+    if policy.max_keep_alive > 0:
+        asked = [min(at, end + timedelta(seconds=policy.max_keep_alive)) for at in asked]
+    warned = now if record.warned_at is None else record.warned_at
+    return max([end, warned + timedelta(seconds=policy.age_warning), *asked])
+
+
+def too_old(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | Cap | None:
+    """Delete strictly after it has grown too old, whatever is on it; until then nothing keeps it for longer."""
+    end = oldest(record, policy, now)
+    if end is None:
+        return None
+    if now <= end:
+        return Cap(end, Reason.TOO_OLD)
+    return replace(keep(Reason.TOO_OLD, record, now, end), action=Action.CULL)
+
+
 def in_use(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
     """A kernel or terminal on it that is kept keeps it."""
     return None if record.kept_by is None else keep(Reason.IN_USE, record, now)
@@ -51,7 +80,8 @@ def app_idle(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decisio
     Not before the last of its kernels and terminals is due either, which may have timeouts of their own.
     """
     since = idle_since(record, now) or now  # `never_seen` comes before
-    decision = by_deadline(since, policy.idle_timeout, now)
+    timeout = policy.idle_timeout_on(record.instance_type)
+    decision = no_later(by_deadline(since, timeout, now), record, policy, timeout, now)
     until = record.residents_until
     if until is None or (decision.due_at is not None and until <= decision.due_at):
         return decision

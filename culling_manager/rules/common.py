@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from ..policy import CullingPolicy
 from ..records import KernelRecord, Record
-from .verdict import Decision, Hold, Reason, keep
+from .verdict import Action, Decision, Hold, Reason, keep, last_use_seen
 
 
 def failed_reading(record: Record, policy: CullingPolicy, now: datetime) -> Decision | None:
@@ -21,7 +22,43 @@ def kept_alive(record: Record, policy: CullingPolicy, now: datetime) -> Hold | N
     return Hold(record.kept_until, Reason.KEPT_ALIVE)
 
 
+def work_ends(record: Record, policy: CullingPolicy) -> datetime | None:
+    """Until when activity signals keep it at most: `max_at_work` after Jupyter itself last saw use, or a user asked.
+
+    None when there is no such end.
+    """
+    since = last_use_seen(record)
+    if policy.max_at_work <= 0 or since is None:
+        return None
+    since = since if record.asked_at is None else max(since, record.asked_at)
+    return since + timedelta(seconds=policy.max_at_work)
+
+
 def at_work(record: Record, policy: CullingPolicy, now: datetime) -> Decision | None:
-    """In use by what an activity signal has seen, until it is asked again and says otherwise; not asked of the busy."""
+    """In use by what an activity signal has seen, until it is asked again and says otherwise; not asked of the busy.
+
+    Up to and including `work_ends`; then what comes after this rule decides, as if it had not been seen.
+    """
     busy_anyway = isinstance(record, KernelRecord) and record.state == "busy"
-    return None if record.used_by is None or busy_anyway else keep(Reason.USED, record, now)
+    if record.used_by is None or busy_anyway:
+        return None
+    end = work_ends(record, policy)
+    if end is None:
+        return keep(Reason.USED, record, now)
+    return None if now > end else replace(keep(Reason.USED, record, now, end), due_for=Reason.AT_WORK_TOO_LONG)
+
+
+def no_later(decision: Decision, record: Record, policy: CullingPolicy, timeout: float, now: datetime) -> Decision:
+    """A deadline that rests on what an activity signal has seen, no later than that may keep it.
+
+    What Jupyter itself has seen still keeps it for a whole `timeout` (seconds).
+    """
+    end, seen = work_ends(record, policy), last_use_seen(record)
+    if end is None or seen is None or record.used_at is None or decision.due_at is None:
+        return decision
+    end = max(end, seen + timedelta(seconds=timeout))
+    if decision.due_at <= end or record.used_at <= seen:
+        return decision
+    if now <= end:
+        return replace(decision, due_at=end, due_for=Reason.AT_WORK_TOO_LONG)
+    return replace(decision, action=Action.CULL, reason=Reason.AT_WORK_TOO_LONG, due_at=end)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from ..policy import CullingPolicy
 from ..records import KernelRecord
+from .common import no_later
 from .own_timeout import own_seconds
 from .verdict import Action, Decision, Hold, Reason, by_deadline, idle_since, keep
 
@@ -22,7 +23,7 @@ PERSON_SECONDS = 90.0
 
 def kernel_timeout(record: KernelRecord, policy: CullingPolicy) -> float:
     """Seconds until this kernel is due: the kernelspec's own, else the policy's; 0 is off, and off for all is off."""
-    return own_seconds(record.idle_timeout, policy)
+    return own_seconds(record.idle_timeout, policy, record.instance_type)
 
 
 def external(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
@@ -131,7 +132,8 @@ def after_long_run(record: KernelRecord, policy: CullingPolicy, now: datetime) -
 def kernel_idle(record: KernelRecord, policy: CullingPolicy, now: datetime) -> Decision:
     """Cull strictly after last activity (or start, if there was none) + timeout."""
     since = idle_since(record, now) or now  # `unknown_state` comes before
-    decision = by_deadline(since, kernel_timeout(record, policy), now)
+    timeout = kernel_timeout(record, policy)
+    decision = no_later(by_deadline(since, timeout, now), record, policy, timeout, now)
     limit = _busy_deadline(record, policy) if record.state == "busy" else None
     if limit is not None and decision.due_at is not None and limit < decision.due_at:
         return replace(decision, due_at=limit)

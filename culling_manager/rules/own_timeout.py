@@ -35,15 +35,15 @@ def own_timeout_in(metadata: Mapping[str, Any]) -> OwnTimeout:
     return OwnTimeout(odd=f"the kernelspec's metadata.cull_idle_timeout = {shown(own)} is not a number of seconds")
 
 
-def own_seconds(own: float | None, policy: CullingPolicy) -> float:
+def own_seconds(own: float | None, policy: CullingPolicy, instance_type: str | None = None) -> float:
     """Seconds until a kernel is due whose kernelspec says `own` (None: nothing): at least 1 s, and 0 or less is off.
 
     Where `max_idle_timeout` is set its own is at most that, and off counts for nothing: then, as without any, it is due
     as the policy says. Off for all is off.
     """
     if own is None or policy.idle_timeout <= 0:
-        return policy.idle_timeout
+        return policy.idle_timeout_on(instance_type)
     most = policy.max_idle_timeout
     if own <= 0:
-        return policy.idle_timeout if most > 0 else 0.0
+        return policy.idle_timeout_on(instance_type) if most > 0 else 0.0
     return max(min(own, most) if most > 0 else own, LEAST_SECONDS)

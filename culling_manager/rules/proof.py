@@ -18,7 +18,7 @@ def proof_at(record: KernelRecord, policy: CullingPolicy) -> datetime | None:
     wait = own_seconds(record.idle_timeout, policy)
     if record.state != "busy" or wait <= 0 or not record.alive or not record.owned or record.error is not None:
         return None
-    known = [at for at in (record.last_activity, record.asked_at) if at is not None]
+    known = [at for at in (record.last_activity, record.checked_at) if at is not None]
     return max(known) + timedelta(seconds=wait) if known else None
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from ..policy import CullingPolicy
 from ..records import TerminalRecord
+from .common import no_later
 from .verdict import Decision, Reason, by_deadline, idle_since, keep
 
 
@@ -42,4 +43,5 @@ def no_timestamp(record: TerminalRecord, policy: CullingPolicy, now: datetime) -
 def terminal_idle(record: TerminalRecord, policy: CullingPolicy, now: datetime) -> Decision:
     """Cull strictly after last activity + timeout."""
     since = idle_since(record, now) or now  # `no_timestamp` comes before
-    return by_deadline(since, policy.terminal_timeout, now)
+    timeout = policy.terminal_timeout
+    return no_later(by_deadline(since, timeout, now), record, policy, timeout, now)

@@ -47,6 +47,8 @@ class Reason(Enum):
     USED = "at work"
     PERSON = "in use by a person"
     GRACE = "grace period"
+    AT_WORK_TOO_LONG = "at work too long"
+    TOO_OLD = "too old"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +56,17 @@ class Decision:
     """What follows from record, policy and now.
 
     `due_at` is the instant after which the same record is culled (for one that is culled: the deadline that has
-    passed). It is None when time alone would not change anything. `idle_seconds` is None when it cannot be known.
+    passed). It is None when time alone would not change anything. `due_for` is the reason for which it is due then,
+    where what keeps it now would not have ended by itself, and `cap_at` when it is due for its age.
+    `idle_seconds` is None when it cannot be known.
     """
 
     action: Action
     reason: Reason
     idle_seconds: float | None
     due_at: datetime | None
+    due_for: Reason | None = None
+    cap_at: datetime | None = None
 
     @property
     def cull(self) -> bool:
@@ -84,22 +90,43 @@ class Hold:
         if self.gives_way and not decision.cull and (due_at is None or due_at >= self.until):
             return decision
         later = None if due_at is None else max(due_at, self.until)
-        return replace(decision, action=Action.KEEP, reason=self.reason, due_at=later)
+        due_for = decision.due_for if later == due_at else None
+        return replace(decision, action=Action.KEEP, reason=self.reason, due_at=later, due_for=due_for)
 
 
-Verdict = Decision | Hold | None
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """Not kept beyond `at`, for this reason, whatever the rules after this one say."""
+
+    at: datetime
+    reason: Reason
+
+    def on(self, decision: Decision) -> Decision:
+        """What becomes of a decision of the rules after this one: the earlier deadline of both."""
+        if decision.cull:
+            return decision
+        if decision.due_at is not None and decision.due_at <= self.at:
+            return replace(decision, cap_at=self.at)
+        return replace(decision, due_at=self.at, due_for=self.reason, cap_at=self.at)
+
+
+Verdict = Decision | Hold | Cap | None
 AnyRecord = TypeVar("AnyRecord", KernelRecord, TerminalRecord, AppRecord)
 Rule = Callable[[AnyRecord, CullingPolicy, datetime], Verdict]
 
 
+def last_use_seen(record: Record) -> datetime | None:
+    """When Jupyter itself last saw use of it, or the start of a kernel that never had any; None when nobody knows."""
+    if isinstance(record, AppRecord):
+        return app_idle_since(record)
+    if isinstance(record, KernelRecord):
+        return record.last_activity or record.started_at
+    return record.last_activity
+
+
 def idle_since(record: Record, now: datetime) -> datetime | None:
     """Give the last activity, or the start of a kernel that never had any; one in the future counts as now."""
-    if isinstance(record, AppRecord):
-        last = app_idle_since(record)
-    elif isinstance(record, KernelRecord):
-        last = record.last_activity or record.started_at
-    else:
-        last = record.last_activity
+    last = last_use_seen(record)
     if last is None:
         return None
     if record.used_at is not None and record.used_at > last:

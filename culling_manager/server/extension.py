@@ -168,6 +168,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
         register(server)
     desk.restore()
     desk.presence.start()
+    IOLoop.current().add_callback(desk.previous.tell, server, culler)
     # The page in JupyterLab or Notebook asks us for nothing where this is not so.
     settings.setdefault("page_config_data", {})["cullingManager"] = __version__
     IOLoop.current().add_callback(_all_loaded, server, culler, desk)

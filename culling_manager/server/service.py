@@ -13,9 +13,10 @@ from ..records import KeepAlive
 from .bodies import whom
 from .given_back import GivenBack
 from .presence import Presence
+from .previous import PreviousStop
 from .saved_settings import SavedSettings
 from .settings import SettingsDesk, notice_words, whole
-from .status import name_documents, notices, state_of
+from .status import name_documents, name_timeouts, notices, state_of
 
 
 class ServerDesk(SettingsDesk):
@@ -25,6 +26,7 @@ class ServerDesk(SettingsDesk):
         super().__init__(server, saved)
         self.presence = Presence(server)
         self.given_back = GivenBack(saved.path.parent)
+        self.previous = PreviousStop(saved.path.parent)
 
     # -- keep-alive --------------------------------------------------------------------------------
 
@@ -91,5 +93,6 @@ class ServerDesk(SettingsDesk):
         """The state document."""
         culler = self._culler
         found = state_of(culler, notices(self._server, culler), self.given_back, presence=self.presence.counts)
+        name_timeouts(found["apps"], culler.policy)
         name_documents(found["kernels"], self.presence.documents)
-        return found
+        return {**found, "previous_stop": self.previous.found}

@@ -11,6 +11,7 @@ from ..document import state_document
 from ..engine.culler import IdleCuller
 from ..managers.documents import Documents
 from ..managers.guests import guest_of
+from ..policy import CullingPolicy
 from ..records import Kind
 from .given_back import GivenBack
 
@@ -51,6 +52,14 @@ def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:
         if kernel["id"] in known:
             document = known[kernel["id"]]
             kernel |= {"path": document.path, "session_name": document.name}
+
+
+def name_timeouts(apps: list[dict[str, Any]], policy: CullingPolicy) -> None:
+    """Say of each app which idle timeout (seconds) holds, and why."""
+    for app in apps:
+        rule = policy.timeout_rule(app["instance_type"])
+        app["idle_timeout"] = policy.idle_timeout_on(app["instance_type"])
+        app["idle_timeout_from"] = "idle_timeout" if rule is None else f"idle_timeouts[{rule[0]!r}]"
 
 
 def state_of(

@@ -207,6 +207,7 @@ class _World:
             kept_until=app.kept_until,
             kept_by=keeper,
             residents_until=until,
+            warned_at=app.started_at,
         )
 
     def _apps_of(self, thing: Thing) -> list[Thing]:

@@ -1,0 +1,270 @@
+"""Everything has a cap where the admin sets one: truth tables, properties, warnings, and whole days."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from culling_manager.decisions import Reason, decide, decide_app, decide_kernel
+from culling_manager.engine.culler import IdleCuller
+from culling_manager.policy import CullingPolicy
+from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
+from culling_manager.rules.verdict import Action, Cap, Decision
+from culling_manager.simulation.things import Event, EventType
+from culling_manager.simulation.world import simulate
+from tests.conftest import scenario
+from tests.doubles import NOON, FakeApps
+from tests.test_appsource import World as AppWorld
+from tests.test_attention import World
+from tests.test_user_day import Rules, Task, play
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+def at(seconds: float):
+    """An instant relative to noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+# -- what is at work -----------------------------------------------------------------------------------
+
+WORK = {
+    # id: (what is known of it, seconds after noon) -> culled, reason, due
+    "before the end it is kept, and due then": ({}, 5 * HOUR, (False, Reason.USED, 6 * HOUR)),
+    "at the very end it is still kept": ({}, 6 * HOUR, (False, Reason.USED, 6 * HOUR)),
+    "after it it is due": ({}, 6 * HOUR + 1, (True, Reason.AT_WORK_TOO_LONG, 6 * HOUR)),
+    "Jupyter's own use begins it anew": ({"last_activity": at(HOUR)}, 6.5 * HOUR, (False, Reason.USED, 7 * HOUR)),
+    "a user's asking too": ({"asked_at": at(3 * HOUR)}, 8 * HOUR, (False, Reason.USED, 9 * HOUR)),
+    "a keep-alive keeps beyond it": ({"kept_until": at(9 * HOUR)}, 8 * HOUR, (False, Reason.KEPT_ALIVE, 9 * HOUR)),
+    "what has ended before is due by its end": (
+        {"used_by": None, "used_at": at(5.5 * HOUR)}, 5.6 * HOUR, (False, Reason.ACTIVE, 6 * HOUR)
+    ),
+    "and idle after a whole timeout": (
+        {"used_by": None, "used_at": at(2 * HOUR)}, 4 * HOUR + 1, (True, Reason.IDLE, 4 * HOUR)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "now", "expected"), WORK.values(), ids=WORK)
+@pytest.mark.parametrize("kind", ["kernel", "terminal", "app"])
+def test_what_a_signal_sees_keeps_for_max_at_work_at_most(kind, known, now, expected):
+    """Since Jupyter itself last saw use of it, or a user last asked."""
+    known = {"last_activity": NOON, "used_by": "it computes", "used_at": at(now), **known}
+    record = {
+        "kernel": lambda: KernelRecord(identity="k", state="idle", **known),
+        "terminal": lambda: TerminalRecord(identity="t", **known),
+        "app": lambda: AppRecord(identity="a", name="a", state="InService", watched_since=NOON, **known),
+    }[kind]()
+
+    decision = decide(record, CullingPolicy(max_at_work=6 * HOUR), at(now))
+
+    culled, reason, due = expected
+    assert (decision.cull, decision.reason, decision.due_at) == (culled, reason, at(due))
+
+
+def test_a_cap_shorter_than_the_timeout_takes_nothing_from_what_jupyter_saw():
+    """A whole timeout after a cell's end, as ever."""
+    record = KernelRecord(identity="k", state="idle", last_activity=NOON, used_by="it computes", used_at=at(1.5 * HOUR))
+
+    decision = decide_kernel(record, CullingPolicy(idle_timeout=2 * HOUR, max_at_work=HOUR), at(1.5 * HOUR))
+
+    assert (decision.cull, decision.due_at) == (False, at(2 * HOUR))
+
+
+moments = st.floats(-1e5, 1e5).map(at)
+
+
+@given(moments, moments, st.none() | moments, st.floats(60, 1e5), st.floats(60, 1e5), st.floats(0, 1e6))
+def test_nothing_is_kept_by_signals_beyond_the_cap(last, used, asked, timeout, cap, later):
+    """And nothing is culled for it before."""
+    now = max(last, used) + timedelta(seconds=later)
+    record = KernelRecord(
+        identity="k", state="idle", last_activity=last, used_by="it computes", used_at=now, asked_at=asked
+    )
+
+    decision = decide_kernel(record, CullingPolicy(idle_timeout=timeout, max_at_work=cap), now)
+
+    end = max(last if asked is None else max(last, asked), last) + timedelta(seconds=cap)
+    assert decision.cull == (now > max(end, last + timedelta(seconds=timeout)))
+
+
+# -- age -------------------------------------------------------------------------------------------------
+
+LONG = {"warned_at": at(-DAY)}
+AGE = {
+    # id: (what is known of the app, seconds after noon) -> culled, due
+    "kept until then": (LONG, 9 * HOUR, (False, 10 * HOUR)),
+    "at the very end it is still kept": (LONG, 10 * HOUR, (False, 10 * HOUR)),
+    "deleted after it": (LONG, 10 * HOUR + 1, (True, 10 * HOUR)),
+    "whatever is on it": ({**LONG, "kept_by": "kernel k (busy)"}, 10 * HOUR + 1, (True, 10 * HOUR)),
+    "whatever a signal sees": ({**LONG, "used_by": "it computes"}, 10 * HOUR + 1, (True, 10 * HOUR)),
+    "born when it was created": ({**LONG, "created_at": at(-HOUR)}, 8 * HOUR, (False, 9 * HOUR)),
+    "not after it was first seen": ({**LONG, "created_at": at(HOUR)}, 8 * HOUR, (False, 10 * HOUR)),
+    "a keep-alive moves it": ({**LONG, "kept_until": at(12 * HOUR)}, 11 * HOUR, (False, 12 * HOUR)),
+    "one of a kernel on it too": ({**LONG, "residents_kept_until": at(12 * HOUR)}, 11 * HOUR, (False, 12 * HOUR)),
+    "by max_keep_alive at most": ({**LONG, "kept_until": at(99 * HOUR)}, 14 * HOUR + 1, (True, 14 * HOUR)),
+    "not before a warning": ({}, 20 * HOUR, (False, 20.25 * HOUR)),
+    "a quarter of an hour after it": ({"warned_at": at(20 * HOUR)}, 20.25 * HOUR, (False, 20.25 * HOUR)),
+    "and then": ({"warned_at": at(20 * HOUR)}, 20.25 * HOUR + 1, (True, 20.25 * HOUR)),
+}
+
+
+@pytest.mark.parametrize(("known", "now", "expected"), AGE.values(), ids=AGE)
+def test_an_app_is_deleted_when_it_is_too_old(known, now, expected):
+    """Whatever is on it, warned of before, moved by a keep-alive."""
+    known = {"kept_by": "kernel k (busy)", "watched_since": NOON, **known}
+    record = AppRecord(identity="a", name="a", state="InService", **known)
+
+    decision = decide_app(record, CullingPolicy(max_age=10 * HOUR, max_keep_alive=4 * HOUR), at(now))
+
+    culled, due = expected
+    assert (decision.cull, decision.due_at) == (culled, at(due))
+    assert (decision.reason if culled else decision.due_for) is (
+        Reason.TOO_OLD if decision.due_for or culled else decision.due_for
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"protected": True}, {"state": "Pending"}, {"watched_since": None}, {"error": "x"}]
+)
+def test_no_age_deletes_what_is_protected_or_in_doubt(changes):
+    """Nor is it said to be due."""
+    known = {"state": "InService", "watched_since": at(-DAY), "warned_at": at(-DAY), **changes}
+
+    decision = decide_app(AppRecord(identity="a", name="a", **known), CullingPolicy(max_age=60.0), NOON)
+
+    assert (decision.cull, decision.due_at) == (False, None)
+
+
+@pytest.mark.parametrize(("warn", "age", "lead"), [(300, DAY, 900), (1800, DAY, 1800), (0, DAY, 900), (300, 600, 300)])
+def test_an_age_is_warned_of_a_quarter_of_an_hour_ahead_at_least_if_it_allows(warn, age, lead):
+    """Or as early as warnings are; at most half of it."""
+    assert CullingPolicy(warn_before=warn, max_age=age).age_warning == lead
+
+
+@pytest.mark.parametrize(
+    ("cull", "due", "expected"), [(True, 99, (99, None)), (False, 10, (10, None)), (False, 60, (60, None)),
+    (False, 61, (60, Reason.TOO_OLD)), (False, None, (60, Reason.TOO_OLD))],
+)  # fmt: skip
+def test_a_cap_makes_no_deadline_later(cull, due, expected):
+    """The earlier one counts, and what is culled is culled."""
+    decision = Decision(
+        action=Action.CULL if cull else Action.KEEP,
+        reason=Reason.IDLE,
+        idle_seconds=1.0,
+        due_at=None if due is None else at(due),
+    )
+
+    found = Cap(at(60), Reason.TOO_OLD).on(decision)
+
+    assert (found.cull, found.due_at, found.due_for) == (cull, at(expected[0]), expected[1])
+
+
+# -- under a clock -----------------------------------------------------------------------------------------
+
+
+def aged(**own_settings) -> AppWorld:
+    """A server with one app and one kernel that never ends its cell."""
+    world = AppWorld(apps=FakeApps(), max_age=4 * HOUR, warn_before=300.0, **own_settings)
+    world.apps.put("a", created_at=NOON)
+    world.told = []
+    world.culler.listeners.append(world.told.append)
+    world.start()
+    world.kernel("k", state="busy")
+    return world
+
+
+def actions(world) -> list[tuple[str, str]]:
+    return [(each.action, each.reason) for each in world.told if each.kind is Kind.APP]
+
+
+@scenario
+async def test_an_app_with_a_busy_kernel_goes_at_its_age_and_is_warned_of_before():
+    """Once, a quarter of an hour ahead, by the name of the cap."""
+    world = aged()
+    await world.clock.run_for(4 * HOUR - 901)
+    before = actions(world)
+    await world.clock.run_for(2)
+    warned = actions(world)
+    await world.clock.run_for(890)
+    kept = list(world.apps.deleted)
+
+    await world.clock.run_for(15)
+
+    assert (before, warned) == ([], [("warned", "too old")])
+    assert kept == []
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_a_keep_alive_withdraws_the_warning_and_its_end_gives_another():
+    """Nobody is cut off in the minute in which somebody takes a keep-alive back."""
+    world = aged()
+    await world.clock.run_for(4 * HOUR - 600)
+    world.culler.keep_alive(Kind.APP, "a", world.clock.wall + timedelta(hours=2), "somebody")
+    await world.clock.run_for(HOUR)
+    kept, told = list(world.apps.deleted), actions(world)
+    world.culler.end_keep_alive(Kind.APP, "a")
+    await world.clock.run_for(895)
+    still, again = list(world.apps.deleted), actions(world)
+
+    await world.clock.run_for(10)
+
+    assert (kept, still) == ([], [])
+    assert [each for each, _ in told if each != "kept"] == ["warned", "withdrawn"]
+    assert again[-1:] == [("warned", "too old")]
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_a_job_at_work_is_warned_of_and_ended_by_max_at_work():
+    """A leaked loop does not keep for ever; a user's asking gives it another run."""
+    world = World(max_at_work=4 * HOUR)
+    world.guard.at_work["a"] = "process loop.py uses 100% of a core"
+    await world.clock.run_for(3 * HOUR)
+    world.culler.keep_alive(Kind.KERNEL, "a", world.clock.wall + timedelta(minutes=1), "somebody")
+    await world.clock.run_for(3.99 * HOUR)
+    kept = list(world.kernels.stopped)
+
+    await world.clock.run_for(0.1 * HOUR)
+
+    assert kept == []
+    assert world.kernels.stopped == ["a"]
+    assert [(each.action, each.reason) for each in world.told][-2:] == [
+        ("warned", "at work too long"), ("culled", "at work too long"),
+    ]  # fmt: skip
+
+
+def test_simulate_ends_an_app_at_its_age():
+    """Though its kernel is busy all the time."""
+    events = [
+        Event(at=NOON, kind=Kind.APP, identity="a", event=EventType.STARTED),
+        Event(at=NOON, kind=Kind.KERNEL, identity="k", event=EventType.STARTED, app="a"),
+        Event(at=at(60), kind=Kind.KERNEL, identity="k", event=EventType.BUSY, app="a"),
+    ]
+
+    outlook = simulate(events, CullingPolicy(max_age=6 * HOUR), at(DAY))
+
+    assert [(stop.identity, stop.reason) for stop in outlook.stops] == [("a", Reason.TOO_OLD)]
+    assert abs((outlook.stops[0].at - at(6 * HOUR)).total_seconds()) < 1
+
+
+def test_by_default_nothing_has_a_cap():
+    """Off, in policy and settings."""
+    assert (CullingPolicy().max_at_work, CullingPolicy().max_age) == (0.0, 0.0)
+    assert IdleCuller(logging.getLogger("test")).policy.max_age == 0.0
+
+
+def test_a_day_with_caps_cuts_nothing_off_without_a_warning():
+    """One whole day in which a cell runs for longer than the app may."""
+    rules = Rules(timeout=60, max_age=240, heartbeat=600)
+
+    day = play(rules, None, [Task(60, "long", 0, 900, 1), Task(200, "keep", 0, 120, 0), Task(600, "job", 1, 500, 3)])
+
+    assert day.wrong == []
+    assert day.aged > 0
