@@ -2,6 +2,7 @@
 # Lifecycle configuration of a SageMaker notebook instance, for each start, run as root:
 # installs the culler, restarts the server if it runs, and verifies that idle compute is culled.
 # With Windows line ends it runs only as `bash FILE`: upload what `tr -d '\r' <FILE | base64 -w0` gives.
+# shellcheck disable=SC2016 # the inner shell expands it
 F=${BASH_SOURCE[0]:-}; [ ! -f "$F" ] || ! grep -q $'\r' "$F" || exec bash -c "$(tr -d '\r' <"$F")" # for CRLF
 set -euo pipefail
 trap '((LINENO < 2)) || N=$LINENO' DEBUG
@@ -197,14 +198,6 @@ pip_install() {
 }
 
 install() {
-  local from=(install --no-cache-dir "${BUNDLE#pip:}")
-  [[ $BUNDLE == pip:* ]] ||
-    from=(--isolated install --no-index --find-links bundle/wheels bundle/wheels/"$OURS"-*.whl)
-  try 120 "${RUN[@]}" PYTHONNOUSERSITE=1 "$PYTHON" -m pip --no-input --disable-pip-version-check "${from[@]}" \
-    --no-user --upgrade --constraint pins "$@"
-}
-
-install() {
   local reason
   rest=''
   pip_install || {
@@ -227,7 +220,7 @@ obey() {
   local verb words
   while IFS=' ' read -r verb words <&3; do
     if [ "$verb" = restart ]; then
-      if restart; then why=done; else
+      if restart; then why="done"; else
         log ERROR "Installed, but the server cannot be restarted: $why. The culler will be active when it starts again."
         told=yes
       fi
