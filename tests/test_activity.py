@@ -377,8 +377,10 @@ def test_what_a_page_polls_on_the_control_channel_keeps_no_kernel(run, poll):
         shell, control, iopub = kernel.connect_shell(), kernel.connect_control(), kernel.connect_iopub()
         try:
             iopub.on_recv(heard.append)
-            await until(lambda: kernel.session.send(shell, "kernel_info_request") and heard, 60)
-            await until(lambda: kernel.execution_state == "idle")
+            heard_by_server = lambda: (
+                kernel.session.send(shell, "kernel_info_request") and kernel.execution_state == "idle"
+            )  # noqa: E731
+            await until(lambda: heard_by_server() and heard, 60)
             kernel.last_activity = LONG_AGO
             request = kernel.session.send(control, poll)["header"]["msg_id"]
             await until(lambda: any(ended(each, request) for each in heard), 30)

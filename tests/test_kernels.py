@@ -382,7 +382,7 @@ def test_what_a_glance_leaves_out_is_kept_by_the_rules(state, idle_for, connecti
     metadata = {} if own is None else {"cull_idle_timeout": own}
     spec = SimpleNamespace(metadata=metadata)
     kernel = SimpleNamespace(execution_state=state, last_activity=last, kernel_spec=spec, kernel_name="x")
-    source = KernelSource(SimpleNamespace(_kernels={"k": kernel}, _kernel_connections={"k": connections}))
+    source = KernelSource(SimpleNamespace(_kernels={"k": kernel}, _kernel_connections={"k": connections}, parent=None))
 
     [(_, seen, seen_own)] = source.glance(policy)
 

@@ -11,7 +11,8 @@ from ..money import ledger as books
 from ..money.lines import moment
 from ..money.prices import read_prices
 from ..money.words import lines
-from .shared import now, tell, tell_json
+from . import shared
+from .shared import tell, tell_json
 
 SUMMARY = "What was given back by stopping your own idle apps: at least, and at most."
 
@@ -32,7 +33,7 @@ def savings(options: Namespace) -> Code:
 
     ledger = books.Ledger(jupyter_config_dir())
     found = ledger.lines()
-    told = books.savings(found, now(), since, prices)
+    told = books.savings(found, shared.now(), since, prices)
     if options.json:
         tell_json(told)
     elif not found:
@@ -45,7 +46,7 @@ def savings(options: Namespace) -> Code:
 
 def _since(text: str) -> datetime:
     at = moment(text if "T" in text else f"{text}T00:00:00Z")
-    if at is None or at > now():
+    if at is None or at > shared.now():
         raise SettingError(
             "--since", text, "a day such as 2026-06-01, or a time such as 2026-06-01T08:00:00Z, not ahead"
         )
