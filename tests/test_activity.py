@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timezone
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -377,10 +378,8 @@ def test_what_a_page_polls_on_the_control_channel_keeps_no_kernel(run, poll):
         shell, control, iopub = kernel.connect_shell(), kernel.connect_control(), kernel.connect_iopub()
         try:
             iopub.on_recv(heard.append)
-            heard_by_server = lambda: (
-                kernel.session.send(shell, "kernel_info_request") and kernel.execution_state == "idle"
-            )  # noqa: E731
-            await until(lambda: heard_by_server() and heard, 60)
+            asks = partial(kernel.session.send, shell, "kernel_info_request")
+            await until(lambda: asks() and heard and kernel.execution_state == "idle", 60)
             kernel.last_activity = LONG_AGO
             request = kernel.session.send(control, poll)["header"]["msg_id"]
             await until(lambda: any(ended(each, request) for each in heard), 30)

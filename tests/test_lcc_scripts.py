@@ -673,7 +673,7 @@ def test_a_disk_that_is_full(place: Any, bundle: Path, tmp_path: Path) -> None:
     full_tmp = in_a_small_world(sandbox, f"mount -t tmpfs -o size=64k tmpfs {tmp}")
     full_packages = in_a_small_world(
         sandbox,
-        f"cp -a {packages} {tmp}/kept; mount -t tmpfs -o size=2m tmpfs {packages}; cp -a {tmp}/kept/. {packages}\n"
+        f"cp -a {packages} {tmp}/kept; mount -t tmpfs -o size=8m tmpfs {packages}; cp -a {tmp}/kept/. {packages}\n"
         f"rm -r {tmp}/kept; dd if=/dev/zero of={packages}/filler 2>/dev/null || true",
     )
 
