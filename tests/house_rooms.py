@@ -129,7 +129,7 @@ INSIDE = {
         "guest_list": {"guest_kernel"},
         "guest_settings": {"kernel_settings"},
         "guest_source": {"documents", "guest_kernel", "guest_list", "guest_settings", "local"},
-        "guests": {"guest_settings", "guest_source", "kernels"},
+        "guests": {"guest_settings", "guest_source", "kernel_settings"},
         "hosts": set(),
         "kernel_settings": set(),
         "kernel_source": {"activity", "connected", "documents", "hosts", "kernel_stops", "local", "probe"},

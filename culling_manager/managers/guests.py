@@ -12,7 +12,7 @@ from ..join import join_apps, join_guard
 from ..records import Kind
 from .guest_settings import settings_of
 from .guest_source import GuestKernelSource
-from .kernels import CullingKernelManager
+from .kernel_settings import KernelSettings
 
 #: Our managers, by the names of their sections; the first is the one that is meant when only terminals' would fit.
 OURS = ("GatewayCullingKernelManager", "CullingKernelManager")
@@ -46,7 +46,7 @@ def welcome(server: Any, culler: IdleCuller) -> GuestKernelSource | None:
     """
     manager, wanted = server.kernel_manager, asked_for(server)
     known = culler.watches.get(Kind.KERNEL)
-    if wanted is None or isinstance(manager, CullingKernelManager):
+    if wanted is None or isinstance(manager, KernelSettings):
         return None
     if _package(manager) == JUPYTERS and getattr(server, "culling_manager_asked_for", None) is None:
         return None

@@ -19,7 +19,7 @@ from ..events import register
 from ..managers.connections import Teller, counting, is_counted
 from ..managers.guests import note_asked_for, welcome
 from ..managers.hosts import ChoosesConnections
-from ..managers.kernels import CullingKernelManager
+from ..managers.kernel_settings import KernelSettings
 from ..records import Kind
 from .handlers import routes
 from .metrics import expose
@@ -141,7 +141,7 @@ def _choose_connections(server: Any) -> None:
     found = settings["kernel_websocket_connection_class"]
     if isinstance(manager, ChoosesConnections):
         found = manager.connection_class(found)
-    if isinstance(manager, CullingKernelManager) and not is_counted(found):
+    if isinstance(manager, KernelSettings) and not is_counted(found):
         found = counting(found, Teller(manager))
     settings["kernel_websocket_connection_class"] = found
 
