@@ -462,11 +462,12 @@ while True:
 """
 
 
+@pytest.mark.timeout(300)
 def test_what_only_beats_is_no_use_and_work_beside_it_is(started, run):
     """As an idle dask does: more of a core than the threshold, and more bytes, in many tiny pieces."""
     shell = started.run("/bin/sh", "-c", '"$0" -c "$1" & "$0" -c "$2" & wait', sys.executable, BEATS, SLEEP)
 
-    assert run(unused(shell, seconds=60, cpu_share=0.01, io_rate=1000))
+    assert run(unused(shell, seconds=200, cpu_share=0.01, io_rate=1000))
     started.run("/bin/sh", "-c", "kill $0", str(shell))
     busy = started.run("/bin/sh", "-c", '"$0" -c "$1" & "$0" -c "$2" & wait', sys.executable, BEATS, BURN)
     assert run(used(busy))
