@@ -308,7 +308,7 @@ async def test_what_runs_in_a_kernel_is_its_use_and_what_a_page_asks_by_itself_i
         client = source.manager.get_kernel(kernel_id).client()
         client.start_channels()
         ear = source.guests.known[kernel_id].ear
-        await until(lambda: ear.talked_at, 60)
+        await until(lambda: client.kernel_info() and ear.talked_at, 60)  # it may not have been heard at first
         used = source.read(kernel_id, utcnow()).last_activity
         talked = ear.talked_at
         client.kernel_info()
