@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import ReadError, printable
+from .files import replace_file
 
 FILE_NAME = "culling_manager_last_stop.json"
 #: The longest file that is written and read (bytes), and the longest text in it (characters).
@@ -38,16 +38,7 @@ class LastStop:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._check_ours()
-            descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{FILE_NAME}.")  # 0600
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(text[:LONGEST])
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(self.path)
-            except OSError:
-                Path(name).unlink(missing_ok=True)
-                raise
+            replace_file(self.path, text[:LONGEST])
         except OSError as error:
             raise ReadError(f"why this server stops could not be noted in {self.path}: {error}") from error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..errors import ReadError
 from ..report import iso
 from .days import Window
 from .document import document
+from .files import replace_file
 from .lines import AppLine, app_object, app_of
 from .prices import Prices
 from .report import Asked, Counted
@@ -85,16 +85,7 @@ class Ledger:
     def _cut(self) -> None:
         """Keep the newest lines, half as much as fits; all or nothing."""
         kept = self._bytes()[-LONGEST // 2 :].partition(b"\n")[2]
-        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{FILE_NAME}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(kept)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(self.path, kept)
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self.path.parent, os.O_RDONLY)
