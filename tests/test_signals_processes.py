@@ -450,15 +450,13 @@ def test_workers_that_share_a_core_are_at_work_although_each_gets_next_to_nothin
     assert re.search(r"process python\S* \(pid \d+\) .*waits for a core \d+% of the time", words)
 
 
-#: Beats as an idle scheduler does: looks at its own statistics many times a second, in a fraction of a millisecond.
+#: Beats as an idle scheduler does: looks at its own statistics many times a second, in a fraction of a millisecond. Far
+#: within the bounds of a heartbeat on any machine (30 kB per second of 1 MB, pieces of a tenth of a millisecond or so).
 BEATS = """
 import time
 while True:
-    for _ in range(3): open('/proc/self/stat').read()
-    open('/proc/self/smaps').read(1500)
-    end = time.perf_counter() + 0.0002
-    while time.perf_counter() < end: pass
-    time.sleep(0.003)
+    open('/proc/self/stat').read()
+    time.sleep(0.01)
 """
 
 
@@ -467,7 +465,7 @@ def test_what_only_beats_is_no_use_and_work_beside_it_is(started, run):
     """As an idle dask does: more of a core than the threshold, and more bytes, in many tiny pieces."""
     shell = started.run("/bin/sh", "-c", '"$0" -c "$1" & "$0" -c "$2" & wait', sys.executable, BEATS, SLEEP)
 
-    assert run(unused(shell, seconds=200, cpu_share=0.01, io_rate=1000))
+    assert run(unused(shell, seconds=200, cpu_share=0.001, io_rate=1000))
     started.run("/bin/sh", "-c", "kill $0", str(shell))
     busy = started.run("/bin/sh", "-c", '"$0" -c "$1" & "$0" -c "$2" & wait', sys.executable, BEATS, BURN)
     assert run(used(busy))
@@ -478,7 +476,7 @@ def test_who_talks_to_another_machine_is_not_taken_for_a_heartbeat(started, run,
     pid = started.python(BEATS)
     monkeypatch.setattr("culling_manager.signals.processes.talks_outside", lambda pid, known: True)
 
-    assert run(used(pid, cpu_share=0.01))
+    assert run(used(pid, cpu_share=0.001, io_rate=1000))
 
 
 def test_connections_are_found_where_they_are_held():
