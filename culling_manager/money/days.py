@@ -14,11 +14,13 @@ from typing import Any
 
 from ..errors import ReadError
 from .lines import APP_MARKER, read_app, read_beat
-from .runs import App, Event, Run, Runs
+from .runs import App, Event, Run, Runs, app_of
 
 #: The form of the documents; one of another form is made anew.
 FORM = 1
 DAY_SECONDS = 86_400.0
+#: So many days before the window are read, so that stops from before it count on; older ones do not.
+DAYS_BEFORE = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ class Log:
             else:
                 day.add_line(event, line)
         elif (beat := read_beat(event.message)) is not None:
-            told = f"{event.stream.lower()}\n{event.logged}\n{event.message}".encode("utf-8", "replace")
+            told = "\n".join([*app_of(event.stream), str(event.logged), event.message]).encode("utf-8", "replace")
             mark = blake2b(told, digest_size=10).digest()
             counts = self.window.has(event.logged) and mark not in self._beats
             day.add_beat(event, beat if times else replace(beat, seconds={}), counts)

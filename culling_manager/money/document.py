@@ -26,8 +26,8 @@ LIST_PRICE = "List price: no Savings Plans, no private discounts. Storage stays 
 def document(runs: Runs, asked: Asked) -> dict[str, Any]:
     """The report as one JSON document. Names of people are in it only where they were asked for."""
     counted = Counted(runs, asked)
-    told = counted.group(counted.stops)
-    by_type = counted.groups(lambda stop: counted.type_of(stop.app, stop.instance_type))
+    told = counted.group(counted.worths)
+    by_type = counted.groups(lambda each: each.kind)
     prices = asked.prices
     found: dict[str, Any] = {
         "window": {"from": instant(asked.window.begin), "to": instant(asked.window.end)},
@@ -59,13 +59,15 @@ def _others(counted: Counted, asked: Asked) -> dict[str, Any]:
     """What else it was to be told by."""
     found: dict[str, Any] = {}
     if "reason" in asked.by:
-        found["by_reason"] = counted.groups(lambda stop: stop.reason)
+        found["by_reason"] = counted.groups(lambda each: each.stop.reason)
     if "day" in asked.by:
         found["by_day"] = counted.by_day()
     if "owner" in asked.by:
         several = len({each.app.domain for each in counted.stops}) > 1
         found["by_owner"] = counted.groups(
-            lambda stop: f"{stop.app.domain}/{stop.owner}" if several and stop.app.domain else stop.owner
+            lambda each: (
+                f"{each.stop.app.domain}/{each.stop.owner}" if several and each.stop.app.domain else each.stop.owner
+            )
         )
         if asked.anonymous:
             found["by_owner"] = {f"person {number}": each for number, each in enumerate(found["by_owner"].values(), 1)}

@@ -38,14 +38,14 @@ class Stop:
     cap: float
     back: float | None = None
 
-    def at_most(self, window: Window) -> float:
-        """Seconds within the window for which it did not run."""
-        return window.overlap(self.at, window.end if self.back is None else self.back)
-
-    def at_least(self, window: Window) -> float:
-        """Seconds within the window for which it would surely have been billed."""
-        end = self.cap if self.back is None else min(self.cap, self.back)
-        return window.overlap(self.at + DELETING_SECONDS, end)
+    def bounds(self, window: Window) -> tuple[float, float]:
+        """Seconds within the window for which it would surely have been billed, and for which it did not run."""
+        end = window.end if self.back is None or self.back > window.end else self.back
+        most = end - (self.at if self.at > window.begin else window.begin)
+        if most <= 0:
+            return 0.0, 0.0
+        least = (self.cap if self.cap < end else end) - max(self.at + DELETING_SECONDS, window.begin)
+        return (least if least > 0 else 0.0), most
 
     def away_at(self, end: float) -> bool:
         """Whether nobody has come back by then."""
@@ -128,14 +128,17 @@ def proven(run: Run, end: float) -> Said | None:
 
 
 class Returns:
-    """When an owner started something: the first start of any run that was not there before an instant."""
+    """When an owner started something: the first start of any run that was not there before an instant.
+
+    To have been there long before its first line no run is believed, for it would have written every hour.
+    """
 
     def __init__(self, runs: Iterable[tuple[str, Run]]) -> None:
         runs = list(runs)
         self._last: dict[str, float] = {}
         for name, run in runs:
             self._last[name] = max(run.end, self._last.get(name, run.end))
-        ordered = sorted((run.begin, run.back) for _, run in runs)
+        ordered = sorted((max(run.begin, run.first - SILENCE_SECONDS), run.back) for _, run in runs)
         self._begins = [begin for begin, _ in ordered]
         earliest = list(accumulate((back for _, back in reversed(ordered)), min))
         self._backs = earliest[::-1]

@@ -12,7 +12,7 @@ from ..errors import printable
 #: By what a report can be told, and how its table is headed.
 GROUPS = {"type": "instance type", "reason": "reason", "day": "day (UTC)", "owner": "owner"}
 #: How a spreadsheet's formula begins.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 #: What is meant by reasons that say too little by themselves.
 REASONS = {
     "active": "idle, waiting for its timeout",
