@@ -189,8 +189,7 @@ class Counted:
         return [idle] if idle >= LEAST_GAP else []
 
     def _was_stopped(self, app: App, run: Run) -> bool:
-        said = max(filter(None, (run.accepted, run.deleting)), default=None)
-        return said is not None and (app, said.used) in self._stopped
+        return run.latest is not None and (app, run.latest.used) in self._stopped
 
     def idle_now(self) -> dict[str, Any]:
         """Apps that were there and idle at the window's end, and what an hour of that costs."""
@@ -209,8 +208,7 @@ class Counted:
         end = self.window.end
         if run.beat is None or run.begin > end or run.beat[0] < end - FRESH_SECONDS or run.beat[1] > end - LEAST_GAP:
             return False
-        latest = max(filter(None, (run.accepted, run.deleting)), default=None)
-        return latest is None or latest.at > end or not self._was_stopped(app, run)
+        return run.latest is None or run.latest.at > end or not self._was_stopped(app, run)
 
     def curves(self) -> dict[str, list[dict[str, Any]]]:
         """The curve of timeouts for each instance type."""

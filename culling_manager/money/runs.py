@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from sys import intern
 from typing import Any, NamedTuple
 
 from .lines import AppLine, Beat
@@ -72,6 +73,14 @@ class Run:
         if instance_type is not None and known != instance_type:
             self.instance_type = instance_type if known is None else DISPUTED
 
+    @property
+    def latest(self) -> Said | None:
+        """The last line that began or proved a stop; of two at once the proof."""
+        accepted, deleting = self.accepted, self.deleting
+        if accepted is None or deleting is None:
+            return accepted or deleting
+        return accepted if accepted.logged >= deleting.logged else deleting
+
     def merge(self, other: Run) -> None:
         """Add what another part of the log tells of it."""
         self.seen(other.begin, other.end, other.back, other.first)
@@ -86,8 +95,9 @@ class Run:
         self.gaps += other.gaps
 
     def as_json(self) -> list[Any]:
-        """All of it, short."""
-        said = [None if each is None else list(each) for each in (self.accepted, self.deleting)]
+        """All of it, short: a deletion that was accepted later is not needed besides."""
+        deleting = self.deleting if self.latest is self.deleting else None
+        said = [None if each is None else list(each) for each in (self.accepted, deleting)]
         beat = None if self.beat is None else list(self.beat)
         seen = [self.begin, self.end, self.back, self.instance_type, self.witnessed]
         return [*seen, *said, self.refused, beat, self.kept, self.gaps, self.first]
@@ -97,14 +107,22 @@ class Run:
         """What `as_json` wrote."""
         begin, end, back, instance_type, witnessed, accepted, deleting, refused, beat, kept, gaps, *first = found
         return cls(
-            *(begin, end, back, first[0] if first else begin, instance_type, witnessed),
-            None if accepted is None else Said(*accepted),
-            None if deleting is None else Said(*deleting),
+            *(begin, end, back, first[0] if first else begin, instance_type and intern(instance_type), witnessed),
+            _said(accepted),
+            _said(deleting),
             refused,
             None if beat is None else (beat[0], beat[1]),
             kept,
             gaps,
         )
+
+
+def _said(found: list[Any] | None) -> Said | None:
+    """What `as_json` wrote of a line; texts that come again and again are kept once."""
+    if found is None:
+        return None
+    logged, at, used, reason = found
+    return Said(logged, at, used, intern(reason))
 
 
 class Event(NamedTuple):
