@@ -200,6 +200,20 @@ def test_prices_stand_beside_hours(run, prices):
     assert "1 h 30 min, for after that long idling has cost what a restart costs (3 EUR at 2 EUR per hour)" in text
 
 
+def test_what_was_wasted_has_its_price_and_the_answer_its_setting(run, prices, tmp_path):
+    """Whoever pays sees what is still lost, and the line that changes it; on paper the page is never dark."""
+    told = run("--json", "--prices", prices, "--restart-cost", "3", *WINDOW, events=NIGHT)[1]
+    path = tmp_path / "page.html"
+    run("--html", str(path), "--prices", prices, "--restart-cost", "3", *WINDOW, events=NIGHT)
+
+    found, page = json.loads(told), Page(path.read_text())
+    assert found["wasted_cost"] == {"currency": "EUR", "amount": 2.6667, "priced_share": 1.0}
+    assert "billed and not in use, 2.67 EUR" in page.text
+    assert f'c.CullingKernelManager.idle_timeouts = {{"{TYPE}": 90}}' in page.text
+    assert "For a restart that costs a person 3 EUR." in page.text
+    assert page.text.count("prefers-color-scheme") == page.text.count("@media screen and (prefers-color-scheme") == 1
+
+
 def test_another_regions_prices_are_none(run, prices):
     """Hours only, and it is said why."""
     code, out, _ = run("--json", "--prices", prices, "--region", "us-east-1", *WINDOW, events=NIGHT)

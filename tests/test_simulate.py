@@ -501,6 +501,31 @@ def test_the_answer_is_one_sentence(tmp_path, capsys):
     assert "$" not in out
 
 
+@pytest.mark.parametrize(
+    ("gaps", "more", "words"),
+    [
+        ([], 0, "Nothing was idle in this history, so no timeout would have given anything back."),
+        ([5, 5, 9], 0, "unknown: 30 min is as good as any that is longer, for nothing was idle for longer than that"),
+        ([], 6000, "unknown: 30 min is the shortest of those compared after which nobody came back within 30 min"),
+        ([45], 0, "unknown: 1 h is the shortest of those compared after which nobody came back within 30 min"),
+        (
+            [40, 41, 70, 71, 130, 131, 132, 250, 251],
+            0,
+            "unknown: 30 min is the shortest of those compared after which the fewest (2) came back within 30 min",
+        ),
+    ],
+    ids=["no idle time", "short gaps", "everything idle", "one user", "false stops at every timeout"],
+)
+def test_the_answer_is_right_for_odd_histories(tmp_path, capsys, gaps, more, words):
+    """It says what the rows say, also where there is little to say."""
+    path = tmp_path / "history.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in with_gaps(*gaps)))
+
+    assert main(["simulate", str(path), "--totals", "--until", iso(at(sum(gaps) + more))]) == Code.OK
+
+    assert words in capsys.readouterr().out
+
+
 def test_a_return_after_days_is_not_soon(tmp_path, capsys):
     """Who is back after three days has lost nothing by the stop."""
     path = tmp_path / "history.jsonl"

@@ -153,6 +153,9 @@ def timeouts(
 
 def curve_lines(found: dict[str, Any]) -> Iterable[str]:
     """The curve as a table for people, and the answer in one sentence."""
+    if not found["curve"]:
+        yield ""
+        yield "Nothing was idle in this history, so no timeout would have given anything back."
     for kind, rows in found["curve"].items():
         yield ""
         yield from table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in rows])

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ..errors import ReadError
-from .lines import APP_MARKER, read_app, read_beat
+from .lines import APP_MARKER, LEAST_GAP, read_app, read_beat
 from .runs import App, Event, Run, Runs, app_of
 
 #: The form of the documents; one of another form is made anew.
@@ -116,6 +116,25 @@ def capped(day: Runs) -> Runs:
                 run.kept = {reason: each * most / total for reason, each in run.kept.items()}
             left -= min(total, most)
     return day
+
+
+def within_days(runs: Iterable[Run], window: Window) -> list[tuple[Run, list[float]]]:
+    """The idle gaps (seconds) that the runs of one app told of: at most 24 hours for each day on which it was there.
+
+    The longest are cut first, whatever a forged line says.
+    """
+    told = [(run, run.gaps) for run in runs]
+    if sum(sum(gaps) for _, gaps in told) <= DAY_SECONDS:
+        return told
+    spans = [(max(run.first, window.begin), min(run.end, window.end)) for run, _ in told]
+    days = {day for first, end in spans for day in range(int(first // DAY_SECONDS), int(end // DAY_SECONDS) + 1)}
+    left = len(days) * DAY_SECONDS
+    kept: list[list[float]] = [[] for _ in told]
+    for gap, place in sorted((gap, place) for place, (_, gaps) in enumerate(told) for gap in gaps):
+        if left >= LEAST_GAP:
+            kept[place].append(min(gap, left))
+            left -= min(gap, left)
+    return [(run, gaps) for (run, _), gaps in zip(told, kept, strict=True)]
 
 
 def as_json(day: Runs, of: date) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def document(runs: Runs, asked: Asked) -> dict[str, Any]:
         "by_type": by_type,
         **_others(counted, asked),
         "wasted": counted.wasted(),
+        "wasted_cost": counted.wasted_cost(),
         "idle_now": counted.idle_now(),
         "curve": counted.curves(),
         "timeouts": {},
@@ -89,12 +90,18 @@ def advice(found: Mapping[str, Any], kind: str, price: float | None) -> tuple[fl
         best = min(priced, key=lambda row: (row["cost"], -row["timeout_minutes"]))
         return round(wait / 60, 4), (
             f"{kind}: {duration(wait)}, for after that long idling has cost what a restart costs ({cost:g} {currency} "
-            f"at {price:g} {currency} per hour), and so never more than twice of what hindsight would have made of it; "
-            f"of those compared, {duration(best['timeout_minutes'] * 60)} would have been cheapest here."
+            f"at {price:g} {currency} per hour), and so, whenever somebody comes back, never more than twice of what "
+            f"hindsight would have made of it; of those compared, {duration(best['timeout_minutes'] * 60)} would have "
+            "been cheapest here."
         )
-    row = next((row for row in rows if row["false_stops"] == 0), rows[-1])
-    back = "nobody came" if row["false_stops"] == 0 else f"the fewest ({row['false_stops']}) came"
     hours = rows[0]["given_back_hours"] + rows[0]["idle_hours"]
+    if rows[0]["stops"] == 0:
+        return rows[0]["timeout_minutes"], (
+            f"{kind}: {duration(rows[0]['timeout_minutes'] * 60)} is as good as any that is longer, for nothing was "
+            f"idle for longer than that; none of the {hours:.1f} idle hours would have been given back."
+        )
+    row = min(rows, key=lambda row: (row["false_stops"], row["timeout_minutes"]))
+    back = "nobody came" if row["false_stops"] == 0 else f"the fewest ({row['false_stops']}) came"
     return row["timeout_minutes"], (
         f"{kind}: {duration(row['timeout_minutes'] * 60)} is the shortest of those compared after which {back} back "
         f"within {found['soon_minutes']:g} min; it gives back {row['given_back_hours']:.1f} of {hours:.1f} idle hours. "

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from .curve import SOON, USUAL, Gaps
-from .days import DAY_SECONDS, DAYS_BEFORE, Window, midnight
+from .days import DAY_SECONDS, DAYS_BEFORE, Window, midnight, within_days
 from .lines import FREE, IN_USE, LEAST_GAP
 from .prices import Prices
 from .runs import DISPUTED, App, Run, Runs
@@ -157,6 +157,20 @@ class Counted:
         told = {reason: round(math.fsum(hours), 4) for reason, hours in found.items()}
         return dict(sorted(told.items(), key=lambda each: (-each[1], each[0])))
 
+    def wasted_cost(self) -> dict[str, Any] | None:
+        """What that comes to, and for which share of the hours a price is known; None without one."""
+        parts = [
+            (seconds, self.rate(app, self.type_of(app, run.instance_type)))
+            for app, _, run in self.runs
+            if (seconds := sum(each for reason, each in run.kept.items() if reason not in IN_USE and reason != FREE))
+        ]
+        costs = [seconds * rate for seconds, rate in parts if rate is not None]
+        if self.asked.prices is None or not costs:
+            return None
+        share = math.fsum(seconds for seconds, rate in parts if rate is not None) / math.fsum(part[0] for part in parts)
+        amount = round(math.fsum(costs) / 3600, 4)
+        return {"currency": self.asked.prices.currency, "amount": amount, "priced_share": round(share, 4)}
+
     def gaps(self) -> dict[str, Gaps]:
         """All idle gaps by instance type: those within a run, those that a stop cut short, and those still open."""
         ended: dict[str, list[float]] = {}
@@ -231,22 +245,3 @@ class Counted:
         for (_, kind), app in on.items():
             found.setdefault(kind, set()).add(self.rate(app, kind))
         return found
-
-
-def within_days(runs: Iterable[Run], window: Window) -> list[tuple[Run, list[float]]]:
-    """The idle gaps (seconds) that the runs of one app told of: at most 24 hours for each day on which it was there.
-
-    The longest are cut first, whatever a forged line says.
-    """
-    told = [(run, run.gaps) for run in runs]
-    if sum(sum(gaps) for _, gaps in told) <= DAY_SECONDS:
-        return told
-    spans = [(max(run.first, window.begin), min(run.end, window.end)) for run, _ in told]
-    days = {day for first, end in spans for day in range(int(first // DAY_SECONDS), int(end // DAY_SECONDS) + 1)}
-    left = len(days) * DAY_SECONDS
-    kept: list[list[float]] = [[] for _ in told]
-    for gap, place in sorted((gap, place) for place, (_, gaps) in enumerate(told) for gap in gaps):
-        if left >= LEAST_GAP:
-            kept[place].append(min(gap, left))
-            left -= min(gap, left)
-    return [(run, gaps) for (run, _), gaps in zip(told, kept, strict=True)]
