@@ -26,7 +26,7 @@ ASK_LEAST_SECONDS = 2.0
 ENDS_BY_ITSELF = KEEPS_UNTIL | {Reason.BUSY}
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Notices:
     """What the items of one source need besides culling; `attended` are those that are warned of or found in use."""
 
