@@ -25,7 +25,7 @@ def _latest(*known: datetime | None) -> datetime | None:
     return max((at for at in known if at is not None), default=None)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Household:
     """Kernels and terminals that live, or may live, on the same apps, and what they mean for each of those.
 

@@ -21,7 +21,7 @@ IDLE_TALK = UNTRACKED | POLLS
 LAG_SECONDS = 5.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Ear:
     """What was heard of one kernel since we listen to it; `changed` is called when that is news.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
 
 from ..engine.culler import IdleCuller
 from ..join import join_apps, join_guard
 from ..records import Kind
-from .guest_settings import settings_of
-from .guest_source import GuestKernelSource
 from .kernel_settings import KernelSettings
+
+if TYPE_CHECKING:
+    from .guest_source import GuestKernelSource  # hardly any server has one
 
 #: Our managers, by the names of their sections; the first is the one that is meant when only terminals' would fit.
 OURS = ("GatewayCullingKernelManager", "CullingKernelManager")
@@ -52,6 +53,9 @@ def welcome(server: Any, culler: IdleCuller) -> GuestKernelSource | None:
         return None
     if known is not None and getattr(known.source, "manager", None) is manager:
         return None
+    from .guest_settings import settings_of
+    from .guest_source import GuestKernelSource
+
     own = settings_of(wanted, server)
     guest = GuestKernelSource(manager, own, culler, _words(manager, wanted))
     culler.attach(guest)
@@ -66,6 +70,8 @@ def welcome(server: Any, culler: IdleCuller) -> GuestKernelSource | None:
 
 def guest_of(culler: IdleCuller) -> GuestKernelSource | None:
     """The guest that a culler watches, if it watches one."""
+    from .guest_source import GuestKernelSource
+
     watch = culler.watches.get(Kind.KERNEL)
     return watch.source if watch is not None and isinstance(watch.source, GuestKernelSource) else None
 

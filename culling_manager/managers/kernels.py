@@ -17,7 +17,7 @@ from ..engine.culler import IdleCuller
 from ..errors import SettingError
 from ..join import join_apps, join_guard
 from ..records import Kind
-from ..signals.table import MARKER, owner
+from ..signals.marks import MARKER, owner
 from ..traits import configured
 from .activity import follow_iopub
 from .clients import follow_clients

@@ -128,7 +128,7 @@ async def _answered(replies: list[asyncio.Future[dict[str, Any]]], seconds: floa
     return all(reply.done() for reply in replies)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Questions:
     """Questions to one kernel, on connections of our own; what it says of them on IOPub is no activity."""
 

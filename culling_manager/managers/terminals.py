@@ -17,7 +17,7 @@ from ..engine.culler import IdleCuller
 from ..errors import SettingError
 from ..join import join_guard
 from ..records import Kind
-from ..signals.table import MARKER, owner
+from ..signals.marks import MARKER, owner
 from ..traits import DEFAULT_INTERVAL_SECONDS, Minutes, Seconds, configured
 from .terminal_source import TerminalSource
 
