@@ -158,7 +158,8 @@ def curve_lines(found: dict[str, Any]) -> Iterable[str]:
         yield "Nothing was idle in this history, so no timeout would have given anything back."
     for kind, rows in found["curve"].items():
         yield ""
-        yield from table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in rows])
+        yield kind
+        yield from table(CURVE, [curve_row(each) for each in rows])
         yield found["advice"][kind]
 
 
