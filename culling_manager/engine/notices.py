@@ -12,6 +12,7 @@ from ..decisions import KEEPS_UNTIL, Reason, timeout
 from ..errors import ErrorCode
 from ..records import KernelRecord, Use
 from ..report import sentence
+from ..rules.common import LEASE_DOUBT_SECONDS
 from ..rules.proof import proof_at
 from .clock import NEVER
 from .item import NOT_USED, Item
@@ -168,6 +169,8 @@ class Notices:
     def _warning(self, item: Item) -> float:
         """Seconds ahead of its deadline at which to warn of it."""
         policy, decision = self.situation.policy, item.decision
+        if decision.renews:  # its program lives as long as it is renewed, which is well before that
+            return min(LEASE_DOUBT_SECONDS, policy.warning(self.timeout(item)))
         if decision.due_for is Reason.TOO_OLD or decision.reason is Reason.TOO_OLD:
             return policy.age_warning
         if decision.due_for is Reason.AT_WORK_TOO_LONG:

@@ -16,8 +16,7 @@ from ..engine.clock import utcnow
 from ..engine.culler import IdleCuller
 from ..errors import SettingError
 from ..join import join_apps, join_guard
-from ..records import Kind
-from ..signals.marks import MARKER, owner
+from ..records import MARKER, Kind, owner
 from ..traits import configured
 from .activity import follow_iopub
 from .clients import follow_clients

@@ -33,7 +33,7 @@ OUR_CLASSES = (
     *("AppManager", "NoApps", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
     *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals", "Presence"),
     *("Signal", "ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
-    *("OtherKernelsSignal", "ServerUseSignal"),
+    *("OtherKernelsSignal", "ServerUseSignal", "ContainerSignal"),
 )
 #: Upstream's settings that mean what our `idle_timeout` means, and the sections in which people have them.
 UPSTREAMS_TIMEOUTS = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..engine.clock import epoch, monotonic
 from ..errors import ReadError
-from .marks import MARKER
+from ..records import MARKER
 from .snapshot import Row, Table
 
 #: Programs whose first argument names what really runs.
