@@ -12,7 +12,7 @@ from typing import Any
 from ..client.servers import Code
 from ..client.words import ACCEPTED_UNTIL
 from ..errors import SettingError
-from ..money.curve import SOON, curve
+from ..money.curve import SOON, Gap, curve
 from ..money.document import advice
 from ..money.prices import read_prices
 from ..money.report import UNKNOWN
@@ -21,7 +21,7 @@ from ..policy import CullingPolicy, minutes, number
 from ..records import Kind
 from ..report import duration, iso, moment
 from ..simulation import history as cli_history
-from ..simulation.gaps import idle_gaps
+from ..simulation.gaps import gaps_by_type
 from ..simulation.history import History, read_history
 from ..simulation.things import Stop
 from ..simulation.world import Outlook
@@ -63,7 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--until", metavar="TIME", help="how long the history goes on after its last event")
     add("--soon", type=float, default=SOON, metavar="MIN", help="who is back within this was stopped too early (30)")
     add("--prices", metavar="FILE", help="a price file; without one there are hours only")
-    add("--instance-type", metavar="TYPE", help="what the history ran on, such as ml.g5.xlarge")
+    add("--instance-type", metavar="TYPE", help="what it ran on, where the history does not say")
     add("--app-type", default="JupyterLab", metavar="TYPE", help="as what, for the price (JupyterLab)")
     add("--restart-cost", type=float, default=0.0, metavar="N", help="what one restart costs a person, in the currency")
     add("--totals", action="store_true", help="only the sums")
@@ -129,13 +129,17 @@ def timeouts(
     soon = number("--soon", options.soon, low=0, high=525_600, accepted="a number of minutes from 0 to 525600")
     cost = number("--restart-cost", options.restart_cost, low=0, high=1e9, accepted="an amount of 0 or more")
     prices = None if options.prices is None else read_prices(options.prices)
-    price = None if prices is None else prices.rate(options.app_type, options.instance_type)
-    gaps = idle_gaps(history.events, until)
     waits = [each.idle_timeout for each in wanted if each.idle_timeout > 0]
-    rows = [each.as_json() for each in curve(gaps, waits, soon * 60, price, cost)] if gaps else []
-    kind = options.instance_type or UNKNOWN
+    gaps: dict[str, list[Gap]] = {}
+    for name, told in gaps_by_type(history.events, until).items():
+        gaps.setdefault(name or options.instance_type or UNKNOWN, []).extend(told)
+    rates = {name: None if prices is None else prices.rate(options.app_type, name) for name in gaps}
     found: dict[str, Any] = {
-        "curve": {kind: rows} if rows else {},
+        "curve": {
+            name: [each.as_json() for each in curve(told, waits, soon * 60, rates[name], cost)]
+            for name, told in sorted(gaps.items())
+            if waits
+        },
         "timeouts": {},
         "advice": {},
         "soon_minutes": soon,
@@ -143,12 +147,15 @@ def timeouts(
         "prices": None if prices is None else {"currency": prices.currency, "as_of": prices.as_of},
     }
     for name in found["curve"]:
-        found["timeouts"][name], found["advice"][name] = advice(found, name, price)
+        found["timeouts"][name], found["advice"][name] = advice(found, name, rates[name])
     return found
 
 
 def curve_lines(found: dict[str, Any]) -> Iterable[str]:
     """The curve as a table for people, and the answer in one sentence."""
+    if not found["curve"]:
+        yield ""
+        yield "Nothing was idle in this history, so no timeout would have given anything back."
     for kind, rows in found["curve"].items():
         yield ""
         yield from table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in rows])

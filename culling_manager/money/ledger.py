@@ -137,6 +137,6 @@ def in_short(lines: Iterable[AppLine], now: datetime) -> dict[str, Any]:
         "since": iso(datetime.fromtimestamp(asked.window.begin, now.tzinfo)) if runs.known else None,
         "stops": len(counted.stops),
         "false_stops": sum(each.false(asked.soon) for each in counted.stops),
-        "at_least_seconds": round(sum(each.at_least(asked.window) for each in counted.stops), 1),
-        "at_most_seconds": round(sum(each.at_most(asked.window) for each in counted.stops), 1),
+        "at_least_seconds": round(sum(each.least for each in counted.worths), 1),
+        "at_most_seconds": round(sum(each.most for each in counted.worths), 1),
     }

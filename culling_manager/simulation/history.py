@@ -5,8 +5,9 @@ One line of a history::
     {"at": "2026-06-01T12:00:00Z", "kind": "kernel", "id": "1a2b3c4d", "event": "busy"}
 
 ``kind``: kernel, terminal, app. ``event``: started, busy, idle, activity, connected, disconnected, ended. Optional:
-``name``; ``app``, the id of the app on which a kernel or terminal runs; ``idle_timeout``, a kernelspec's own (seconds).
-What was not ``started`` was started when it is first heard of. The two formats may be mixed in one file.
+``name``; ``app``, the id of the app on which a kernel or terminal runs; ``idle_timeout``, a kernelspec's own (seconds);
+``instance_type``, of the app, or of what a kernel runs on, such as ml.g5.xlarge. What was not ``started`` was started
+when it is first heard of. The two formats may be mixed in one file.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def from_line(line: Line) -> Event:
         name=_text(line, "name", ""),
         app=None if kind is Kind.APP else _text(line, "app", "") or None,
         idle_timeout=timeout,
+        instance_type=_text(line, "instance_type", "") or None,
     )
 
 
@@ -231,14 +233,15 @@ def _ours(line: Line, at: datetime) -> Iterable[Event]:
         return []
     kind = Kind(_one_of({"kind": "app", **line}, "kind", (each.value for each in Kind)))
     identity, name = _text(line, "identity"), str(line.get("name") or line.get("app") or "")
-    idle = line.get("idle_seconds")
+    idle, on = line.get("idle_seconds"), str(line.get("instance_type") or "") or None
+    about: dict[str, Any] = {"kind": kind, "identity": identity, "name": name, "instance_type": on}
     found: list[Event] = []
     if idle is not None:
         number("idle_seconds", idle, low=0, high=LONGEST_SECONDS, accepted="a number of seconds, 0 or more")
         used = at - timedelta(seconds=float(idle))
-        found.append(Event(at=used, kind=kind, identity=identity, event=EventType.ACTIVITY, name=name))
+        found.append(Event(at=used, event=EventType.ACTIVITY, **about))
     if line.get("reason") in AT_WORK:
-        found.append(Event(at=at, kind=kind, identity=identity, event=EventType.ACTIVITY, name=name))
+        found.append(Event(at=at, event=EventType.ACTIVITY, **about))
     if line.get("action") in GONE:
-        found.append(Event(at=at, kind=kind, identity=identity, event=EventType.ENDED, name=name))
+        found.append(Event(at=at, event=EventType.ENDED, **about))
     return found
