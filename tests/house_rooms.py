@@ -202,6 +202,7 @@ INSIDE = {
         "gpu": {"base", "snapshot", "table", "usage"},
         "kernels": {"base", "runtime", "snapshot", "table", "usage"},
         "network": set(),
+        "foreground": {"table"},
         "processes": {"base", "network", "runtime", "snapshot", "table", "usage"},
         "rhythm": set(),
         "runner": {"base"},

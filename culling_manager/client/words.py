@@ -123,9 +123,11 @@ def short(kind: str, identity: str) -> str:
 
 
 def subject(entry: Mapping[str, Any]) -> str:
-    """What a keep-alive entry keeps: 'everything', 'kernel 1a2b3c4d'."""
-    kind, identity = str(entry.get("kind")), entry.get("id")
-    return "everything" if kind == "all" else printable(f"{kind} {short(kind, str(identity))}")
+    """What a keep-alive entry keeps: 'everything', 'kernel work/a.ipynb (1a2b3c4d)', 'terminal 1 (train.py)'."""
+    kind, name = str(entry.get("kind")), entry.get("name")
+    which = short(kind, str(entry.get("id")))
+    first, last = (which, name) if kind == "terminal" or not name else (name, which)
+    return "everything" if kind == "all" else printable(f"{kind} {first}" + (f" ({last})" if last else ""))
 
 
 def kept(entry: Mapping[str, Any], now: datetime) -> str:
