@@ -216,8 +216,10 @@ INSIDE = {
     "simulation": {
         "__init__": set(),
         "gaps": {"things"},
-        "history": {"things"},
+        "history": {"lines", "things"},
+        "lines": set(),
         "things": set(),
+        "users": {"gaps", "history", "things", "world"},
         "world": {"things"},
     },
 }
