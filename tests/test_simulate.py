@@ -474,6 +474,24 @@ def test_a_log_that_ends_in_the_middle_of_a_line_is_read_up_to_there_and_it_is_s
     assert f"{good}, line 2: " in capsys.readouterr().err
 
 
+def test_of_events_out_of_cloudwatch_each_stream_is_a_user(tmp_path, capsys):
+    """Also where they are in several files; the server's other lines tell nothing."""
+    ours = {"kind": "terminal", "identity": "1", "action": "dry run", "reason": "idle", "idle_seconds": 7200.0}
+    message = log_line(500, CULLING, **ours)
+    streams = [f"d-1/{name}/JupyterLab/default" for name in ("alice", "bob")]
+    found = [{"logStreamName": each, "timestamp": 1, "message": message} for each in streams]
+    write(tmp_path / "monday.jsonl", *found, found[0] | {"message": "[I 2026 ServerApp] Kernel started: {"})
+    later = found[0] | {"message": log_line(700, CULLING, **ours)}
+    write(tmp_path / "tuesday.jsonl", later)
+
+    main(["simulate", str(tmp_path), "--idle-timeout", "60", "--json"])
+
+    told = json.loads(capsys.readouterr().out)
+    assert (told["users"], told["skipped"]) == (2, 1)
+    stops = [(each["user"], each["id"]) for each in told["policies"][0]["stops"]]
+    assert stops == [(streams[0], "1")]  # of bob's terminal nothing is known after its last use
+
+
 def test_a_directory_without_a_history_is_said(tmp_path, capsys):
     """And what such files are called; a damaged archive is named."""
     (tmp_path / "notes.txt").write_text("")

@@ -6,7 +6,8 @@ One line of a history::
 
 ``kind``: kernel, terminal, app. ``event``: started, busy, idle, activity, connected, disconnected, ended. Optional:
 ``name``; ``app``, the id of the app on which a kernel or terminal runs; ``idle_timeout``, a kernelspec's own (seconds).
-What was not ``started`` was started when it is first heard of. The two formats may be mixed in one file.
+What was not ``started`` was started when it is first heard of. The two formats may be mixed in one file, also as the
+``message`` of log events that were exported from CloudWatch: each ``logStreamName`` is then a history of its own.
 """
 
 from __future__ import annotations
@@ -78,22 +79,15 @@ def read_history(*paths: str) -> History:
     CullingError
         Naming file, line, value and what is accepted.
     """
-    found = _Reading()
+    found: dict[str, Reading] = {}
     for path in paths:
-        _read_file(path, found)
-    unseen = list(gaps(found.logged, found.quiet))
-    return History(
-        events=(*found.events, *unseen),
-        skipped=found.skipped,
-        culled=len(found.culled),
-        unseen=bool(unseen),
-        cut=found.cut,
-    )
+        read_file(path, found)
+    return found.get("", Reading()).history()
 
 
 @dataclass(slots=True)
-class _Reading:
-    """What was read so far; `logged` are those of `events` that an event log tells."""
+class Reading:
+    """What was read of one history so far; `logged` are those of `events` that an event log tells."""
 
     events: list[Event] = field(default_factory=list)
     logged: list[Event] = field(default_factory=list)
@@ -112,9 +106,15 @@ class _Reading:
         self.skipped += not found
         self.events += found
 
+    def history(self) -> History:
+        """All of it."""
+        unseen = list(gaps(self.logged, self.quiet))
+        events, culled = (*self.events, *unseen), len(self.culled)
+        return History(events=events, skipped=self.skipped, culled=culled, unseen=bool(unseen), cut=self.cut)
 
-def _read_file(path: str, found: _Reading) -> None:
-    """Read one file; where a server ended in the middle of a line of its log, that is left out."""
+
+def read_file(path: str, found: dict[str, Reading]) -> None:
+    """Read one file into what was read of each log stream, '' for none; a last line that is cut is left out."""
     *whole, last = _content(path).split(b"\n")
     for place, text in enumerate([*whole, last], 1):
         if not text.strip():
@@ -122,14 +122,31 @@ def _read_file(path: str, found: _Reading) -> None:
         try:
             line = object_in(text)
         except SettingError as error:
-            if text is last and found.logged:
-                found.cut += 1
+            if text is last and any(each.logged for each in found.values()):
+                found.setdefault("", Reading()).cut += 1
                 return
             raise _named(path, place, error) from None
         try:
-            found.take(line)
+            _take(line, found)
         except SettingError as error:
             raise _named(path, place, error) from None
+
+
+def _take(line: Line, found: dict[str, Reading]) -> None:
+    """Take over a line, or what is in a log event; a message that is no event of the bus tells nothing."""
+    stream = line.get("logStreamName")
+    if not isinstance(stream, str) or not isinstance(line.get("message"), str):
+        found.setdefault("", Reading()).take(line)
+        return
+    reading = found.setdefault(stream, Reading())
+    try:
+        message = object_in(line["message"].strip().encode())
+    except SettingError:
+        message = {}
+    if "__schema__" in message:
+        reading.take(message)
+    else:
+        reading.skipped += 1
 
 
 def _content(path: str) -> bytes:

@@ -2,13 +2,13 @@
 
 A file is one user's, together with those into which it was rotated: ``events.jsonl``, ``events.jsonl.1``,
 ``events.jsonl.2.gz``. In a directory every file below it counts that is called ``*.jsonl`` or ``*.log``, so that
-``alice/events.jsonl`` and ``bob/events.jsonl`` are two users.
+``alice/events.jsonl`` and ``bob/events.jsonl`` are two users. Of log events each stream is a user.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..errors import CullingError
 from ..money.curve import Gap
 from ..policy import CullingPolicy
 from .gaps import idle_gaps
-from .history import History, read_history
+from .history import History, Reading, read_file
 from .things import Stop
 from .world import Outlook, simulate
 
@@ -51,8 +51,9 @@ class Lived:
     first: datetime | None = None
     last: datetime | None = None
 
-    def add(self, history: History) -> None:
+    def add(self, name: str, history: History) -> None:
         """Count one."""
+        self.users = (*self.users, name)
         self.events += len(history.events)
         self.skipped, self.culled, self.cut = (
             self.skipped + history.skipped,
@@ -118,15 +119,26 @@ def live(users: Sequence[User], policies: Sequence[CullingPolicy], until: dateti
         Naming file, line, value and what is accepted.
     """
     stops: list[list[Stop]] = [[] for _ in policies]
-    found = Lived(users=tuple(each.name for each in users), outlooks=[])
-    for user in users:
-        history = read_history(*user.paths)
-        found.add(history)
+    found = Lived(users=(), outlooks=[])
+    for name, history in _histories(users):
+        found.add(name, history)
         found.gaps += idle_gaps(history.events, until)
         for policy, mine in zip(policies, stops, strict=True):
             lived = simulate(history.events, policy, until).stops
             for stop in lived:
-                stop.owner = user.name
+                stop.owner = name
             mine += lived
     found.outlooks = [Outlook(policy=each, stops=tuple(mine)) for each, mine in zip(policies, stops, strict=True)]
     return found
+
+
+def _histories(users: Sequence[User]) -> Iterator[tuple[str, History]]:
+    """The history of each, and of each log stream, which may be in several files."""
+    streams: dict[str, Reading] = {}
+    for user in users:
+        for path in user.paths:
+            read_file(path, streams)
+        if "" in streams:
+            yield user.name, streams.pop("").history()
+    for stream, reading in streams.items():
+        yield stream, reading.history()
