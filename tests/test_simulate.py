@@ -489,7 +489,7 @@ def test_of_events_out_of_cloudwatch_each_stream_is_a_user(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert (told["users"], told["skipped"]) == (2, 1)
     stops = [(each["user"], each["id"]) for each in told["policies"][0]["stops"]]
-    assert stops == [(streams[0], "1")]  # of bob's terminal nothing is known after its last use
+    assert stops == [(streams[0], "1"), (streams[0], "1"), (streams[1], "1")]
 
 
 def test_a_directory_without_a_history_is_said(tmp_path, capsys):

@@ -60,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--keep-terminals", action=BooleanOptionalAction, default=False, help="terminals are left alone")
     add("--cull-connected", action=BooleanOptionalAction, default=True, help="an open tab keeps nothing")
-    add("--until", metavar="TIME", help="how long the history goes on after its last event")
+    add("--until", metavar="TIME", help="how long the history goes on (to the last that it tells)")
     add("--soon", type=float, default=SOON, metavar="MIN", help="who is back within this was stopped too early (30)")
     add("--prices", metavar="FILE", help="a price file; without one there are hours only")
     add("--instance-type", metavar="TYPE", help="what the history ran on, such as ml.g5.xlarge")

@@ -61,7 +61,7 @@ class History:
     """What happened, how many lines told of something else, and how many things a culler stopped.
 
     `unseen` means that it is an event log, which does not tell of each use; `cut` is how many files end in the middle
-    of a line, which is left out.
+    of a line, which is left out. `ends` is up to when something is known: of an event log, that something was idle.
     """
 
     events: tuple[Event, ...]
@@ -69,6 +69,7 @@ class History:
     culled: int = 0
     unseen: bool = False
     cut: int = 0
+    ends: datetime | None = None
 
 
 def read_history(*paths: str) -> History:
@@ -95,6 +96,7 @@ class Reading:
     culled: set[tuple[Kind, str | None]] = field(default_factory=set)
     skipped: int = 0
     cut: int = 0
+    ends: datetime | None = None
 
     def take(self, line: Line) -> None:
         """Take over one line. Raises `SettingError`."""
@@ -109,8 +111,9 @@ class Reading:
     def history(self) -> History:
         """All of it."""
         unseen = list(gaps(self.logged, self.quiet))
+        ends = max([each.at for each in self.events] + [each.until for each in self.quiet], default=None)
         events, culled = (*self.events, *unseen), len(self.culled)
-        return History(events=events, skipped=self.skipped, culled=culled, unseen=bool(unseen), cut=self.cut)
+        return History(events=events, skipped=self.skipped, culled=culled, unseen=bool(unseen), cut=self.cut, ends=ends)
 
 
 def read_file(path: str, found: dict[str, Reading]) -> None:
@@ -140,13 +143,12 @@ def _take(line: Line, found: dict[str, Reading]) -> None:
         return
     reading = found.setdefault(stream, Reading())
     try:
-        message = object_in(line["message"].strip().encode())
+        message = object_in(line["message"].encode())
     except SettingError:
         message = {}
+    reading.skipped += "__schema__" not in message
     if "__schema__" in message:
         reading.take(message)
-    else:
-        reading.skipped += 1
 
 
 def _content(path: str) -> bytes:

@@ -111,7 +111,7 @@ def _without_what_is_common(paths: Sequence[Path]) -> list[str]:
 
 
 def live(users: Sequence[User], policies: Sequence[CullingPolicy], until: datetime | None = None) -> Lived:
-    """Read each history and live it under each policy, one after the other, up to `until` (default: its last event).
+    """Read each history and live it under each policy, one after the other, up to `until`, else to its end.
 
     Raises
     ------
@@ -122,9 +122,10 @@ def live(users: Sequence[User], policies: Sequence[CullingPolicy], until: dateti
     found = Lived(users=(), outlooks=[])
     for name, history in _histories(users):
         found.add(name, history)
-        found.gaps += idle_gaps(history.events, until)
+        end = until or history.ends
+        found.gaps += idle_gaps(history.events, end)
         for policy, mine in zip(policies, stops, strict=True):
-            lived = simulate(history.events, policy, until).stops
+            lived = simulate(history.events, policy, end).stops
             for stop in lived:
                 stop.owner = name
             mine += lived
