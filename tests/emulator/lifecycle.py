@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .account import Account
-from .answers import Answer, Parameters, dated, filled
+from .answers import Answer, Parameters, filled
 from .faults import ServiceError
 from .items import Domain, LifecycleConfig
 
@@ -24,7 +24,8 @@ def create_studio(account: Account, asked: Parameters) -> Answer:
 def describe_studio(account: Account, asked: Parameters) -> Answer:
     found = _studio(account, asked)
     return filled(
-        **dated(found),
+        CreationTime=found.created,
+        LastModifiedTime=found.modified,
         StudioLifecycleConfigArn=account.arn("studio-lifecycle-config", found.name),
         StudioLifecycleConfigName=found.name,
         StudioLifecycleConfigContent=found.content,
@@ -68,7 +69,8 @@ def describe_for_notebooks(account: Account, asked: Parameters) -> Answer:
     if found is None:
         raise ServiceError("ValidationException", "RecordNotFound")
     return filled(
-        **dated(found),
+        CreationTime=found.created,
+        LastModifiedTime=found.modified,
         NotebookInstanceLifecycleConfigArn=account.arn("notebook-instance-lifecycle-config", found.name),
         NotebookInstanceLifecycleConfigName=found.name,
         **found.hooks,
