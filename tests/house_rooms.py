@@ -185,7 +185,7 @@ INSIDE = {
     "server": {
         "__init__": set(),
         "bodies": set(),
-        "extension": {"handlers", "metrics", "saved_settings", "sections", "service"},
+        "extension": {"handlers", "metrics", "recording", "saved_settings", "sections", "service"},
         "given_back": set(),
         "handlers": {"bodies", "leasing", "legacy", "service"},
         "leasing": {"bodies"},
@@ -193,6 +193,7 @@ INSIDE = {
         "metrics": {"given_back"},
         "presence": {"status"},
         "previous": set(),
+        "recording": set(),
         "saved_settings": set(),
         "sections": set(),
         "service": {"bodies", "given_back", "leasing", "presence", "previous", "saved_settings", "settings", "status"},
@@ -215,6 +216,7 @@ INSIDE = {
         "containers": {"base", "docker"},
         "docker": {"usage"},
         "documents": {"base"},
+        "foreground": {"table"},
         "gpu": {"base", "snapshot", "table", "usage"},
         "kernels": {"base", "runtime", "snapshot", "table", "usage"},
         "network": set(),
@@ -231,8 +233,10 @@ INSIDE = {
     "simulation": {
         "__init__": set(),
         "gaps": {"things"},
-        "history": {"things"},
+        "history": {"lines", "things"},
+        "lines": set(),
         "things": set(),
+        "users": {"gaps", "history", "things", "world"},
         "world": {"things"},
     },
 }

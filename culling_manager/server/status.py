@@ -9,11 +9,15 @@ from typing import Any
 from .._version import __version__
 from ..document import state_document
 from ..engine.culler import IdleCuller
+from ..engine.ports import Naming
 from ..managers.documents import Documents
 from ..managers.guests import guest_of
 from ..policy import CullingPolicy
 from ..records import Kind
 from .given_back import GivenBack
+
+#: Of so many terminals at most is read what runs in them, which takes about a tenth of a millisecond each.
+MOST_TERMINALS = 100
 
 HOW_TO_SELECT = {
     Kind.KERNEL: 'c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"',
@@ -52,6 +56,18 @@ def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:
         if kernel["id"] in known:
             document = known[kernel["id"]]
             kernel |= {"path": document.path, "session_name": document.name}
+
+
+def name_terminals(terminals: list[dict[str, Any]], culler: IdleCuller) -> None:
+    """Say of each terminal what runs in it now; of a great many, of the first ones."""
+    for terminal in terminals[:MOST_TERMINALS]:
+        terminal["runs"] = runs_in(culler, terminal["id"])
+
+
+def runs_in(culler: IdleCuller, terminal: str) -> str | None:
+    """What runs in a terminal now, as a person calls it; None where nobody can tell."""
+    source = culler.watches[Kind.TERMINAL].source if Kind.TERMINAL in culler.watches else None
+    return source.names(terminal).get("runs") if isinstance(source, Naming) else None
 
 
 def name_timeouts(apps: list[dict[str, Any]], policy: CullingPolicy) -> None:
