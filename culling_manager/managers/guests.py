@@ -13,6 +13,7 @@ from ..records import Kind
 from .guest_settings import settings_of
 from .guest_source import GuestKernelSource
 from .kernel_settings import KernelSettings
+from .saves import follow_saves
 
 #: Our managers, by the names of their sections; the first is the one that is meant when only terminals' would fit.
 OURS = ("GatewayCullingKernelManager", "CullingKernelManager")
@@ -58,6 +59,7 @@ def welcome(server: Any, culler: IdleCuller) -> GuestKernelSource | None:
     join_guard(culler, own)
     if culler.neighbours is None:
         join_apps(culler, own, own.app_manager_class)
+    follow_saves(server, guest)
     _rest(manager)
     server.log.warning("Culling: %s", guest.words)
     IOLoop.current().add_callback(culler.start)
