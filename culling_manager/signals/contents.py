@@ -101,7 +101,7 @@ class Contents:
 
     def look(self) -> None:
         """Have the handlers that serve contents tell, whoever's they are; a server without a web app has none yet."""
-        web_app = getattr(self._server, "web_app", None)
+        web_app: Any = getattr(self._server, "web_app", None)
         for place in SERVED if web_app is not None else ():
             request = HTTPServerRequest("PUT", url_path_join(web_app.settings.get("base_url", "/"), place))
             handler = getattr(web_app.find_handler(request), "handler_class", None)
