@@ -78,7 +78,7 @@ GUESTS = [pytest.param("tests.stand_in", id="stand-in"), *(wild(name) for name i
 
 @contextmanager
 def server_with(extension: str, home: Path, *arguments: str) -> Iterator[Server]:
-    """A server on which our managers are selected, and an extension that has other plans."""
+    """A server on which our managers are selected, and an extension that has other plans; and no other such."""
     ours = (
         "--ServerApp.kernel_manager_class=culling_manager.CullingKernelManager",
         "--TerminalsExtensionApp.terminal_manager_class=culling_manager.CullingTerminalManager",
@@ -87,6 +87,7 @@ def server_with(extension: str, home: Path, *arguments: str) -> Iterator[Server]
         "--Signals.names=documents",
     )
     enabled = [f"--ServerApp.jpserver_extensions={name}=True" for name in ("jupyter_server_terminals", extension)]
+    enabled += [f"--ServerApp.jpserver_extensions={name}=False" for name in WILD.values() if name != extension]
     (home / "data").mkdir(exist_ok=True)  # jupyter_server_fileid has its database there
     with jupyter(home, *ours, *enabled, *arguments) as server:
         yield server
