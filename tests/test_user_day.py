@@ -758,6 +758,8 @@ class Day:
         ends += [thing.grace_until for thing in self.things.values() if thing.grace_until is not None]
         longest = max([HOUR, *(self.timeout_of(thing) for thing in self.things.values())])
         rest = (max(ends) - self.clock.wall).total_seconds() + self.rules.veto * 60
+        if any(thing.lost is not None for thing in self.things.values()):
+            rest += self.rules.grace * 60  # whose end was lost has run until it was asked, as far as anybody can tell
         await self.clock.run_for(rest + 3 * longest + 300)
         self.wrong += [f"FORGOTTEN {thing}" for thing in self.things.values()]
         self.culler.stop()

@@ -54,7 +54,7 @@ def own_seconds(own: float | None, policy: CullingPolicy, instance_type: str | N
 def own_timeout_from(
     own: float | None, odd: str | None, policy: CullingPolicy, instance_type: str | None = None
 ) -> str:
-    """Where the timeout comes from that holds for a kernel: a setting, or what its kernelspec says, and what bounds that.
+    """Where the timeout comes from that holds for a kernel: a setting, or what its kernelspec says, and its bound.
 
     `own` and `odd` are what `own_timeout_in` found.
     """
