@@ -102,8 +102,10 @@ def _asked(record: Record) -> str:
 
 def _keeper(record: Record, reason: Reason, idle: str) -> str:
     """What keeps it for as long as things are as they are."""
+    own = getattr(record, "idle_timeout", None)
     words = {
-        Reason.OFF: "culling is off for it",
+        Reason.OFF: "culling is off for it"
+        + ("" if own is None or own > 0 else f", as its kernelspec's {own:g} s say"),
         Reason.EXTERNAL: "this server did not start it",
         Reason.BUSY: "it is working",
         Reason.CONNECTED: f"{getattr(record, 'connections', 0)} open connection(s); idle for {idle}",

@@ -154,7 +154,6 @@ def _all_loaded(server: Any, culler: IdleCuller, desk: ServerDesk) -> None:
     """
     if _welcome(server, culler):
         register(server)
-        desk.presence.start()
     if culler.watches:
         expose(culler, given_back=desk.given_back)
 
@@ -169,7 +168,6 @@ def _load_jupyter_server_extension(server: Any) -> None:
         register(server)
     Recording(parent=server).start(server, culler)
     desk.restore()
-    desk.presence.start()
     IOLoop.current().add_callback(desk.previous.tell, server, culler)
     # The page in JupyterLab or Notebook asks us for nothing where this is not so.
     settings.setdefault("page_config_data", {})["cullingManager"] = __version__
