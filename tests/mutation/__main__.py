@@ -17,14 +17,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from .mutants import Mutant, mutants
+from .selection import Recorder, Seen, Selection
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = "culling_manager"
 EQUIVALENT = Path(__file__).parent / "equivalent.json"
-LAW = ("test_rules", "test_decisions")
+LAW = ("test_rules", "test_decisions", "test_caps", "test_by_type")
+ENGINE = ("test_attention", "test_culler", "test_keepalive", "test_presence", "test_caps")
+APPS = ("test_census", "test_residents", "test_appsource", "test_accounts", "test_last_stop")
 #: Room -> the tests nearest to it.
 NEAREST = {
     "rules.verdict": LAW,
@@ -34,14 +38,42 @@ NEAREST = {
     "rules.app": LAW,
     "rules.own_timeout": LAW,
     "rules.run": LAW,
+    "rules.proof": ("test_proof",),
+    "rules.unanswered": ("test_unanswered",),
     "decisions": LAW,
     "policy": ("test_policy",),
     "engine.requests": ("test_keepalive",),
+    "engine.alarm": ENGINE,
+    "engine.backoff": ENGINE,
+    "engine.clock": ENGINE,
+    "engine.comings": (*ENGINE, *APPS),
+    "engine.culler": (*ENGINE, *APPS),
+    "engine.horizon": ENGINE,
+    "engine.item": ENGINE,
+    "engine.journal": (*ENGINE, *APPS),
+    "engine.notices": (*ENGINE, "test_proof"),
+    "engine.readings": (*ENGINE, *APPS),
+    "engine.rounds": (*ENGINE, *APPS),
+    "engine.settings": ENGINE,
+    "engine.shutdown": (*ENGINE, *APPS),
+    "engine.situation": ENGINE,
+    "engine.tally": (*ENGINE, *APPS),
+    "engine.watch": (*ENGINE, *APPS, "test_proof"),
+    "managers.activity": ("test_activity", "test_unanswered", "test_proof"),
+    "apps.census": APPS,
+    "apps.deletion": APPS,
+    "apps.ledger": APPS,
+    "apps.residents": APPS,
+    "apps.source": APPS,
 }
 #: The share of faults that has to be noticed.
 ENOUGH = 0.9
 #: Tests that take longer than this (seconds) with a fault have noticed it: it made something endless.
 ENDLESS_SECONDS = 120.0
+#: How pytest ends when it found no test.
+NO_TESTS = 5
+#: A test that takes longer than this (seconds) is not among those that are tried.
+SLOW_SECONDS = 2.5
 
 
 def main() -> int:
@@ -84,9 +116,10 @@ def _copy(folder: Path) -> Path:
 def _try(room: str, tree: Path, known: set[tuple[str, ...]], options: argparse.Namespace, end: float) -> bool:
     """Try one room; whether enough was noticed."""
     path = tree / PACKAGE / f"{room.replace('.', '/')}.py"
-    source = path.read_text()
-    if _run(tree, room) != 0:
+    source, record = path.read_text(), tree / "seen.json"
+    if _run(tree, NEAREST[room], Recorder(path, record)) != 0:
         raise SystemExit(f"{room}: its tests fail without any fault")
+    seen = Seen.read(record, SLOW_SECONDS)
     every = [each for each in mutants(source) if (room, *each.key) not in known]
     chosen = random.Random(options.seed).sample(every, min(options.most, len(every)))
     tried, left = 0, []
@@ -95,13 +128,23 @@ def _try(room: str, tree: Path, known: set[tuple[str, ...]], options: argparse.N
             break
         path.write_text(mutant.text)
         tried += 1
-        if _run(tree, room) == 0:
+        if not _is_noticed(tree, seen.tests(mutant.line, mutant.last)):
             left.append(mutant)
             _tell(room, mutant)
     path.write_text(source)
     noticed = tried - len(left)
     _say(f"{room}: {noticed} of {tried} noticed; there are {len(every)} without the equivalent ones")
     return noticed >= ENOUGH * tried
+
+
+def _is_noticed(tree: Path, tests: list[str]) -> bool:
+    """Whether one of these tests fails with the fault that is in the tree."""
+    if not tests:
+        return False
+    code = _run(tree, sorted({each.split("::")[0] for each in tests}), Selection(tests))
+    if code == NO_TESTS:
+        raise SystemExit(f"none of these tests was found: {', '.join(tests[:3])}")
+    return code != 0
 
 
 def _tell(room: str, mutant: Mutant) -> None:
@@ -113,27 +156,28 @@ def _say(words: str) -> None:
     print(words, flush=True)  # noqa: T201
 
 
-def _run(tree: Path, room: str) -> int:
-    """Run the tests of a room in a child that has all libraries already; 0 when they pass."""
+def _run(tree: Path, files: Iterable[str], plugin: object) -> int:
+    """Run tests in a child that has all libraries already; 0 when they pass."""
     child = os.fork()
     if child == 0:
-        _be_tests(tree, [f"tests/{name}.py" for name in NEAREST[room]])
+        _be_tests(tree, [f"tests/{Path(name).stem}.py" for name in files], plugin)
     end = time.monotonic() + ENDLESS_SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end or isinstance(plugin, Recorder):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
+        time.sleep(0.02)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return -1
 
 
-def _be_tests(tree: Path, files: list[str]) -> None:
-    """Run the tests in this process, without a word, and end it."""
+def _be_tests(tree: Path, files: list[str], plugin: object) -> None:
+    """Run tests in this process, without a word, and end it."""
     os.setsid()
     os.chdir(tree)
-    sys.dont_write_bytecode = True
+    # what is compiled without a fault serves all later runs; the faulty room has another time and is compiled anew
+    sys.dont_write_bytecode = not isinstance(plugin, Recorder)
     quiet = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(quiet, stream)
@@ -147,7 +191,7 @@ def _be_tests(tree: Path, files: list[str]) -> None:
     hypothesis.settings.register_profile("mutation", derandomize=True, deadline=None, phases=phases)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     plugins = [f"-p{name}" for name in ("_hypothesis_pytestplugin", "pytest_timeout", "no:cacheprovider")]
-    os._exit(pytest.main(["-x", "-q", *plugins, "--hypothesis-profile=mutation", *files]))
+    os._exit(pytest.main(["-x", "-q", *plugins, "--hypothesis-profile=mutation", *files], [plugin]))
 
 
 def _meet_libraries() -> None:
