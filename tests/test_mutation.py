@@ -72,9 +72,9 @@ def f(a,
     found = {(each.before, each.line, each.last) for each in mutants(source)}
 
     assert found == {
-        ("A = 1", 1, 0),
+        ("A = 1", 2, 0),
         ("a, b=1", 3, 0),
-        ("if a and b:", 5, 7),
+        ("if a and b:", 5, 6),
         ("return 1", 7, 7),
         ("return a + b", 8, 9),
     }
