@@ -7,6 +7,7 @@ are not known to be equivalent were noticed. ``equivalent.json`` says of each fa
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import os
@@ -59,6 +60,7 @@ NEAREST = {
     "engine.situation": ENGINE,
     "engine.tally": (*ENGINE, *APPS),
     "engine.watch": (*ENGINE, *APPS, "test_proof"),
+    "signals.usage": ("test_signals_usage",),
     "managers.activity": ("test_activity", "test_unanswered", "test_proof"),
     "apps.census": APPS,
     "apps.deletion": APPS,
@@ -203,6 +205,8 @@ def _meet_libraries() -> None:
         "pytest_timeout",
     ):
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that no child looks for garbage in all of that
 
 
 if __name__ == "__main__":
