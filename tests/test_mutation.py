@@ -83,11 +83,14 @@ def f(a,
 def test_the_quickest_tests_of_a_line_come_first(tmp_path):
     """And those that take long are left out."""
     record = tmp_path / "seen.json"
-    record.write_text(json.dumps({"a": [2.0, [1, 2]], "b": [1.0, [2, 3]], "c": [9.0, [1, 2, 3]], "d": [0.1, []]}))
+    lines = {"a": (2.0, [1, 2]), "b": (1.0, [2, 3]), "c": (9.0, [1, 2, 3]), "d": (0.1, []), "other": (0.1, [1, 2])}
+    record.write_text(json.dumps({f"{test}.py::t": (took, {"room": found}) for test, (took, found) in lines.items()}))
 
     seen = Seen.read(record, slow=3.0)
 
-    assert [seen.tests(*each) for each in ((2, 2), (1, 1), (4, 9), (7, 0))] == [["b", "a"], ["a"], [], ["b", "a"]]
+    found = [seen.tests("room", *each, {"a", "b", "c", "d"}) for each in ((2, 2), (1, 1), (4, 9), (7, 0))]
+    assert found == [["b.py::t", "a.py::t"], ["a.py::t"], [], ["b.py::t", "a.py::t"]]
+    assert seen.tests("elsewhere", 1, 9, {"a"}) == []
 
 
 def test_words_about_the_code_are_no_code():

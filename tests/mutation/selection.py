@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -17,53 +17,72 @@ import pytest
 
 @dataclass
 class Recorder:
-    """A plugin of pytest that writes down how long each test took, and which lines of one file it executed."""
+    """A plugin of pytest that writes down how long each test took, and which lines of some files it executed.
 
-    file: Path
+    `rooms` are the names of these files; tests with one of the words of `left_out` in their name are not run.
+    """
+
+    rooms: dict[str, str]
     record: Path
+    left_out: tuple[str, ...] = ()
     found: dict[str, Any] = field(default_factory=dict)
-    _lines: set[int] = field(default_factory=set)
+    _lines: dict[str, set[int]] = field(default_factory=dict)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out some."""
+        items[:] = [each for each in items if not any(word in each.name for word in self.left_out)]
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Follow one test."""
-        self._lines = set()
+        self._lines = {room: set() for room in self.rooms.values()}
         began = time.monotonic()
         threading.settrace(self._trace)
         sys.settrace(self._trace)
         yield
         sys.settrace(None)
         threading.settrace(None)
-        self.found[item.nodeid] = [time.monotonic() - began, sorted(self._lines)]
+        lines = {room: sorted(found) for room, found in self._lines.items() if found}
+        self.found[item.nodeid] = [time.monotonic() - began, lines]
 
     def pytest_sessionfinish(self) -> None:
         """Leave it to who reads it."""
         self.record.write_text(json.dumps(self.found))
 
     def _trace(self, frame: FrameType, event: str, arg: object) -> Any:
-        return self._line if frame.f_code.co_filename == str(self.file) else None
+        room = self.rooms.get(frame.f_code.co_filename)
+        if room is None:
+            return None
+        lines = self._lines[room]
 
-    def _line(self, frame: FrameType, event: str, arg: object) -> Any:
-        self._lines.add(frame.f_lineno)
-        return self._line
+        def line(frame: FrameType, event: str, arg: object) -> Any:
+            lines.add(frame.f_lineno)
+            return line
+
+        return line
 
 
 @dataclass
 class Seen:
-    """What a recorder has written down: of each test, the quickest first, the lines."""
+    """What a recorder has written down: of each test, the quickest first, the lines of each room."""
 
-    lines: dict[str, set[int]]
+    lines: dict[str, dict[str, set[int]]]
 
     @classmethod
     def read(cls, record: Path, slow: float) -> Seen:
         """Take what is not `slow` (seconds)."""
-        found = sorted((seconds, test, lines) for test, (seconds, lines) in json.loads(record.read_text()).items())
-        return cls({test: set(lines) for seconds, test, lines in found if seconds <= slow})
+        taken = {test: each for test, each in json.loads(record.read_text()).items() if each[0] <= slow}
+        order = sorted(taken, key=lambda test: taken[test][0])
+        return cls({test: {room: set(lines) for room, lines in taken[test][1].items()} for test in order})
 
-    def tests(self, first: int, last: int) -> list[str]:
-        """Those that execute one of these lines; all that execute any where `last` is 0."""
-        wanted = range(first, last + 1)
-        return [test for test, lines in self.lines.items() if (lines if last == 0 else lines.intersection(wanted))]
+    def tests(self, room: str, first: int, last: int, files: Collection[str]) -> list[str]:
+        """Those in these files that execute one of these lines; all that execute any where `last` is 0."""
+        wanted, found = range(first, last + 1), []
+        for test, rooms in self.lines.items():
+            lines = rooms.get(room, set())
+            if Path(test.split("::")[0]).stem in files and (lines if last == 0 else lines.intersection(wanted)):
+                found.append(test)
+        return found
 
 
 @dataclass
