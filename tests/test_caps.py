@@ -14,6 +14,7 @@ from culling_manager.decisions import Reason, decide, decide_app, decide_kernel
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
+from culling_manager.rules.app import oldest
 from culling_manager.rules.common import work_ends
 from culling_manager.rules.verdict import Action, Cap, Decision
 from culling_manager.simulation.things import Event, EventType
@@ -172,6 +173,17 @@ def test_an_app_is_deleted_when_it_is_too_old(known, now, expected):
     assert (decision.reason if culled else decision.due_for) is (
         Reason.TOO_OLD if decision.due_for or culled else decision.due_for
     )
+
+
+def test_a_second_is_an_age_and_a_bound_and_who_was_never_seen_has_no_age():
+    """0 alone is none."""
+    app = AppRecord(identity="a", name="a", state="InService", watched_since=NOON, warned_at=at(-DAY))
+    policy = CullingPolicy(max_age=1.0, max_keep_alive=1.0)
+
+    assert oldest(app, policy, NOON) == at(1)
+    assert oldest(replace(app, kept_until=at(HOUR)), policy, NOON) == at(2)
+    assert oldest(replace(app, kept_until=at(HOUR)), replace(policy, max_keep_alive=0.0), NOON) == at(HOUR)
+    assert oldest(replace(app, watched_since=None), policy, NOON) is None
 
 
 @pytest.mark.parametrize(

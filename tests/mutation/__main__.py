@@ -75,7 +75,7 @@ ENDLESS_SECONDS = 120.0
 #: How pytest ends when it found no test.
 NO_TESTS = 5
 #: What takes longer than this (seconds, also for being followed) is not among those that are tried.
-SLOW_SECONDS = 10.0
+SLOW_SECONDS = 4.0
 #: Nor is what goes through thousands of generated cases: such tests have these words in their names.
 LONG = ("histor", "generated")
 
