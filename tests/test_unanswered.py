@@ -59,7 +59,7 @@ def test_where_all_have_begun_the_oldest_is_forgotten():
         requests.begin(str(number))
 
     assert len(requests) == 1000
-    assert list(requests)[0] == "2"
+    assert next(iter(requests)) == "2"
 
 
 def test_those_that_were_only_sent_come_before_those_that_it_has_begun():
