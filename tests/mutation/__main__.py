@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = "culling_manager"
 EQUIVALENT = Path(__file__).parent / "equivalent.json"
 LAW = ("test_rules", "test_decisions", "test_caps", "test_by_type")
-ENGINE = ("test_attention", "test_culler", "test_keepalive", "test_presence", "test_caps")
+ENGINE = ("test_engine", "test_attention", "test_culler", "test_keepalive", "test_presence", "test_caps")
 APPS = ("test_census", "test_residents", "test_appsource", "test_accounts", "test_last_stop")
 #: Room -> the tests nearest to it.
 NEAREST = {
@@ -68,6 +68,7 @@ NEAREST = {
     "apps.residents": APPS,
     "apps.source": APPS,
 }
+TESTS = {name for names in NEAREST.values() for name in names}
 #: The share of faults that has to be noticed.
 ENOUGH = 0.9
 #: Tests that take longer than this (seconds) with a fault have noticed it: it made something endless.
@@ -147,7 +148,8 @@ def _try(
             break
         path.write_text(mutant.text)
         tried += 1
-        if not _is_noticed(tree, seen.tests(room, mutant.line, mutant.last, NEAREST[room])):
+        tests = seen.tests(room, mutant.line, mutant.last, NEAREST[room])
+        if not _is_noticed(tree, tests, NEAREST[room]):
             left.append(mutant)
             _tell(room, mutant)
     path.write_text(source)
@@ -156,14 +158,16 @@ def _try(
     return noticed >= ENOUGH * tried
 
 
-def _is_noticed(tree: Path, tests: list[str]) -> bool:
-    """Whether one of these tests fails with the fault that is in the tree."""
-    if not tests:
-        return False
-    code = _run(tree, sorted({each.split("::")[0] for each in tests}), Selection(tests))
-    if code == NO_TESTS:
-        raise SystemExit(f"none of these tests was found: {', '.join(tests[:3])}")
-    return code != 0
+def _is_noticed(tree: Path, tests: list[str], files: Iterable[str]) -> bool:
+    """Whether one of these tests fails with the fault that is in the tree; file by file, the nearest first."""
+    for name in files:
+        chosen = [each for each in tests if Path(each.split("::")[0]).stem == name]
+        code = _run(tree, [name], Selection(chosen)) if chosen else 0
+        if code == NO_TESTS:
+            raise SystemExit(f"none of these tests was found: {', '.join(chosen[:3])}")
+        if code != 0:
+            return True
+    return False
 
 
 def _tell(room: str, mutant: Mutant) -> None:
@@ -214,13 +218,8 @@ def _be_tests(tree: Path, files: list[str], plugin: object) -> None:
 
 
 def _meet_libraries() -> None:
-    """Import what takes its time, once for all children."""
-    for name in (
-        "hypothesis.strategies",
-        "jupyter_server.serverapp",
-        "pytest_jupyter.jupyter_server",
-        "pytest_timeout",
-    ):
+    """Import once, for all children, what takes its time: all that the tests import which is not ours."""
+    for name in ("pytest_jupyter.jupyter_server", "pytest_timeout", *(f"tests.{each}" for each in sorted(TESTS))):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # so that no child looks for garbage in all of that
