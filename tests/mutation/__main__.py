@@ -28,8 +28,9 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = "culling_manager"
 EQUIVALENT = Path(__file__).parent / "equivalent.json"
 LAW = ("test_rules", "test_decisions", "test_caps", "test_by_type")
-ENGINE = ("test_engine", "test_attention", "test_culler", "test_keepalive", "test_presence", "test_caps")
-APPS = ("test_census", "test_residents", "test_appsource", "test_accounts", "test_last_stop")
+WATCH = ("test_attention", "test_culler", "test_engine", "test_caps", "test_appsource")
+SMALL = ("test_engine", "test_culler", "test_attention", "test_appsource")
+APPS = ("test_appsource", "test_residents", "test_census", "test_accounts", "test_last_stop")
 #: Room -> the tests nearest to it.
 NEAREST = {
     "rules.verdict": LAW,
@@ -44,24 +45,24 @@ NEAREST = {
     "decisions": LAW,
     "policy": ("test_policy",),
     "engine.requests": ("test_keepalive",),
-    "engine.alarm": ENGINE,
-    "engine.backoff": ENGINE,
-    "engine.clock": ENGINE,
-    "engine.comings": (*ENGINE, *APPS),
-    "engine.culler": (*ENGINE, *APPS),
-    "engine.horizon": ENGINE,
-    "engine.item": ENGINE,
-    "engine.journal": (*ENGINE, *APPS),
-    "engine.notices": (*ENGINE, "test_proof"),
-    "engine.readings": (*ENGINE, *APPS),
-    "engine.rounds": (*ENGINE, *APPS),
-    "engine.settings": ENGINE,
-    "engine.shutdown": (*ENGINE, *APPS),
-    "engine.situation": ENGINE,
-    "engine.tally": (*ENGINE, *APPS),
-    "engine.watch": (*ENGINE, *APPS, "test_proof"),
+    "engine.alarm": SMALL,
+    "engine.backoff": SMALL,
+    "engine.clock": SMALL,
+    "engine.comings": SMALL,
+    "engine.culler": SMALL,
+    "engine.horizon": WATCH,
+    "engine.item": WATCH,
+    "engine.journal": SMALL,
+    "engine.notices": WATCH,
+    "engine.readings": WATCH,
+    "engine.rounds": (*SMALL, "test_accounts"),
+    "engine.settings": (*SMALL, "test_by_type"),
+    "engine.shutdown": WATCH,
+    "engine.situation": SMALL,
+    "engine.tally": SMALL,
+    "engine.watch": (*WATCH, "test_census"),
     "signals.usage": ("test_signals_usage",),
-    "managers.activity": ("test_activity", "test_unanswered", "test_proof"),
+    "managers.activity": ("test_activity",),
     "apps.census": APPS,
     "apps.deletion": APPS,
     "apps.ledger": APPS,
