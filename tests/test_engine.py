@@ -5,19 +5,28 @@ from __future__ import annotations
 import gc
 import logging
 import random
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from culling_manager.decisions import Reason
 from culling_manager.engine.alarm import Alarm
 from culling_manager.engine.backoff import backoff
 from culling_manager.engine.clock import AT_ONCE, NEVER, JumpGuard, SystemClock, epoch
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.engine.journal import Journal
+from culling_manager.engine.shutdown import GRACE_SECONDS
 from culling_manager.engine.situation import Situation
 from culling_manager.policy import CullingPolicy
+from culling_manager.records import Kind
+from culling_manager.rules.proof import proof_at
 from tests.conftest import scenario
-from tests.doubles import NOON, FakeClock
+from tests.doubles import NOON, FakeClock, FakeKernels
+from tests.test_attention import TIMEOUT as ATTENTION_TIMEOUT
+from tests.test_attention import World as AttentionWorld
+
+EXACT = GRACE_SECONDS + 0.01
 
 
 def at(seconds: float) -> datetime:
@@ -270,3 +279,249 @@ async def test_an_alarm_that_nobody_has_any_more_does_not_ring():
     await clock.run_for(30)
 
     assert rang == [0]
+
+
+# -- a busy kernel is asked --------------------------------------------------------------------------
+
+
+@dataclass
+class AskedKernels(FakeKernels):
+    """Kernels that can be asked whether they are still busy; a question takes ten seconds, and may fail."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    asked: list[tuple[str, float]] = field(default_factory=list)
+    error: Exception | None = None
+    finished: bool = False
+
+    def glance(self, policy):
+        """One whose time has come is left to a closer look, as our manager's own does it."""
+        found = {identity: proof_at(record, policy) for identity, record in self.records.items()}
+        for identity, last, own in super().glance(policy):
+            due = found[identity] is not None and self.clock.wall >= found[identity]
+            yield identity, None if due else last, own
+
+    async def prove(self, record) -> None:
+        self.asked.append((record.identity, round(self.clock.mono - 1000)))
+        await self.clock.sleep(10)
+        changes = {"state": "idle", "last_activity": self.clock.wall} if self.finished else {}
+        self.put(record.identity, checked_at=self.clock.wall, **changes)
+        if self.error is not None:
+            raise self.error
+
+    def next_proof(self) -> datetime:
+        found = [proof_at(each, CullingPolicy(idle_timeout=600.0)) for each in self.records.values()]
+        return min((each for each in found if each is not None and each > self.clock.wall), default=NEVER)
+
+
+class AskedWorld:
+    """A started culler with a timeout of ten minutes, and kernels that can be asked."""
+
+    def __init__(self, **known) -> None:
+        self.clock = FakeClock()
+        self.kernels = AskedKernels(own_settings={"idle_timeout": 600.0}, clock=self.clock)
+        self.culler = IdleCuller(logging.getLogger("test"), self.clock)
+        self.kernels.put("a", state="busy", **known)
+        self.culler.attach(self.kernels)
+        self.culler.start()
+
+
+@scenario
+async def test_a_busy_kernel_is_asked_once_per_timeout_and_stays_while_it_does_not_say_that_it_is_done():
+    """Exactly then, and not again while the answer is awaited; a heartbeat in between asks nobody."""
+    world = AskedWorld()
+
+    await world.clock.run_for(605)
+    during = list(world.kernels.asked), world.kernels.looks
+    world.culler.wake_soon(Kind.KERNEL)
+    await world.clock.run_for(1)
+    again = list(world.kernels.asked)
+    await world.clock.run_for(1300)
+
+    assert during[0] == [("a", 600)]
+    assert during[1] <= 4
+    assert again == [("a", 600)]
+    assert world.kernels.asked == [("a", 600), ("a", 1210), ("a", 1820)]
+    assert world.kernels.stopped == []
+
+
+@scenario
+async def test_a_kernel_that_has_shown_that_it_is_done_goes_a_timeout_later():
+    """As if it had been used until it was asked."""
+    world = AskedWorld()
+    world.kernels.finished = True
+
+    await world.clock.run_for(600 + 10 + 600)
+    before = list(world.kernels.stopped)
+    await world.clock.run_for(EXACT)
+
+    assert before == []
+    assert world.kernels.stopped == ["a"]
+    assert world.kernels.asked == [("a", 600)]
+
+
+@scenario
+async def test_a_question_to_a_busy_kernel_that_fails_is_told_and_shows_nothing():
+    """It is kept, and asked again a timeout later."""
+    world = AskedWorld()
+    world.kernels.error = OSError("no such channel")
+
+    await world.clock.run_for(1300)
+
+    assert world.culler.troubles.last_text() == "asking whether it is still busy failed: OSError('no such channel')"
+    assert [each.subject for each in world.culler.troubles.recent(world.clock.wall)] == ["kernel a"]
+    assert world.kernels.asked == [("a", 600), ("a", 1210)]
+    assert world.kernels.stopped == []
+
+
+@scenario
+async def test_nobody_asks_what_is_not_busy_or_cannot_be_asked():
+    """An idle one goes at its deadline, and a source that cannot ask keeps the busy for ever."""
+    world, unable = AskedWorld(), AskedWorld()
+    world.kernels.put("a", state="idle")
+    plain = FakeKernels(own_settings={"idle_timeout": 600.0})
+    plain.put("a", state="busy")
+    unable.culler.attach(plain)
+
+    await world.clock.run_for(600 + EXACT)
+    await unable.clock.run_for(6000)
+
+    assert (world.kernels.asked, world.kernels.stopped) == ([], ["a"])
+    assert (unable.kernels.asked, plain.stopped) == ([], [])
+
+
+# -- reading -----------------------------------------------------------------------------------------
+
+
+class Refreshed(FakeKernels):
+    """Kernels whose facts have to be fetched, and when that was done."""
+
+    clock: FakeClock
+    times: list[int]
+
+    async def refresh(self) -> None:
+        self.times.append(round(self.clock.mono - 1000))
+        await super().refresh()
+
+
+class ReadWorld:
+    """A started culler with a timeout of ten minutes."""
+
+    def __init__(self, **own_settings) -> None:
+        self.clock = FakeClock()
+        self.kernels = Refreshed(own_settings={"idle_timeout": 600.0, **own_settings})
+        self.kernels.clock, self.kernels.times = self.clock, []
+        self.culler = IdleCuller(logging.getLogger("test"), self.clock)
+        self.told: list[tuple[str, int]] = []
+        self.culler.listeners.append(lambda each: self.told.append((each.action, round(self.clock.mono - 1000))))
+        self.culler.attach(self.kernels)
+
+    def judged(self, identity: str = "a"):
+        """The record and decision as `status` shows it."""
+        found = self.culler.watches[Kind.KERNEL].current(self.culler.now())
+        return next(each for each in found if each[0].identity == identity)
+
+
+@scenario
+async def test_that_nobody_knows_its_state_is_told_after_a_quarter_of_a_minute():
+    """Not a moment sooner, however often it is looked at."""
+    world = ReadWorld()
+    world.kernels.put("a", state="what is this")
+    found = []
+
+    for seconds in (0, 14.9, 0.1, 60):
+        await world.clock.run_for(seconds)
+        await world.culler.run_pass()
+        found.append([action for action, _ in world.told])
+
+    assert found == [[], [], ["kept"], ["kept"]]
+
+
+@scenario
+async def test_facts_that_could_not_be_fetched_are_asked_for_again_within_half_a_minute():
+    """The first time; and what worked in between begins anew."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    world.kernels.refresh_error = OSError("connection refused")
+    world.culler.start()
+
+    await world.clock.run_for(631)
+    first = list(world.kernels.times)
+    world.kernels.refresh_error = None
+    world.kernels.put("a", last_activity=world.clock.wall)
+    await world.clock.run_for(120)
+    world.kernels.refresh_error = OSError("connection refused")
+    world.kernels.put("a", last_activity=world.clock.wall - timedelta(seconds=700))
+    world.culler.wake_soon()
+    await world.clock.run_for(31)
+
+    assert len(first) == 2
+    assert len([each for each in world.kernels.times if each > 740]) == 2
+
+
+@pytest.mark.parametrize(("stale", "times"), [(None, 0), (3600.0, 1)])
+@scenario
+async def test_a_whole_pass_fetches_what_does_not_come_by_itself_though_nothing_is_due(stale, times):
+    """And nothing where there is nothing to fetch."""
+    world = ReadWorld()
+    world.kernels.stale = stale
+    world.kernels.put("a")
+
+    await world.culler.run_pass()
+
+    assert len(world.kernels.times) == times
+
+
+@pytest.mark.parametrize(
+    ("stale", "times"),
+    [(7200.0, [30, 60, 90, 135, 202, 304, 456, 683, 1025]), (None, list(range(30, 1201, 30)))],
+    ids=["it has to be fetched", "it comes by itself"],
+)
+@scenario
+async def test_what_is_in_doubt_is_read_again_before_long_and_what_costs_a_call_less_and_less_often(stale, times):
+    """After half as long as the doubt has lasted, and after half a minute at least."""
+    world = ReadWorld()
+    world.kernels.stale = stale
+    world.kernels.put("a", state="what is this")
+    world.culler.start()
+
+    await world.clock.run_for(1201)
+
+    assert world.kernels.times == pytest.approx(times, abs=2)
+
+
+# -- an answer that came too early, or too late ------------------------------------------------------
+
+
+@pytest.mark.parametrize(("late", "asked"), [(0.0, 1), (1.95, 1), (1.98, 2), (60.0, 2)])
+@scenario
+async def test_an_answer_that_is_older_than_planned_is_asked_for_anew(late, asked):
+    """By two seconds, when at last something is to be culled on account of it: work may have begun since."""
+    idle, at_work = AttentionWorld(), AttentionWorld()
+    for world in (idle, at_work):
+        world.guard.seconds = 0.0
+        await world.clock.run_for(ATTENTION_TIMEOUT - 1)
+        if world is at_work:
+            world.guard.at_work["a"] = "process train.py uses 98% of a core"
+        world.clock.stand_still(1 + late)
+        await world.clock.run_for(2)
+
+    assert [len(world.guard.asked) for world in (idle, at_work)] == [asked, asked]
+    assert idle.kernels.stopped == ["a"]
+    assert at_work.kernels.stopped == (["a"] if asked == 1 else [])
+
+
+@scenario
+async def test_a_question_that_is_still_open_at_the_deadline_is_waited_for_and_not_asked_again():
+    """One answer is enough, however late; what it says counts."""
+    world = AttentionWorld()
+    world.guard.seconds = 30.0
+    world.guard.at_work["a"] = "process train.py uses 98% of a core"
+
+    await world.clock.run_for(ATTENTION_TIMEOUT + 20)
+    waits = list(world.kernels.stopped), len(world.guard.asked)
+    await world.clock.run_for(20)
+
+    assert waits == ([], 1)
+    assert len(world.guard.asked) == 1
+    assert world.kernels.stopped == []
+    assert world.now_of()[1].reason is Reason.USED
