@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -18,8 +19,9 @@ from culling_manager.engine.culler import IdleCuller
 from culling_manager.engine.journal import Journal
 from culling_manager.engine.shutdown import GRACE_SECONDS
 from culling_manager.engine.situation import Situation
+from culling_manager.errors import TooLateError
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import Kind
+from culling_manager.records import Kind, TerminalRecord
 from culling_manager.rules.proof import proof_at
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeClock, FakeKernels
@@ -487,6 +489,257 @@ async def test_what_is_in_doubt_is_read_again_before_long_and_what_costs_a_call_
     await world.clock.run_for(1201)
 
     assert world.kernels.times == pytest.approx(times, abs=2)
+
+
+@scenario
+async def test_what_could_not_be_read_is_counted_when_that_is_news():
+    """Facts that cannot be fetched each time, one thing once; that its state is unknown is nobody's failure."""
+    world = ReadWorld()
+    for identity in ("a", "b", "c"):
+        world.kernels.put(identity)
+    world.kernels.unreadable_ids.add("b")
+    world.kernels.put("c", state="what is this")
+
+    await world.culler.run_pass()
+    await world.culler.run_pass()
+    read = dict(world.culler.tally.failed)
+    world.kernels.refresh_error = OSError("connection refused")
+    world.kernels.stale = 60.0
+    for _ in range(2):
+        await world.culler.run_pass()
+
+    assert read == {(Kind.KERNEL, "read"): 1}
+    assert dict(world.culler.tally.failed) == {(Kind.KERNEL, "read"): 3}
+    assert {each.subject: each.message for each in world.culler.troubles.recent(NOON)} == {
+        "kernel b": "kernel b is kept, for reading it failed: no such socket",
+        "kernel c": "kernel c is kept, for its state is not known: state 'what is this', last activity "
+        "2026-06-01 12:00:00+00:00",
+        "kernels": "connection refused; nothing is culled on old facts",
+    }
+
+
+@scenario
+async def test_that_something_can_be_judged_again_is_said(caplog):
+    """With the reason; and what it is judged otherwise is a line for those who look closer."""
+    world = ReadWorld()
+    world.kernels.put("a", state="what is this", last_activity=at(-400))
+    with caplog.at_level(logging.DEBUG, "test"):
+        await world.culler.run_pass()
+        world.kernels.put("a", state="idle")
+        await world.culler.run_pass()
+        world.culler.keep_alive(Kind.KERNEL, "a", at(60), "somebody")
+        await world.culler.run_pass()
+
+    lines = [each for each in caplog.messages if "kernel a" in each]
+    assert lines[1:] == ["kernel a: active", "Culling: kernel a can be judged again: active", "kernel a: kept alive"]
+    assert world.culler.troubles.last_text() is None
+
+
+@scenario
+async def test_each_time_that_something_begins_to_be_kept_it_is_told():
+    """Once for each time, however often it is looked at."""
+    world = ReadWorld()
+    world.kernels.put("a", last_activity=at(-400))
+    world.culler.start()
+
+    for _ in range(2):
+        world.culler.keep_alive(Kind.KERNEL, "a", at(3600), "somebody")
+        await world.clock.run_for(30)
+        world.culler.end_keep_alive(Kind.KERNEL, "a")
+        await world.clock.run_for(30)
+
+    assert [action for action, _ in world.told] == ["kept", "warned", "kept", "withdrawn", "warned"]
+
+
+@pytest.mark.parametrize(("own", "asked"), [(None, 100), (50, 100), (200, 100)])
+@scenario
+async def test_what_is_kept_for_two_reasons_is_kept_until_the_later_instant(own, asked):
+    """What its record says by itself, and what somebody asked for."""
+    world = ReadWorld()
+    world.kernels.put("a", kept_until=None if own is None else at(own))
+    world.culler.keep_alive(Kind.KERNEL, "a", at(asked), "somebody")
+
+    record, _ = world.judged()
+
+    assert record.kept_until == at(max(asked, own or 0))
+    assert (record.asked_by, record.asked_at) == ("somebody", NOON)
+
+
+@scenario
+async def test_what_is_wrong_with_something_ends_with_it_also_when_its_user_ends_it():
+    """Its signals and its hook, too; others stay told."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    world.kernels.unreadable_ids.add("a")
+    for subject in ("signals of kernel a", "pre_cull_hook for kernel a", "timeout of kernel a", "signals of kernel b"):
+        world.culler.trouble(subject, f"{subject} failed")
+    await world.culler.run_pass()
+    before = len(world.culler.troubles.recent(NOON))
+
+    del world.kernels.records["a"]
+    await world.culler.run_pass()
+
+    assert before == 5
+    assert [each.subject for each in world.culler.troubles.recent(NOON) if each.active] == ["signals of kernel b"]
+
+
+# -- notices -----------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_those_that_are_warned_of_are_visited_once_per_heartbeat():
+    """However often it wakes; where there is nobody, there is no visit to wake for."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    notices = world.culler.watches[Kind.KERNEL].notices
+    nobody = notices.until_visit(), notices.whom_to_visit()
+    notices.attended.add("a")
+
+    found = [notices.whom_to_visit(), notices.whom_to_visit(), notices.until_visit()]
+    world.clock.stand_still(9.5)
+    found += [notices.whom_to_visit(), notices.until_visit()]
+    world.clock.stand_still(0.5)
+    found += [notices.until_visit(), notices.whom_to_visit()]
+
+    assert nobody == (math.inf, [])
+    assert found == [["a"], [], 10.0, [], 0.5, 0.0, ["a"]]
+
+
+# -- comings and goings ------------------------------------------------------------------------------
+
+
+class Neighbours:
+    """Whoever hears of what comes and goes."""
+
+    def __init__(self, world: ReadWorld) -> None:
+        self.heard: list[tuple[str, str, datetime | None]] = []
+        self.app: str | None = None
+        world.culler.neighbours = self
+
+    def arrived(self, record) -> None:
+        self.heard.append(("arrived", record.identity, None))
+
+    def left(self, record, used_at) -> None:
+        self.heard.append(("left", record.identity, used_at))
+
+    def going(self, record) -> str | None:
+        self.heard.append(("going?", "everything" if record is None else record.identity, None))
+        return self.app
+
+    def place(self, terminal):
+        return replace(terminal, with_app=True)
+
+    def describe(self) -> dict[str, str]:
+        return {"class": "Neighbours"}
+
+    def times(self) -> dict[str, object]:
+        return {}
+
+
+@scenario
+async def test_neighbours_hear_of_what_comes_and_goes():
+    """One that its user ends was in use until then; of one that is gone already what was last known of it is told."""
+    world = ReadWorld()
+    neighbours = Neighbours(world)
+    for identity in ("a", "b"):
+        world.kernels.put(identity, last_activity=at(-400))
+        world.culler.arrived(Kind.KERNEL, identity)
+    await world.culler.run_pass()
+    world.culler.arrived(Kind.KERNEL, "gone before anybody looked")
+    world.clock.stand_still(5)
+
+    world.culler.leaving(Kind.KERNEL, "a")
+    del world.kernels.records["b"]
+    world.culler.leaving(Kind.KERNEL, "b")
+    world.culler.leaving(Kind.KERNEL, "nobody")
+    world.culler.leaving(Kind.TERMINAL, "not watched")
+
+    assert neighbours.heard == [
+        ("arrived", "a", None), ("arrived", "b", None), ("left", "a", at(5)), ("left", "b", at(5)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "settings", "used"),
+    [("idle", {}, False), ("busy", {"busy_timeout": 600.0}, True), ("busy", {"cull_busy": True}, False)],
+    ids=["idle", "busy too long", "idle for all its being busy"],
+)
+@scenario
+async def test_one_that_is_culled_for_being_idle_was_not_in_use_until_then(state, settings, used):
+    """One that is ended in the middle of its work was."""
+    world = ReadWorld(**settings)
+    neighbours = Neighbours(world)
+    world.kernels.put("a", state=state, busy_since=NOON if state == "busy" else None)
+    stop = world.kernels.stop
+
+    async def leaves(record):
+        world.culler.leaving(Kind.KERNEL, record.identity)
+        return await stop(record)
+
+    world.kernels.stop = leaves
+    world.culler.start()
+
+    await world.clock.run_for(600 + EXACT)
+
+    assert world.kernels.stopped == ["a"]
+    assert [(name, used_at is not None) for what, name, used_at in neighbours.heard if what == "left"] == [("a", used)]
+
+
+@scenario
+async def test_something_that_comes_is_looked_at_at_once():
+    """It may be due before the next look, with a timeout of its own."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    world.culler.start()
+    await world.clock.run_for(100)
+
+    world.kernels.put("b", idle_timeout=2.0, last_activity=world.clock.wall)
+    world.culler.arrived(Kind.KERNEL, "b")
+    await world.clock.run_for(2 + EXACT)
+
+    assert world.kernels.stopped == ["b"]
+
+
+@scenario
+async def test_a_request_to_keep_something_is_refused_when_it_cannot_be_kept():
+    """Nobody is there, it is being shut down, or what it lives on is going; and then nothing is remembered."""
+    world = ReadWorld()
+    neighbours = Neighbours(world)
+    world.kernels.put("a")
+
+    with pytest.raises(KeyError, match="nobody"):
+        world.culler.keep_alive(Kind.KERNEL, "nobody", at(60), "somebody")
+    with pytest.raises(KeyError, match="t"):
+        world.culler.keep_alive(Kind.TERMINAL, "t", at(60), "somebody")
+    neighbours.app = "the-app"
+    for kind, identity in ((Kind.KERNEL, "a"), (None, None)):
+        with pytest.raises(TooLateError, match="it is too late, for app the-app is being deleted"):
+            world.culler.keep_alive(kind, identity, at(60), "somebody")
+
+    assert world.culler.keep.current(NOON) == []
+    assert neighbours.heard == [("going?", "a", None), ("going?", "everything", None)]
+
+
+@scenario
+async def test_kernels_that_are_being_started_are_counted():
+    """Also when one of them fails to start; and a terminal is placed by the neighbours, if there are any."""
+    world, found = ReadWorld(), []
+    terminal = TerminalRecord(identity="t", last_activity=NOON)
+    alone = world.culler.place(terminal)
+    Neighbours(world)
+
+    def fail() -> None:
+        with world.culler.starting():
+            found.append(world.culler.starts)
+            with world.culler.starting():
+                found.append(world.culler.starts)
+            raise OSError("no memory")
+
+    with pytest.raises(OSError, match="no memory"):
+        fail()
+
+    assert (found, world.culler.starts) == ([1, 2], 0)
+    assert (alone.with_app, world.culler.place(terminal).with_app) == (False, True)
 
 
 # -- an answer that came too early, or too late ------------------------------------------------------

@@ -30,7 +30,7 @@ EQUIVALENT = Path(__file__).parent / "equivalent.json"
 LAW = ("test_rules", "test_decisions", "test_caps", "test_by_type")
 WATCH = ("test_attention", "test_culler", "test_engine", "test_caps", "test_appsource")
 SMALL = ("test_engine", "test_culler", "test_attention", "test_appsource")
-APPS = ("test_appsource", "test_residents", "test_census", "test_accounts", "test_last_stop")
+APPS = ("test_ledger", "test_appsource", "test_residents", "test_census", "test_accounts", "test_last_stop")
 #: Room -> the tests nearest to it.
 NEAREST = {
     "rules.verdict": LAW,
