@@ -10,6 +10,7 @@ import argparse
 import gc
 import importlib
 import json
+import math
 import os
 import random
 import shutil
@@ -72,8 +73,9 @@ NEAREST = {
 TESTS = {name for names in NEAREST.values() for name in names}
 #: The share of faults that has to be noticed.
 ENOUGH = 0.9
-#: Tests that take longer than this (seconds) with a fault have noticed it: it made something endless.
-ENDLESS_SECONDS = 120.0
+#: Tests that take longer than this (seconds) with a fault, or so many times as long as without and followed, have
+#: noticed it: it made something endless.
+ENDLESS_SECONDS, ENDLESS_TIMES = 20.0, 3.0
 #: How pytest ends when it found no test.
 NO_TESTS = 5
 #: What takes longer than this (seconds, also for being followed) is not among those that are tried.
@@ -159,13 +161,14 @@ def _try(
     return noticed >= ENOUGH * tried
 
 
-def _is_noticed(tree: Path, tests: list[str], files: Iterable[str]) -> bool:
+def _is_noticed(tree: Path, tests: dict[str, float], files: Iterable[str]) -> bool:
     """Whether one of these tests fails with the fault that is in the tree; file by file, the nearest first."""
     for name in files:
-        chosen = [each for each in tests if Path(each.split("::")[0]).stem == name]
-        code = _run(tree, [name], Selection(chosen)) if chosen else 0
+        chosen = {test: seconds for test, seconds in tests.items() if Path(test.split("::")[0]).stem == name}
+        longest = ENDLESS_SECONDS + ENDLESS_TIMES * sum(chosen.values())
+        code = _run(tree, [name], Selection(list(chosen)), longest) if chosen else 0
         if code == NO_TESTS:
-            raise SystemExit(f"none of these tests was found: {', '.join(chosen[:3])}")
+            raise SystemExit(f"none of these tests was found: {', '.join(list(chosen)[:3])}")
         if code != 0:
             return True
     return False
@@ -180,13 +183,13 @@ def _say(words: str) -> None:
     print(words, flush=True)  # noqa: T201
 
 
-def _run(tree: Path, files: Iterable[str], plugin: object) -> int:
-    """Run tests in a child that has all libraries already; 0 when they pass."""
+def _run(tree: Path, files: Iterable[str], plugin: object, longest: float = math.inf) -> int:
+    """Run tests in a child that has all libraries already, for so long (seconds) at most; 0 when they pass."""
     child = os.fork()
     if child == 0:
         _be_tests(tree, [f"tests/{Path(name).stem}.py" for name in files], plugin)
-    end = time.monotonic() + ENDLESS_SECONDS
-    while time.monotonic() < end or isinstance(plugin, Recorder):
+    end = time.monotonic() + longest
+    while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)

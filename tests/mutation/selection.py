@@ -64,24 +64,27 @@ class Recorder:
 
 @dataclass
 class Seen:
-    """What a recorder has written down: of each test, the quickest first, the lines of each room."""
+    """What a recorder has written down: of each test, the quickest first, its seconds and the lines of each room."""
 
+    seconds: dict[str, float]
     lines: dict[str, dict[str, set[int]]]
 
     @classmethod
     def read(cls, record: Path, slow: float) -> Seen:
         """Take what is not `slow` (seconds)."""
         taken = {test: each for test, each in json.loads(record.read_text()).items() if each[0] <= slow}
-        order = sorted(taken, key=lambda test: taken[test][0])
-        return cls({test: {room: set(lines) for room, lines in taken[test][1].items()} for test in order})
+        seconds = {test: taken[test][0] for test in sorted(taken, key=lambda test: taken[test][0])}
+        return cls(seconds, {test: {room: set(lines) for room, lines in taken[test][1].items()} for test in taken})
 
-    def tests(self, room: str, first: int, last: int, files: Collection[str]) -> list[str]:
-        """Those in these files that execute one of these lines; all that execute any where `last` is 0."""
-        wanted, found = range(first, last + 1), []
-        for test, rooms in self.lines.items():
-            lines = rooms.get(room, set())
+    def tests(self, room: str, first: int, last: int, files: Collection[str]) -> dict[str, float]:
+        """Those in these files that execute one of these lines, with their seconds; all that execute any where `last`
+        is 0.
+        """
+        wanted, found = range(first, last + 1), {}
+        for test, seconds in self.seconds.items():
+            lines = self.lines[test].get(room, set())
             if Path(test.split("::")[0]).stem in files and (lines if last == 0 else lines.intersection(wanted)):
-                found.append(test)
+                found[test] = seconds
         return found
 
 
