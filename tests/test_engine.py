@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import math
@@ -11,17 +12,21 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from culling_manager.decisions import Reason
+from culling_manager.decisions import Action, Decision, Reason
 from culling_manager.engine.alarm import Alarm
 from culling_manager.engine.backoff import backoff
 from culling_manager.engine.clock import AT_ONCE, NEVER, JumpGuard, SystemClock, epoch
 from culling_manager.engine.culler import IdleCuller
-from culling_manager.engine.journal import Journal
+from culling_manager.engine.horizon import Horizon
+from culling_manager.engine.item import Item
+from culling_manager.engine.journal import Journal, not_stopped, unread
+from culling_manager.engine.ports import KEPT
 from culling_manager.engine.shutdown import GRACE_SECONDS
 from culling_manager.engine.situation import Situation
-from culling_manager.errors import TooLateError
+from culling_manager.engine.tally import BUCKETS, Tally
+from culling_manager.errors import ErrorCode, ReadError, TooLateError
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import Kind, TerminalRecord
+from culling_manager.records import AppRecord, Happening, KernelRecord, Kind, Result, TerminalRecord, Use
 from culling_manager.rules.proof import proof_at
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeClock, FakeKernels
@@ -778,3 +783,403 @@ async def test_a_question_that_is_still_open_at_the_deadline_is_waited_for_and_n
     assert len(world.guard.asked) == 1
     assert world.kernels.stopped == []
     assert world.now_of()[1].reason is Reason.USED
+
+
+# -- the horizon -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Glanced:
+    """A source that can only be glanced at."""
+
+    found: list[tuple[str, datetime | None, float | None]]
+    kind: Kind = Kind.KERNEL
+
+    def glance(self, policy):
+        return self.found
+
+
+def glanced(*found, **settings):
+    """What of these may be due at noon, and when the first of the others may be, in seconds after noon."""
+    at_noon = situation()
+    at_noon.policy = CullingPolicy(**{"idle_timeout": 600.0, "warn_before": 0.0, **settings})
+    suspects, nearest = Horizon(Glanced(list(found)), at_noon).suspects(NOON)
+    return suspects, None if nearest == NEVER else (nearest - NOON).total_seconds()
+
+
+def test_what_was_in_use_within_its_timeout_cannot_be_due():
+    """The first of those says when to look next; at the very end of it, or in the future, it has to be read."""
+    found = glanced(
+        ("not known", None, None), ("kept", KEPT, None), ("just due", at(-600), None), ("not yet", at(-599), None),
+        ("later", at(-500), None), ("now", NOON, None), ("in the future", at(1), None),
+    )  # fmt: skip
+
+    assert found == (["not known", "just due", "in the future"], 1.0)
+
+
+def test_each_timeout_has_a_horizon_of_its_own():
+    """That of a kernelspec, or the policy's; one that is off makes nothing due."""
+    policys = ("policy's", at(-300), None)
+
+    assert glanced(policys, ("just due", at(-60), 60.0), ("not yet", at(-50), 60.0)) == (["just due"], 10.0)
+    assert glanced(policys, ("longer", at(-5000), 7200.0)) == ([], 300.0)
+    assert glanced(("off", at(-5000), 0.0)) == ([], 600.0)
+    assert glanced(("off", at(-5000), -1.0), policys) == ([], 300.0)
+    assert glanced(("a second", at(-0.5), 1.0)) == ([], 0.5)
+
+
+def test_where_nothing_is_known_the_horizon_is_a_timeout_away():
+    """Whatever is used from now on cannot be due before; and where all is off, never."""
+    assert glanced() == ([], 600.0)
+    assert glanced(("kept", KEPT, None)) == ([], 600.0)
+    assert glanced(("a", at(-5000), None), idle_timeout=0.0) == ([], None)
+
+
+def test_a_shorter_bound_than_the_timeout_makes_it_nearer_and_so_does_what_is_to_be_done_before():
+    """How long a kernel may be busy, and a warning."""
+    assert glanced(("a", at(-200), None), busy_timeout=300.0) == ([], 100.0)
+    assert glanced(("a", at(-300), None), busy_timeout=300.0) == (["a"], 300.0)
+    assert glanced(("a", at(-200), None), busy_timeout=300.0, idle_timeout=0.0) == ([], 100.0)
+    assert glanced(("a", at(-200), None), busy_timeout=1.0) == (["a"], 1.0)
+    assert glanced(("a", at(-400), None), warn_before=100.0) == ([], 100.0)
+    assert glanced(("a", at(-500), None), warn_before=100.0) == (["a"], 500.0)
+
+
+# -- what is remembered of one thing -----------------------------------------------------------------
+
+
+def an_item(cull: bool = False, due: float | None = 60.0, **known) -> Item:
+    """One kernel with a decision on it."""
+    reason = Reason.IDLE if cull else Reason.ACTIVE
+    decision = Decision(
+        action=Action.CULL if cull else Action.KEEP,
+        reason=reason,
+        idle_seconds=0.0,
+        due_at=None if due is None else at(due),
+    )
+    return Item("print", KernelRecord(identity="k", state="idle", last_activity=NOON), decision, **known)
+
+
+def test_what_was_read_anew_is_looked_at_at_once_and_what_was_found_out_holds_for_the_same_record_only():
+    """That it was rehearsed, and that nobody could tell."""
+    same, other = (an_item(rehearsed=True, doubt="who knows", next_at=NEVER) for _ in range(2))
+
+    same.take("new", same.record, same.decision)
+    other.take("new", replace(other.record, state="busy"), other.decision)
+
+    found = [(each.fingerprint, each.rehearsed, each.doubt, each.next_at) for each in (same, other)]
+    assert found == [("new", True, "who knows", AT_ONCE), ("new", False, None, AT_ONCE)]
+
+
+def test_when_policy_or_clock_change_nothing_holds_that_was_decided():
+    """Nor did anything happen after now."""
+    item = an_item(retry_at=at(99), rehearsed=True, next_at=NEVER, warned_at=at(50))
+    item.use = Use(used_by="it computes", used_at=at(50), asked_at=at(50), answered_at=at(5))
+    never_warned = an_item()
+
+    item.decide_anew(at(10))
+    never_warned.decide_anew(at(10))
+
+    assert (item.fingerprint, item.next_at, item.retry_at, item.rehearsed) == (None, AT_ONCE, None, False)
+    assert item.use == Use(used_by="it computes", used_at=at(10), asked_at=at(10), answered_at=at(5))
+    assert (item.warned_at, never_warned.warned_at) == (at(10), None)
+
+
+DEADLINES = {
+    # id: (is it to be culled?, attempts, retry at): due at, attempts after, were failed attempts over?
+    "kept": (False, 0, None, at(60), 0, False),
+    "kept after a failure": (False, 1, 99.0, at(60), 0, True),
+    "to be culled": (True, 0, None, AT_ONCE, 0, False),
+    "to be culled once more": (True, 2, 99.0, at(99), 2, False),
+}
+
+
+@pytest.mark.parametrize(("cull", "attempts", "retry", "due", "left", "over"), DEADLINES.values(), ids=DEADLINES)
+def test_something_is_due_by_its_decision_or_at_the_next_attempt(cull, attempts, retry, due, left, over):
+    """Where it is kept after all, the attempts that failed are over."""
+    item = an_item(cull, attempts=attempts, retry_at=None if retry is None else at(retry))
+
+    found = item.set_deadline()
+
+    assert (found, item.due_at, item.attempts) == (over, due, left)
+    assert item.retry_at == (at(retry) if cull and retry else None)
+
+
+ANSWERS = {
+    # id: (what was known, what is found): since when it is not in use, None while it is or where nobody knows
+    "nothing": (Use(), Use(), None),
+    "a use before": (Use(), Use(used_at=at(30)), at(30)),
+    "just now": (Use(), Use(used_at=at(70)), at(70)),
+    "after now": (Use(), Use(used_at=at(71)), None),
+    "the later of two": (Use(used_at=at(20)), Use(used_at=at(10)), at(20)),
+    "in use": (Use(), Use(used_by="it computes"), at(70)),
+    "in use until now": (Use(used_by="it computes", used_at=at(10)), Use(), at(70)),
+}
+
+
+@pytest.mark.parametrize(("known", "found", "used"), ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_says_since_when_it_is_not_in_use(known, found, used):
+    """What was in use was so until it is known to be no more; nothing was used after now."""
+    item = an_item(use=known, next_at=NEVER)
+
+    item.answered(found, at(60), at(70))
+
+    assert item.use == Use(used_by=found.used_by, used_at=used, asked_at=at(60), answered_at=at(70))
+    assert (item.fingerprint, item.next_at) == (None, AT_ONCE)
+
+
+def test_what_ended_failed_or_stays_is_tried_again_when_that_is_said():
+    """Each failed attempt is counted."""
+    stays, failed = an_item(cull=True, stopping=True), an_item(cull=True)
+
+    stays.ended()
+    stays.stays(at(60))
+    failed.failed(at(30))
+    failed.failed(at(90))
+
+    assert (stays.task, stays.stopping, stays.retry_at, stays.due_at, stays.attempts) == (
+        None, False, at(60), at(60), 0,
+    )  # fmt: skip
+    assert (failed.retry_at, failed.due_at, failed.attempts) == (at(90), at(90), 2)
+
+
+def test_a_question_that_began_after_the_clock_was_set_back_was_asked_now():
+    """Nothing is asked after it was answered."""
+    item = an_item()
+
+    item.answered(Use(), at(500), at(70))
+
+    assert item.use.asked_at == at(70)
+
+
+# -- counts ------------------------------------------------------------------------------------------
+
+
+def test_passes_are_counted_by_how_long_they_took():
+    """Up to and including each bound, and all of them in the end."""
+    tally = Tally()
+
+    for seconds in (0.0001, 0.00011, 0.5, 1.0, 10.0, 11.0):
+        tally.passed(Kind.KERNEL, seconds)
+    tally.passed(Kind.APP, 0.001)
+
+    assert BUCKETS == (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
+    kernels, apps = tally.passes[Kind.KERNEL], tally.passes[Kind.APP]
+    assert (kernels.within, kernels.count) == ([1, 2, 2, 2, 4, 5], 6)
+    assert kernels.total == pytest.approx(22.50021)
+    assert (apps.within, apps.count) == ([0, 1, 1, 1, 1, 1], 1)
+
+
+def happening(action: str, kind: Kind = Kind.KERNEL, identity: str = "k", seconds: float = 0.0) -> Happening:
+    """Something that happened, so many seconds after noon."""
+    record = (
+        KernelRecord(identity=identity, state="idle", last_activity=NOON)
+        if kind is Kind.KERNEL
+        else AppRecord(identity=identity, name=identity, state="InService")
+    )
+    return Happening(action=action, kind=kind, record=record, reason="idle", at=at(seconds))
+
+
+def test_what_happens_is_counted_by_kind_and_reason():
+    """What is no count of ours is none."""
+    tally = Tally()
+
+    for action in ("culled", "culled", "kept", "warned", "failed", "withdrawn", "deleting", "dry run"):
+        tally.told(happening(action))
+
+    assert dict(tally.culled) == {(Kind.KERNEL, "idle"): 2}
+    assert dict(tally.kept) == {(Kind.KERNEL, "idle"): 1}
+    assert dict(tally.warned) == {Kind.KERNEL: 1}
+    assert dict(tally.failed) == {(Kind.KERNEL, "stop"): 1}
+    assert tally.given_back(at(1000)) == 0.0
+
+
+def test_an_app_that_was_deleted_gives_back_until_it_is_there_again():
+    """Each by itself, from its first deletion; a clock that is set back takes nothing away."""
+    tally = Tally()
+    for identity, seconds in (("a", 0), ("a", 50), ("b", 100)):
+        tally.told(happening("culled", Kind.APP, identity, seconds))
+
+    found = [tally.given_back(at(seconds)) for seconds in (-10, 100, 110)]
+    tally.returned("a", at(200))
+    tally.returned("never deleted", at(200))
+    tally.returned("b", at(90))
+    found += [tally.given_back(at(seconds)) for seconds in (200, 999)]
+
+    assert found == [0.0, 100.0, 120.0, 200.0, 200.0]
+
+
+# -- words and codes ---------------------------------------------------------------------------------
+
+CODES = {
+    # id: (what failed): what it is called when kernels and apps cannot be read, and when they cannot be stopped
+    "something": (OSError("x"), ErrorCode.UNREAD, ErrorCode.APPS_UNREAD, ErrorCode.NOT_STOPPED, ErrorCode.NOT_DELETED),
+    "one that has a name": (ReadError("x", code=ErrorCode.NO_ANSWER), *[ErrorCode.NO_ANSWER] * 4),
+    "one that does not keep apps on the bill": (
+        ReadError("x", code=ErrorCode.HOOK_FAILED), ErrorCode.HOOK_FAILED, ErrorCode.APPS_UNREAD,
+        ErrorCode.HOOK_FAILED, ErrorCode.NOT_DELETED,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "read", "app_read", "stopped", "app_stopped"), CODES.values(), ids=CODES)
+def test_what_failed_is_called_by_what_it_means(error, read, app_read, stopped, app_stopped):
+    """Of apps, what keeps them on the bill."""
+    kinds = (Kind.KERNEL, Kind.TERMINAL, Kind.APP)
+
+    assert [unread(kind, error) for kind in kinds] == [read, read, app_read]
+    assert [not_stopped(kind, error) for kind in kinds] == [stopped, stopped, app_stopped]
+
+
+@scenario
+async def test_what_is_culled_is_said_once_and_what_comes_of_it_where_there_is_something_to_say(caplog):
+    """Not at each try after a failed one; a rehearsal says what it would have done."""
+    world, rehearsal = ReadWorld(), ReadWorld(dry_run=True)
+    for each in (world, rehearsal):
+        each.kernels.put("a")
+        each.culler.start()
+    world.kernels.failing.add("a")
+
+    with caplog.at_level(logging.INFO, "test"):
+        await world.clock.run_for(900)
+        failed = [line for line in caplog.messages if "'idle' kernel" in line]
+        await rehearsal.clock.run_for(900)
+    rehearsed = [line for line in caplog.messages if "Dry run" in line]
+
+    assert len(failed) == 1
+    assert rehearsed == ["Dry run: would cull kernel a: idle, 600 seconds of inactivity."]
+    assert [each.result for each in rehearsal.culler.outcomes] == [Result.DRY_RUN]
+    assert len(world.culler.outcomes) > 2
+
+
+# -- a culling carried out ---------------------------------------------------------------------------
+
+
+@scenario
+async def test_an_outcome_says_what_came_of_it():
+    """Which, what, why, how long it was idle, when, and in which words."""
+    world = ReadWorld()
+    for identity in ("a", "b", "c", "d"):
+        world.kernels.put(identity)
+    world.kernels.failing.add("b")
+    world.kernels.kept_by_manager.add("c")
+    stop = world.kernels.stop
+
+    async def stops(record):
+        if record.identity == "d":
+            raise KeyError("d")
+        return await stop(record)
+
+    world.kernels.stop = stops
+    world.clock.stand_still(700)
+    running = asyncio.ensure_future(world.culler.run_pass())
+    await world.clock.run_for(1)
+
+    found = {each.identity: (each.result, each.message) for each in await running}
+
+    assert found == {
+        "a": (Result.CULLED, ""), "b": (Result.FAILED, "it refuses to stop"),
+        "c": (Result.CHANGED, "its manager keeps it"), "d": (Result.GONE, ""),
+    }  # fmt: skip
+    assert {(each.kind, each.reason, each.idle_seconds, each.at) for each in world.culler.outcomes} == {
+        (Kind.KERNEL, "idle", 700.035, at(700.035)),
+    }
+    assert world.culler.troubles.last_text() == "kernel b could not be culled: it refuses to stop"
+    assert sorted(action for action, _ in world.told) == ["culled", "failed"]
+
+
+@pytest.mark.parametrize(("took", "confirmed"), [(0.5, 1), (1.0, 1), (1.25, 2)])
+@scenario
+async def test_what_was_found_out_before_a_hook_that_took_over_a_second_is_found_out_anew(took, confirmed):
+    """A second is not over a second."""
+    world = AttentionWorld()
+    asked: list[str] = []
+    world.kernels.before_confirm = lambda record: asked.append(record.identity)
+
+    async def hook(record, decision):
+        await world.clock.sleep(took)
+
+    world.guard.before_culling = hook
+
+    await world.clock.run_for(ATTENTION_TIMEOUT + 5)
+
+    assert asked == ["a"] * confirmed
+    assert world.kernels.stopped == ["a"]
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(100.0, 500.0), (500.0, 500.0), (900.0, 900.0)])
+@scenario
+async def test_what_a_hook_wants_kept_takes_nothing_from_what_was_asked_for(asked, kept):
+    """The later instant counts; of what is gone meanwhile nothing is kept."""
+    world = AttentionWorld()
+    await world.clock.run_for(ATTENTION_TIMEOUT - 1)
+
+    async def hook(record, decision):
+        now = world.clock.wall
+        world.culler.keep_alive(Kind.KERNEL, "a", now + timedelta(seconds=asked), "somebody")
+        return now + timedelta(seconds=500)
+
+    world.guard.before_culling = hook
+    await world.clock.run_for(2)
+
+    until = world.culler.keep.until(Kind.KERNEL, "a")
+    assert (until - NOON).total_seconds() == pytest.approx(ATTENTION_TIMEOUT + kept, abs=1)
+    assert world.culler.outcomes[-1].message == "kept alive"
+
+
+@scenario
+async def test_the_dead_are_not_kept_whatever_a_hook_wants():
+    """And nobody waits for the rest of them."""
+    world = AttentionWorld()
+    world.guard.veto = at(10 * ATTENTION_TIMEOUT)
+    world.kernels.put("b", alive=False)
+    world.culler.wake_soon()
+
+    await world.clock.run_for(1)
+
+    assert world.kernels.stopped == ["b"]
+    assert world.guard.hooked == ["b"]
+
+
+@scenario
+async def test_what_goes_while_the_hook_is_asked_is_gone():
+    """No failure, and nobody is kept for it."""
+    world = AttentionWorld()
+
+    async def hook(record, decision):
+        del world.kernels.records["a"]
+        return world.clock.wall + timedelta(hours=1)
+
+    world.guard.before_culling = hook
+
+    await world.clock.run_for(ATTENTION_TIMEOUT + 1)
+
+    assert [each.result for each in world.culler.outcomes] == [Result.GONE]
+    assert world.culler.keep.current(world.clock.wall) == []
+
+
+@scenario
+async def test_no_more_than_a_hundred_and_twenty_eight_are_stopped_at_a_time():
+    """The others wait for a place; and one that hangs longer than two minutes is told by its name."""
+    world = ReadWorld()
+    begun: list[str] = []
+    goes = asyncio.Event()
+
+    async def stops(record):
+        begun.append(record.identity)
+        await goes.wait()
+        del world.kernels.records[record.identity]
+
+    world.kernels.stop = stops
+    for number in range(130):
+        world.kernels.put(str(number))
+    world.culler.start()
+
+    await world.clock.run_for(600 + EXACT)
+    first = len(begun)
+    goes.set()
+    await world.clock.run_for(1)
+
+    assert first == 128
+    assert len(begun) == 130
+    assert world.kernels.records == {}
