@@ -61,10 +61,10 @@ def no_later(decision: Decision, record: Record, policy: CullingPolicy, timeout:
     What Jupyter itself has seen still keeps it for a whole `timeout` (seconds).
     """
     end, seen = work_ends(record, policy), last_use_seen(record)
-    if end is None or seen is None or record.used_at is None or decision.due_at is None:
+    if end is None or seen is None or decision.due_at is None:
         return decision
     end = max(end, seen + timedelta(seconds=timeout))
-    if decision.due_at <= end or record.used_at <= seen:
+    if decision.due_at <= end:
         return decision
     if now <= end:
         return replace(decision, due_at=end, due_for=Reason.AT_WORK_TOO_LONG)
