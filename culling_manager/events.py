@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .decisions import app_idle_since
-from .records import AppRecord, Happening, Record
+from .records import AppRecord, Happening, Record, TerminalRecord
 from .report import document_of, iso
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -69,6 +69,8 @@ def culling(happening: Happening) -> dict[str, Any]:
     """What became of something, as its event's schema has it."""
     document = document_of(happening.record)
     named = {} if document is None else {"document": document}
+    if isinstance(happening.record, TerminalRecord) and happening.record.runs:
+        named = {"runs": happening.record.runs}
     return {
         "action": happening.action,
         "kind": happening.kind.value,

@@ -552,6 +552,7 @@ def test_keep_alive_off_takes_a_notebook_back_by_its_path(double):
         (["4h", "--until", "18:30"], Code.USAGE, "not both"),
         (["--until", "tomorrow"], Code.USAGE, "a time of day such as 18:30"),
         (["--until", "25:00"], Code.USAGE, "'25:00'"),
+        (["1h", "2h"], Code.USAGE, "'1h 2h' is not accepted: it must be one duration, each unit once, such as 3h"),
         (["4h", "--kernel", "dead"], Code.USAGE, "deadbeef, deadc0de"),
         (["4h", "--kernel", "beef"], Code.REFUSED, "There is no kernel beef"),
         (["4h", "--kernel", ""], Code.REFUSED, "There is no kernel"),

@@ -105,10 +105,12 @@ async def test_a_real_refusal_names_what_is_accepted(culling, capsys):
     """Value and range, exit code 1; for an unknown thing too."""
     assert await culling("keep-alive", "soon") == Code.REFUSED
     assert await culling("keep-alive", "4h", "--kernel", "nonsense") == Code.REFUSED
+    assert await culling("keep-alive", "2d") == Code.REFUSED
     assert await culling("resume") == Code.REFUSED
 
     text = capsys.readouterr().err
     assert "soon" in text
+    assert "'2d' is not accepted: it must be at most max_keep_alive = 1440 minutes (1 d); ask again before" in text
     assert "There is no kernel nonsense" in text
 
 
@@ -119,13 +121,17 @@ async def test_settings_of_a_real_server(culling, jp_serverapp, capsys):
     assert await culling("set", "--no-keep-terminals") == 0
     assert jp_serverapp.kernel_manager.idle_timeout == 60
     assert await culling("set", "--idle-timeout", "0") == Code.REFUSED
+    assert await culling("set", "--idle-timeout", "-5") == Code.REFUSED
     assert await culling("set", "--reset") == 0
     assert jp_serverapp.kernel_manager.idle_timeout == 120
 
     text = capsys.readouterr()
     assert "Idle timeout 1 h, terminals are kept.".lower() in text.out.lower()
     assert "Configured: idle timeout 2 h" in text.out
-    assert "idle_time = 0" in text.err
+    assert "--idle-timeout = 0.0 is not accepted: it must be a number of minutes from 0.0166" in text.err
+    assert "--idle-timeout = -5.0 is not accepted" in text.err
+    assert "idle_time =" not in text.err
+    assert text.err.count("jupyter culling keep-alive 8h") == 2
 
 
 class TestForeignManagers:

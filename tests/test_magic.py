@@ -132,6 +132,16 @@ def test_wrong_usage_is_said(cell, double, line):
     assert double.changes == []
 
 
+@pytest.mark.parametrize("line", ["%keep_alive 1h 2h", "%keep_alive 90min 1m", "%keep_alive 1 hour 2 hrs"])
+def test_two_times_are_refused_with_the_right_form(cell, double, line):
+    """Nobody is kept for the sum of what may have been meant as a choice."""
+    told = cell(line)
+
+    assert told.startswith("UsageError: duration = ")
+    assert told.endswith("it must be one duration, each unit once, such as 3h or 1h30m")
+    assert double.changes == []
+
+
 def test_the_kernels_own_server_is_asked_among_several(cell, double, runtime):
     """Others that run here do not have this kernel, or want another token; no token is printed."""
     with running(token=SECRET, kernels=()) as other, running(base_url="/", kernels=()) as third:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +25,10 @@ def settings(options: Namespace) -> Code:
         if minutes is None:
             minutes = client.get("settings")["idle_time"] / 60
         body: dict[str, Any] = {"idle_time": minutes, "save": options.save}
-        _post(client, body if keep is None else body | {"keep_terminals": keep}, options)
+        try:
+            _post(client, body if keep is None else body | {"keep_terminals": keep}, options)
+        except Failure as failure:
+            raise Failure(failure.exit_code, _as_typed(str(failure), options.idle_timeout)) from None
     return _tell_settings(options, client.get("settings"))
 
 
@@ -39,6 +43,15 @@ def _post(client: Client, body: dict[str, Any], options: Namespace) -> None:
         if failure.exit_code is not Code.REFUSED or not str(failure).startswith("save ="):
             raise
         client.post("settings", body)  # an older server saves both, or nothing
+
+
+def _as_typed(words: str, minutes: float | None) -> str:
+    """A refusal with the options of this command in place of the fields of its request; who wants none reads how."""
+    for field, option in (("idle_time", "--idle-timeout"), ("keep_terminals", "--keep-terminals")):
+        words = re.sub(rf"^{field} = ", f"{option} = ", words)
+    if minutes is not None and minutes <= 0:
+        words = f"{words.removesuffix('.')}. To have nothing stopped for a time: jupyter culling keep-alive 8h"
+    return words
 
 
 def _tell_settings(options: Namespace, found: Mapping[str, Any]) -> Code:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ..decisions import KEEPS_UNTIL, Reason, timeout
 from ..errors import ErrorCode
 from ..records import KernelRecord, Use
 from ..report import sentence
+from ..rules.common import LEASE_DOUBT_SECONDS
 from ..rules.proof import proof_at
 from .clock import NEVER
 from .item import NOT_USED, Item
-from .ports import Proving, Source
+from .ports import Naming, Proving, Source
 from .situation import Situation
 
 #: How often (seconds) what activity signals found in use is looked at again.
@@ -124,6 +125,11 @@ class Notices:
             found = Use(used_by=words)
         item.answered(found, began, situation.now())
 
+    def name(self, item: Item) -> None:
+        """Have its record say what a person calls it, where that is found out only before it is told of."""
+        if isinstance(self.source, Naming):
+            item.record = replace(item.record, **self.source.names(item.record.identity))
+
     def over(self, item: Item) -> None:
         """There is nothing more to be warned of: what it was warned of has happened, or it is gone."""
         item.warned_for = None
@@ -168,6 +174,8 @@ class Notices:
     def _warning(self, item: Item) -> float:
         """Seconds ahead of its deadline at which to warn of it."""
         policy, decision = self.situation.policy, item.decision
+        if decision.renews:  # its program lives as long as it is renewed, which is well before that
+            return min(LEASE_DOUBT_SECONDS, policy.warning(self.timeout(item)))
         if decision.due_for is Reason.TOO_OLD or decision.reason is Reason.TOO_OLD:
             return policy.age_warning
         if decision.due_for is Reason.AT_WORK_TOO_LONG:
@@ -187,4 +195,5 @@ class Notices:
         return f"{sentence(item.record, item.decision, now).removesuffix('.')}, unless it still works."
 
     def _tell(self, action: str, item: Item, now: datetime, words: str = "") -> None:
+        self.name(item)
         self.situation.journal.tell_item(action, item, now, words)

@@ -11,6 +11,7 @@ from ..engine.culler import IdleCuller
 from ..join import join_apps, join_guard
 from ..records import Kind
 from .kernel_settings import KernelSettings
+from .saves import follow_saves
 
 if TYPE_CHECKING:
     from .guest_source import GuestKernelSource  # hardly any server has one
@@ -62,6 +63,7 @@ def welcome(server: Any, culler: IdleCuller) -> GuestKernelSource | None:
     join_guard(culler, own)
     if culler.neighbours is None:
         join_apps(culler, own, own.app_manager_class)
+    follow_saves(server, guest)
     _rest(manager)
     server.log.warning("Culling: %s", guest.words)
     IOLoop.current().add_callback(culler.start)

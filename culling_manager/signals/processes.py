@@ -19,9 +19,8 @@ from traitlets import Integer, List, Unicode
 
 from ..concurrency import in_thread
 from ..errors import ReadError
-from ..records import Kind
+from ..records import Kind, owner
 from .base import Bounded, Shared, Signal, Subject
-from .marks import owner
 from .network import connections, talks_outside
 from .runtime import other_servers
 from .snapshot import Table

@@ -54,6 +54,8 @@ class Event:
 class Stop:
     """One thing that would have been stopped; `used_again` is when that would have been missed.
 
+    `owner` says in whose history it is, where there are several.
+
     `given_back` is the time (seconds) for which it would not have run: until it was used again, or ended, or until the
     end of the history.
     """
@@ -66,6 +68,7 @@ class Stop:
     idle_seconds: float | None
     used_again: datetime | None = None
     given_back: float = 0.0
+    owner: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
