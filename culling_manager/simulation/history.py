@@ -4,7 +4,8 @@ One line of a history::
 
     {"at": "2026-06-01T12:00:00Z", "kind": "kernel", "id": "1a2b3c4d", "event": "busy"}
 
-``kind``: kernel, terminal, app. ``event``: started, busy, idle, activity, connected, disconnected, ended. Optional:
+``kind``: kernel, terminal, app. ``event``: started, busy, idle, activity, connected, disconnected, ended; working and
+resting, for what only an activity signal sees. Optional:
 ``name``; ``app``, the id of the app on which a kernel or terminal runs; ``idle_timeout``, a kernelspec's own (seconds).
 What was not ``started`` was started when it is first heard of. The two formats may be mixed in one file.
 """
