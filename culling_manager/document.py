@@ -30,11 +30,12 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
         "used_by": record.used_by,
         "used_at": iso(record.used_at),
         "kept_until": iso(record.kept_until),
+        "leased": record.leased,
         "idle_seconds": decision.idle_seconds,
         "decision": decision.action.value,
         "reason": decision.reason.value,
         "detail": sentence(record, decision, now),
-        "due_at": iso(decision.due_at),
+        "due_at": None if decision.renews else iso(decision.due_at),
     }
 
 
@@ -80,6 +81,8 @@ def keep_alive_entry(request: KeepAlive, name: str | None = None) -> dict[str, A
         "until": iso(request.until),
         "asked_at": iso(request.asked_at),
         "asked_by": request.asked_by,
+        "lease": request.lease,
+        "ends": iso(request.ends),
     }
 
 

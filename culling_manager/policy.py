@@ -134,6 +134,8 @@ class CullingPolicy:
     @property
     def shortest_idle_timeout(self) -> float:
         """Seconds: the shortest that any type may have; 0 where all are off."""
+        if not self.idle_timeouts:
+            return max(self.idle_timeout, 0.0)
         known = [self.idle_timeout, *(seconds for _, seconds in self.idle_timeouts)] if self.idle_timeout > 0 else []
         return min((seconds for seconds in known if seconds > 0), default=0.0)
 

@@ -85,18 +85,27 @@ def _why(record: Record, decision: Decision, now: datetime) -> str:
             ran = duration(getattr(record, "run_seconds", 0.0))
             return f"Kept for {_until(decision, now)}: a run of {ran} has ended."
         case Reason.KEPT_ALIVE:
-            by = f", asked for by {printable(record.asked_by)}" if record.asked_by else ""
-            return f"Kept by request until {iso(record.kept_until)}{by}."
+            return _asked(record)
         case Reason.IN_USE:
             return f"Kept by {getattr(record, 'kept_by', None)}."
         case _:
             return f"Kept: {_keeper(record, decision.reason, idle)}."
 
 
+def _asked(record: Record) -> str:
+    """Who has asked that it is kept, and until when; the end of a lease is known to whoever holds it."""
+    by = f", asked for by {printable(record.asked_by)}" if record.asked_by else ""
+    if record.leased:
+        return f"Kept by a lease{by}, which is renewed for as long as what holds it runs."
+    return f"Kept by request until {iso(record.kept_until)}{by}."
+
+
 def _keeper(record: Record, reason: Reason, idle: str) -> str:
     """What keeps it for as long as things are as they are."""
+    own = getattr(record, "idle_timeout", None)
     words = {
-        Reason.OFF: "culling is off for it",
+        Reason.OFF: "culling is off for it"
+        + ("" if own is None or own > 0 else f", as its kernelspec's {own:g} s say"),
         Reason.EXTERNAL: "this server did not start it",
         Reason.BUSY: "it is working",
         Reason.CONNECTED: f"{getattr(record, 'connections', 0)} open connection(s); idle for {idle}",

@@ -21,6 +21,15 @@ settings.load_profile("steady")
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 
 
+#: Files that take long: they begin first, so that no worker is left alone with one at the end.
+LONG = ("test_user_day", "test_lcc_scripts", "test_signals_end_to_end", "test_bundle", "test_guest", "test_caps")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that take long in front."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture
 def jp_server_config() -> dict[str, Any]:
     """A server with both managers and the extension; tests override it for other settings."""

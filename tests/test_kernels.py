@@ -27,8 +27,7 @@ from culling_manager.engine.ports import KEPT
 from culling_manager.errors import CullingError, StopError
 from culling_manager.managers.kernel_source import KernelSource
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import Kind, Result
-from culling_manager.signals.table import MARKER
+from culling_manager.records import MARKER, Kind, Result
 from tests.conftest import until
 
 

@@ -25,7 +25,7 @@ from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Outcome, Result, TerminalRecord
 from culling_manager.report import iso
 from culling_manager.server.handlers import OPENAPI, routes, verbs
-from culling_manager.server.status import name_timeouts
+from culling_manager.server.status import name_kernels_timeouts, name_timeouts
 from tests.doubles import NOON
 from tests.test_clients import SPACE, free_port, wait_for
 from tests.test_config_files import NOT_NEEDED, end, environment
@@ -175,5 +175,6 @@ def full_document() -> dict[str, Any]:
         },
     )  # fmt: skip
     name_timeouts(document["apps"], CullingPolicy())
+    name_kernels_timeouts(document["kernels"], [kernel], CullingPolicy())
     found: dict[str, Any] = json.loads(json.dumps(document))
     return found

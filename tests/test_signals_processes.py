@@ -22,12 +22,12 @@ from ptyprocess import PtyProcess
 from traitlets import TraitError
 
 from culling_manager.errors import ReadError
-from culling_manager.records import Kind
+from culling_manager.records import MARKER, Kind, owner
 from culling_manager.signals import ProcessSignal, Signals
 from culling_manager.signals import table as table_module
 from culling_manager.signals.network import connections, talks_outside
 from culling_manager.signals.processes import COMES_WITH_IMAGES
-from culling_manager.signals.table import MARKER, owner, read_table, roles_of
+from culling_manager.signals.table import read_table, roles_of
 from culling_manager.signals.usage import Row, Table, Usage
 from tests.conftest import scenario, until
 from tests.test_signals_runner import subject

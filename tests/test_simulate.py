@@ -9,6 +9,7 @@ import json
 import logging
 import random
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,9 +26,9 @@ from culling_manager.cli import outlooks as outlooks_table
 from culling_manager.cli import simulate as cli_simulate
 from culling_manager.client.servers import Code
 from culling_manager.decisions import Reason
-from culling_manager.events import CULLING, SETTINGS, register
+from culling_manager.events import CULLING, SETTINGS, culling, emit_app, register
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import Kind
+from culling_manager.records import AppRecord, Happening, KernelRecord, Kind
 from culling_manager.report import iso
 from culling_manager.simulation.gaps import idle_gaps
 from culling_manager.simulation.history import from_line, read_history
@@ -652,6 +653,31 @@ def test_the_answer_is_one_sentence(tmp_path, capsys):
     assert "$" not in out
 
 
+@pytest.mark.parametrize(
+    ("gaps", "more", "words"),
+    [
+        ([], 0, "Nothing was idle in this history, so no timeout would have given anything back."),
+        ([5, 5, 9], 0, "unknown: 30 min is as good as any that is longer, for nothing was idle for longer than that"),
+        ([], 6000, "unknown: 30 min is the shortest of those compared after which nobody came back within 30 min"),
+        ([45], 0, "unknown: 1 h is the shortest of those compared after which nobody came back within 30 min"),
+        (
+            [40, 41, 70, 71, 130, 131, 132, 250, 251],
+            0,
+            "unknown: 30 min is the shortest of those compared after which the fewest (2) came back within 30 min",
+        ),
+    ],
+    ids=["no idle time", "short gaps", "everything idle", "one user", "false stops at every timeout"],
+)
+def test_the_answer_is_right_for_odd_histories(tmp_path, capsys, gaps, more, words):
+    """It says what the rows say, also where there is little to say."""
+    path = tmp_path / "history.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in with_gaps(*gaps)))
+
+    assert main(["simulate", str(path), "--totals", "--until", iso(at(sum(gaps) + more))]) == Code.OK
+
+    assert words in capsys.readouterr().out
+
+
 def test_a_return_after_days_is_not_soon(tmp_path, capsys):
     """Who is back after three days has lost nothing by the stop."""
     path = tmp_path / "history.jsonl"
@@ -688,3 +714,61 @@ def test_what_the_curve_cannot_mean_is_refused(tmp_path, capsys, option, value):
     assert main(["simulate", str(path), f"{option}={value}"]) == Code.USAGE
 
     assert option in capsys.readouterr().err
+
+
+# -- by instance type --------------------------------------------------------------------------------
+
+BIG, SMALL = "ml.p3.2xlarge", "ml.t3.medium"
+
+
+def two_apps() -> list[dict]:
+    """Two apps of Studio Classic, a kernel on each, idle from the same minute on; the dear one is used again."""
+    found = []
+    for app, kind in (("big", BIG), ("small", SMALL)):
+        found.append({"at": iso(at(0)), "kind": "app", "id": app, "event": "started", "instance_type": kind})
+        found.append({"at": iso(at(0)), "kind": "kernel", "id": f"k-{app}", "event": "started", "app": app})
+    found.append({"at": iso(at(100)), "kind": "kernel", "id": "k-big", "event": "activity"})
+    return found
+
+
+def test_a_history_that_tells_instance_types_has_a_timeout_and_a_price_for_each(tmp_path, capsys):
+    """Apps and what runs on them go by the table; each type has its own curve, price and answer."""
+    path, prices = tmp_path / "history.jsonl", tmp_path / "prices.json"
+    path.write_text("".join(json.dumps(each) + "\n" for each in two_apps()))
+    rates = {"Studio:KernelGateway": {BIG: 4.0, SMALL: 0.05}}
+    prices.write_text(json.dumps({"currency": "USD", "rates": rates}))
+    words = ["--idle-timeout", "120", "--idle-timeouts", "ml.p*=15", "--until", iso(at(300))]
+    words += ["--prices", str(prices), "--app-type", "KernelGateway", "--restart-cost", "1"]
+
+    assert main(["simulate", str(path), "--json", *words]) == Code.OK
+
+    found = json.loads(capsys.readouterr().out)
+    stops = {stop["id"]: stop["at"][11:16] for stop in reversed(found["policies"][0]["stops"])}
+    assert stops == {"k-big": "08:15", "big": "08:15", "k-small": "10:00", "small": "10:00"}
+    assert {kind: rows[0]["idle_hours"] for kind, rows in found["curve"].items()} == {BIG: 3.6667, SMALL: 2.0}
+    assert found["timeouts"] == {BIG: 15.0, SMALL: 1200.0}
+    assert {kind: rows[0]["cost"] for kind, rows in found["curve"].items()} == {BIG: 14.6667, SMALL: 0.1}
+
+
+def test_our_events_tell_the_instance_type_and_old_ones_need_not(tmp_path):
+    """Written by the event bus under our schemas, and read back; a line without it is as good as before."""
+    bus = EventLogger(handlers=[logging.FileHandler(tmp_path / "events.log")])
+    server = SimpleNamespace(event_logger=bus, log=logging.getLogger())
+    register(server)
+    app = AppRecord(
+        identity="a", name="a", state="InService", app_type="KernelGateway", created_at=at(0), watched_since=at(0)
+    )
+
+    async def record():
+        for kind in (BIG, None):
+            emit_app(server, "deleting", replace(app, instance_type=kind), at(60))
+            kernel = KernelRecord(identity="k", state="idle", last_activity=at(0), instance_type=kind)
+            happened = Happening(kind=KERNEL, record=kernel, action="warned", reason="active", at=at(60))
+            bus.emit(schema_id=CULLING, data=culling(happened))
+
+    asyncio.run(record())
+
+    lines = [json.loads(each) for each in (tmp_path / "events.log").read_text().splitlines()]
+    assert [each.get("instance_type") for each in lines] == [BIG, BIG, None, None]
+    history = read_history(str(tmp_path / "events.log"))
+    assert {each.instance_type for each in history.events} == {BIG, None}

@@ -84,6 +84,14 @@ def for_resume(parser: argparse.ArgumentParser, when: str = "") -> None:
     one_thing(parser).add_argument("--all", action="store_true", help=f"{when}every keep-alive that there is")
 
 
+def for_run(parser: argparse.ArgumentParser) -> None:
+    """The options of `run`; what is to be run is read before them."""
+    parser.usage = "%(prog)s [--for TIME] [options] -- COMMAND [ARGUMENT ...]"
+    words = "4h, 90m or a number of minutes: so long at most, however long it runs (default: max_keep_alive)"
+    parser.add_argument("--for", dest="most", metavar="TIME", help=words)
+    one_thing(parser).add_argument("--all", action="store_true", help="everything on the server")
+
+
 def for_set(parser: argparse.ArgumentParser) -> None:
     """The options of `set`."""
     words = "minutes without activity"

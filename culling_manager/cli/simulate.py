@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -63,7 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--until", metavar="TIME", help="how long the history goes on (to the last that it tells)")
     add("--soon", type=float, default=SOON, metavar="MIN", help="who is back within this was stopped too early (30)")
     add("--prices", metavar="FILE", help="a price file; without one there are hours only")
-    add("--instance-type", metavar="TYPE", help="what the history ran on, such as ml.g5.xlarge")
+    add("--instance-type", metavar="TYPE", help="what it ran on, where the history does not say")
     add("--app-type", default="JupyterLab", metavar="TYPE", help="as what, for the price (JupyterLab)")
     add("--restart-cost", type=float, default=0.0, metavar="N", help="what one restart costs a person, in the currency")
     add("--totals", action="store_true", help="only the sums")
@@ -130,17 +130,24 @@ def hidden(lived: Lived, shown: Sequence[str]) -> Iterable[str]:
         yield f"And {left} more users with fewer stops: --json has all."
 
 
-def timeouts(options: Namespace, gaps: Sequence[Gap], wanted: Sequence[CullingPolicy]) -> dict[str, Any]:
+def timeouts(
+    options: Namespace, idle: Mapping[str | None, Sequence[Gap]], wanted: Sequence[CullingPolicy]
+) -> dict[str, Any]:
     """The curve over the idle gaps of apps, and which timeout follows from it. Raises `SettingError`, `ReadError`."""
     soon = number("--soon", options.soon, low=0, high=525_600, accepted="a number of minutes from 0 to 525600")
     cost = number("--restart-cost", options.restart_cost, low=0, high=1e9, accepted="an amount of 0 or more")
     prices = None if options.prices is None else read_prices(options.prices)
-    price = None if prices is None else prices.rate(options.app_type, options.instance_type)
     waits = [each.idle_timeout for each in wanted if each.idle_timeout > 0]
-    rows = [each.as_json() for each in curve(gaps, waits, soon * 60, price, cost)] if gaps else []
-    kind = options.instance_type or UNKNOWN
+    gaps: dict[str, list[Gap]] = {}
+    for name, told in idle.items():
+        gaps.setdefault(name or options.instance_type or UNKNOWN, []).extend(told)
+    rates = {name: None if prices is None else prices.rate(options.app_type, name) for name in gaps}
     found: dict[str, Any] = {
-        "curve": {kind: rows} if rows else {},
+        "curve": {
+            name: [each.as_json() for each in curve(told, waits, soon * 60, rates[name], cost)]
+            for name, told in sorted(gaps.items())
+            if waits
+        },
         "timeouts": {},
         "advice": {},
         "soon_minutes": soon,
@@ -148,12 +155,15 @@ def timeouts(options: Namespace, gaps: Sequence[Gap], wanted: Sequence[CullingPo
         "prices": None if prices is None else {"currency": prices.currency, "as_of": prices.as_of},
     }
     for name in found["curve"]:
-        found["timeouts"][name], found["advice"][name] = advice(found, name, price)
+        found["timeouts"][name], found["advice"][name] = advice(found, name, rates[name])
     return found
 
 
 def curve_lines(found: dict[str, Any]) -> Iterable[str]:
     """The curve as a table for people, and the answer in one sentence."""
+    if not found["curve"]:
+        yield ""
+        yield "Nothing was idle in this history, so no timeout would have given anything back."
     for kind, rows in found["curve"].items():
         yield ""
         yield from table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in rows])

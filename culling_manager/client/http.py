@@ -34,6 +34,7 @@ EXITS = {
     ErrorCode.OTHER_SITE: Code.TOKEN_REFUSED,
     ErrorCode.NOT_FOUND: Code.REFUSED,
     ErrorCode.TOO_LATE: Code.REFUSED,
+    ErrorCode.LEASE_ENDED: Code.REFUSED,
     ErrorCode.NOT_OUR_MANAGERS: Code.NOT_SELECTED,
     ErrorCode.NOT_SAVED: Code.REFUSED,
     ErrorCode.INTERNAL: Code.UNEXPECTED,
@@ -179,7 +180,7 @@ class Client:
         if wants_login(answer):
             return self._not_let_in(answer)
         if code in EXITS and words:
-            return Failure(EXITS[code], words)
+            return Failure(EXITS[code], words, code)
         return self._older(answer, words)
 
     def _older(self, answer: Answer, words: str) -> Failure:

@@ -35,7 +35,7 @@ CONCURRENT_STOPS = 128
 TOLD = {Result.CULLED: "culled", Result.DRY_RUN: "dry run", Result.FAILED: "failed"}
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Shutdown:
     """Carries out what was decided on the items of one source, side by side."""
 

@@ -16,8 +16,7 @@ from ..engine.clock import utcnow
 from ..engine.culler import IdleCuller
 from ..errors import SettingError
 from ..join import join_guard
-from ..records import Kind
-from ..signals.table import MARKER, owner
+from ..records import MARKER, Kind, owner
 from ..traits import DEFAULT_INTERVAL_SECONDS, Minutes, Seconds, configured
 from .terminal_source import TerminalSource
 

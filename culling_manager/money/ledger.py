@@ -11,17 +11,17 @@ import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ReadError
 from ..report import iso
-from .days import Window
-from .document import document
 from .files import replace_file
 from .lines import AppLine, app_object, app_of
-from .prices import Prices
-from .report import Asked, Counted
-from .runs import Event, Runs
+
+if TYPE_CHECKING:  # a server that only writes needs none of it
+    from .prices import Prices
+    from .report import Asked
+    from .runs import Runs
 
 FILE_NAME = "culling_manager_savings.jsonl"
 #: The file is cut to half of this (bytes) before it would grow beyond it.
@@ -104,6 +104,10 @@ def _decoded(line: bytes) -> Any:
 
 def _asked(lines: Iterable[AppLine], now: datetime, since: datetime | None, more: dict[str, Any]) -> tuple[Runs, Asked]:
     """The lines as a log that reaches up to `now`."""
+    from .days import Window
+    from .report import Asked
+    from .runs import Event, Runs
+
     lines = list(lines)
     first = since or min((each.at for each in lines), default=now)
     window = Window(begin=min(first, now).timestamp(), end=now.timestamp())
@@ -117,18 +121,22 @@ def savings(
     lines: Iterable[AppLine], now: datetime, since: datetime | None = None, prices: Prices | None = None, **more: Any
 ) -> dict[str, Any]:
     """The report on one's own stops, since an instant or since the first of them; as a fleet's, with ``by_reason``."""
+    from .document import document
+
     runs, asked = _asked(lines, now, since, {"prices": prices, "by": frozenset({"type", "reason"}), **more})
     return document(runs, asked)
 
 
 def in_short(lines: Iterable[AppLine], now: datetime) -> dict[str, Any]:
     """What `status` shows: since when, how many stops, how many of them false, and seconds at least and at most."""
+    from .report import Counted
+
     runs, asked = _asked(lines, now, None, {})
     counted = Counted(runs, asked)
     return {
         "since": iso(datetime.fromtimestamp(asked.window.begin, now.tzinfo)) if runs.known else None,
         "stops": len(counted.stops),
         "false_stops": sum(each.false(asked.soon) for each in counted.stops),
-        "at_least_seconds": round(sum(each.at_least(asked.window) for each in counted.stops), 1),
-        "at_most_seconds": round(sum(each.at_most(asked.window) for each in counted.stops), 1),
+        "at_least_seconds": round(sum(each.least for each in counted.worths), 1),
+        "at_most_seconds": round(sum(each.most for each in counted.worths), 1),
     }

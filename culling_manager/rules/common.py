@@ -9,6 +9,9 @@ from ..policy import CullingPolicy
 from ..records import KernelRecord, Record
 from .verdict import Action, Decision, Hold, Reason, keep, last_use_seen
 
+#: A lease that has no more than this left (seconds) ought to have been renewed long ago: it is taken for one that ends.
+LEASE_DOUBT_SECONDS = 180.0
+
 
 def failed_reading(record: Record, policy: CullingPolicy, now: datetime) -> Decision | None:
     """Doubt keeps: a reading that failed decides nothing."""
@@ -16,10 +19,14 @@ def failed_reading(record: Record, policy: CullingPolicy, now: datetime) -> Deci
 
 
 def kept_alive(record: Record, policy: CullingPolicy, now: datetime) -> Hold | None:
-    """Kept by request up to and including `kept_until`; due then or when it would be without, whichever is later."""
+    """Kept by request up to and including `kept_until`; due then or when it would be without, whichever is later.
+
+    A lease is expected to become later by itself, until it has no more than `LEASE_DOUBT_SECONDS` left.
+    """
     if record.kept_until is None or now > record.kept_until:
         return None
-    return Hold(record.kept_until, Reason.KEPT_ALIVE)
+    left = (record.kept_until - now).total_seconds()
+    return Hold(record.kept_until, Reason.KEPT_ALIVE, renews=record.leased and left > LEASE_DOUBT_SECONDS)
 
 
 def work_ends(record: Record, policy: CullingPolicy) -> datetime | None:
@@ -54,10 +61,10 @@ def no_later(decision: Decision, record: Record, policy: CullingPolicy, timeout:
     What Jupyter itself has seen still keeps it for a whole `timeout` (seconds).
     """
     end, seen = work_ends(record, policy), last_use_seen(record)
-    if end is None or seen is None or record.used_at is None or decision.due_at is None:
+    if end is None or seen is None or decision.due_at is None:
         return decision
     end = max(end, seen + timedelta(seconds=timeout))
-    if decision.due_at <= end or record.used_at <= seen:
+    if decision.due_at <= end:
         return decision
     if now <= end:
         return replace(decision, due_at=end, due_for=Reason.AT_WORK_TOO_LONG)

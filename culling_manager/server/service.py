@@ -8,10 +8,11 @@ from typing import Any
 from .. import events
 from ..document import keep_alive_entry
 from ..engine.requests import end_of
-from ..errors import printable
+from ..errors import SettingError, printable
 from ..records import KeepAlive, Kind
 from .bodies import whom
 from .given_back import GivenBack
+from .leasing import ask, end
 from .presence import Presence
 from .previous import PreviousStop
 from .saved_settings import SavedSettings
@@ -57,8 +58,18 @@ class ServerDesk(SettingsDesk):
         self._tell_request("keep-alive", request, asked_by)
         return self._entry(request)
 
-    def resume(self, kind: object, identity: object, asked_by: str = "") -> None:
-        """Take a request back.
+    def lease(self, body: Mapping[str, Any], asked_by: str = "") -> Mapping[str, Any]:
+        """Begin or renew a lease, as the body of a request says; gives it. Raises as `leasing.ask`, and NotOursError.
+
+        Only its beginning is told.
+        """
+        request = ask(self._ours(), body, asked_by)
+        if body["lease"] is True:
+            self._tell_request("keep-alive", request, asked_by)
+        return self._entry(request)
+
+    def resume(self, kind: object, identity: object, asked_by: str = "", lease: str | None = None) -> None:
+        """Take a request back, or end a lease; what was kept by it is warned of first.
 
         Raises
         ------
@@ -71,6 +82,11 @@ class ServerDesk(SettingsDesk):
         """
         which, name = whom(kind, identity)
         culler = self._ours()
+        if lease is not None:
+            if kind is not None or identity is not None:
+                raise SettingError("lease", lease, "given alone")
+            self._tell_request("resume", end(culler, lease), asked_by)
+            return
         culler.keep.current(culler.now())  # one that has ended is none
         request = culler.end_keep_alive(which, name)
         if request is None:
@@ -81,8 +97,9 @@ class ServerDesk(SettingsDesk):
     def _tell_request(self, action: str, request: KeepAlive, asked_by: str) -> None:
         entry = self._entry(request)
         until = entry["until"] if action == "keep-alive" else None
+        what = f"{'a lease on ' if request.lease else ''}{about(entry)}"
         ends, then = (f" until {until}", "") if until else ("", f"; {notice_words(self._culler.policy)}")
-        self._culler.log.info("Culling: %s", printable(f"{action} of {about(entry)}{ends}, asked by {asked_by}{then}"))
+        self._culler.log.info("Culling: %s", printable(f"{action} of {what}{ends}, asked by {asked_by}{then}"))
         found = {"kind": entry["kind"], "identity": entry["id"], "until": until}
         events.emit(self._server, events.SETTINGS, {"action": action, "asked_by": asked_by, **found})
 

@@ -13,7 +13,9 @@ from ..engine.ports import Naming
 from ..managers.documents import Documents
 from ..managers.guests import guest_of
 from ..policy import CullingPolicy
-from ..records import Kind
+from ..records import KernelRecord, Kind, Record
+from ..rules.kernel import kernel_timeout
+from ..rules.own_timeout import own_timeout_from
 from .given_back import GivenBack
 
 #: Of so many terminals at most is read what runs in them, which takes about a tenth of a millisecond each.
@@ -78,6 +80,17 @@ def name_timeouts(apps: list[dict[str, Any]], policy: CullingPolicy) -> None:
         app["idle_timeout_from"] = "idle_timeout" if rule is None else f"idle_timeouts[{rule[0]!r}]"
 
 
+def name_kernels_timeouts(kernels: list[dict[str, Any]], records: Iterable[Record], policy: CullingPolicy) -> None:
+    """Say of each kernel which idle timeout (seconds, 0: off) holds, and why; `records` are theirs."""
+    known = {record.identity: record for record in records if isinstance(record, KernelRecord)}
+    for kernel in kernels:
+        record = known[kernel["id"]]
+        kept = record.odd_timeout is not None and policy.max_idle_timeout <= 0
+        kernel["idle_timeout"] = 0.0 if kept else max(0.0, kernel_timeout(record, policy))
+        told = record.idle_timeout, record.odd_timeout
+        kernel["idle_timeout_from"] = own_timeout_from(*told, policy, record.instance_type)
+
+
 def state_of(
     culler: IdleCuller, told: Iterable[str], given_back: GivenBack, *, presence: bool = False
 ) -> Mapping[str, Any]:
@@ -86,7 +99,7 @@ def state_of(
     """
     now = culler.now()
     current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
-    return state_document(
+    found = state_document(
         version=__version__,
         now=now,
         running=culler.running,
@@ -106,3 +119,6 @@ def state_of(
         presence=presence,
         given_back=given_back.at(now),
     )
+    records = (record for record, _ in current.get(Kind.KERNEL, ()))
+    name_kernels_timeouts(found["kernels"], records, culler.policy)
+    return found

@@ -5,9 +5,10 @@ One line of a history::
     {"at": "2026-06-01T12:00:00Z", "kind": "kernel", "id": "1a2b3c4d", "event": "busy"}
 
 ``kind``: kernel, terminal, app. ``event``: started, busy, idle, activity, connected, disconnected, ended. Optional:
-``name``; ``app``, the id of the app on which a kernel or terminal runs; ``idle_timeout``, a kernelspec's own (seconds).
-What was not ``started`` was started when it is first heard of. The two formats may be mixed in one file, also as the
-``message`` of log events that were exported from CloudWatch: each ``logStreamName`` is then a history of its own.
+``name``; ``app``, the id of the app on which a kernel or terminal runs; ``idle_timeout``, a kernelspec's own (seconds);
+``instance_type``, of the app, or of what a kernel runs on, such as ml.g5.xlarge. What was not ``started`` was started
+when it is first heard of. The two formats may be mixed in one file, also as the ``message`` of log events that were
+exported from CloudWatch: each ``logStreamName`` is then a history of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -181,6 +182,7 @@ def from_line(line: Line) -> Event:
         name=text_in(line, "name", ""),
         app=None if kind is Kind.APP else text_in(line, "app", "") or None,
         idle_timeout=timeout,
+        instance_type=text_in(line, "instance_type", "") or None,
     )
 
 
@@ -247,14 +249,12 @@ def _ours(line: Line, at: datetime) -> Iterable[Event]:
         return []
     kind = Kind(one_of({"kind": "app", **line}, "kind", (each.value for each in Kind)))
     identity, name = text_in(line, "identity"), str(line.get("name") or line.get("app") or "")
-    idle = line.get("idle_seconds")
+    idle, on = line.get("idle_seconds"), str(line.get("instance_type") or "") or None
+    about = Event(at=at, kind=kind, identity=identity, event=EventType.ACTIVITY, name=name, instance_type=on)
     found: list[Event] = []
     if idle is not None:
         number("idle_seconds", idle, low=0, high=LONGEST_SECONDS, accepted="a number of seconds, 0 or more")
-        used = at - timedelta(seconds=float(idle))
-        found.append(Event(at=used, kind=kind, identity=identity, event=EventType.ACTIVITY, name=name))
-    if line.get("reason") in AT_WORK:
-        found.append(Event(at=at, kind=kind, identity=identity, event=EventType.ACTIVITY, name=name))
-    if line.get("action") in GONE:
-        found.append(Event(at=at, kind=kind, identity=identity, event=EventType.ENDED, name=name))
+        found.append(replace(about, at=at - timedelta(seconds=float(idle))))
+    found += [about] if line.get("reason") in AT_WORK else []
+    found += [replace(about, event=EventType.ENDED)] if line.get("action") in GONE else []
     return found

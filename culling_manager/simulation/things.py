@@ -34,8 +34,9 @@ FREES = frozenset({EventType.IDLE, EventType.DISCONNECTED, EventType.ENDED})
 class Event:
     """One thing that happened; `app` is the id of the app that a kernel or terminal runs on, None where unknown.
 
-    `idle_timeout` (seconds) is a kernelspec's own. Without an `identity` it happened to every app. From one that is
-    `UNSEEN` on nobody knows, `until` an instant, whether it was used; that counts as use.
+    `idle_timeout` (seconds) is a kernelspec's own, `instance_type` that of what it runs on. Without an `identity` it
+    happened to every app. From one that is `UNSEEN` on nobody knows, `until` an instant, whether it was used; that
+    counts as use.
     """
 
     at: datetime
@@ -46,6 +47,7 @@ class Event:
     app: str | None = None
     idle_timeout: float | None = None
     until: datetime | None = None
+    instance_type: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,19 +88,21 @@ class Thing:
     kept_until: datetime | None = None
     stop: Stop | None = None
     look: int | None = None
+    instance_type: str | None = None
 
     def note(self, event: Event) -> None:
         """Take over what an event says of it besides."""
         self.name, self.app = event.name or self.name, event.app or self.app
         self.idle_timeout = self.idle_timeout if event.idle_timeout is None else event.idle_timeout
+        self.instance_type = event.instance_type or self.instance_type
 
     def started_anew(self, at: datetime) -> None:
         """It runs again after it had been stopped: another one, of which nothing is known."""
         self.stop, self.started_at = None, at
         self.run.forget()
 
-    def kernel(self) -> KernelRecord:
-        """A kernel as the server would read it."""
+    def kernel(self, instance_type: str | None = None) -> KernelRecord:
+        """A kernel as the server would read it; `instance_type` is that of its app, where it does not tell its own."""
         return KernelRecord(
             identity=self.identity,
             name=self.name,
@@ -112,6 +116,7 @@ class Thing:
             ran_until=self.run.ran_until,
             run_seconds=self.run.run_seconds,
             idle_timeout=self.idle_timeout,
+            instance_type=self.instance_type or instance_type,
         )
 
     def terminal(self) -> TerminalRecord:

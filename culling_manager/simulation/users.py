@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import CullingError
 from ..money.curve import Gap
 from ..policy import CullingPolicy
-from .gaps import idle_gaps
+from .gaps import gaps_by_type
 from .history import History, Reading, read_file
 from .things import Stop
 from .world import Outlook, simulate
@@ -37,12 +37,13 @@ class User:
 class Lived:
     """What several policies would have done with all histories, and what there is to know of these.
 
-    `events`, `skipped`, `culled` and `cut` add those of each `History` up; `gaps` are the idle ones of all apps.
+    `events`, `skipped`, `culled` and `cut` add those of each `History` up; `gaps` are the idle ones of all apps, by
+    instance type (None: nobody knows it).
     """
 
     users: tuple[str, ...]
     outlooks: list[Outlook]
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: dict[str | None, list[Gap]] = field(default_factory=dict)
     events: int = 0
     skipped: int = 0
     culled: int = 0
@@ -123,7 +124,8 @@ def live(users: Sequence[User], policies: Sequence[CullingPolicy], until: dateti
     for name, history in _histories(users):
         found.add(name, history)
         end = until or history.ends
-        found.gaps += idle_gaps(history.events, end)
+        for instance_type, gaps in gaps_by_type(history.events, end).items():
+            found.gaps.setdefault(instance_type, []).extend(gaps)
         for policy, mine in zip(policies, stops, strict=True):
             lived = simulate(history.events, policy, end).stops
             for stop in lived:
