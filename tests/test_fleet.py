@@ -32,6 +32,7 @@ from culling_manager.fleet.table import print_report
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind
 from culling_manager.report import heartbeat_line
+from tests.conftest import patience
 from tests.emulator import DOMAIN, Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment, pattern_terms
 from tests.studio import Behaviour, Studio
@@ -512,7 +513,7 @@ def test_what_a_users_server_does_has_one_state_a_reason_and_no_secret_in_it(
 
     assert only(report).state is state
     assert words in only(report).reason
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < patience(8)
     told = [
         repr(report),
         json.dumps(report.as_json()),
@@ -735,7 +736,7 @@ def test_a_turn_that_would_come_after_the_deadline_is_not_waited_for():
     turns = [pacer.wait(), *(pacer.wait(start + 0.5) for _ in range(5))]
 
     assert turns == [True, *[False] * 5]
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 4.5  # five turns would have been five seconds
     assert pacer._next <= start + 1.5
 
 

@@ -30,6 +30,7 @@ from culling_manager.errors import CallError, ErrorCode, SettingError
 from culling_manager.fleet import budget, daily, handlers, insights, savings, store
 from culling_manager.fleet.account import Account as Account_
 from culling_manager.money.lines import AppLine, app_line
+from tests.conftest import patience
 from tests.emulator import Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment
 from tests.studio import Studio
@@ -124,7 +125,7 @@ class Account:
         client = boto3.client("stepfunctions")
         self.runs += 1
         execution = client.start_execution(stateMachineArn=self.machine, name=f"run-{self.runs}")["executionArn"]
-        end = time.monotonic() + 60
+        end = time.monotonic() + patience(60)
         while True:
             found: dict[str, Any] = client.describe_execution(executionArn=execution)
             if found["status"] != "RUNNING":
