@@ -769,18 +769,37 @@ async def test_an_answer_that_is_older_than_planned_is_asked_for_anew(late, aske
 
 
 @scenario
+async def test_what_is_at_work_is_asked_about_every_minute_however_seldom_a_heartbeat_is():
+    """From the first question on; with a short timeout twice in it, and no sooner than every two seconds."""
+    world, short, shortest = (
+        AttentionWorld(cull_interval=600.0, **more) for more in ({}, {"idle_timeout": 60.0}, {"idle_timeout": 2.0})
+    )
+    found = []
+
+    for each in (world, short, shortest):
+        each.guard.seconds = 0.0
+        each.guard.at_work["a"] = "process train.py uses 98% of a core"
+        due = each.culler.policy.idle_timeout
+        await each.clock.run_for(due + 61)
+        found.append([round(seconds - due, 1) for _, seconds in each.guard.asked])
+
+    assert found[0] == [-5.0, 55.0]
+    assert found[1] == [-5.0, 25.0, 55.0]
+    assert found[2] == [-1.0 + 2 * number for number in range(31)]
+
+
+@scenario
 async def test_a_question_that_is_still_open_at_the_deadline_is_waited_for_and_not_asked_again():
-    """One answer is enough, however late; what it says counts."""
+    """Neither at a heartbeat meanwhile: one answer is enough, however late, and what it says counts."""
     world = AttentionWorld()
-    world.guard.seconds = 30.0
+    world.guard.seconds = world.guard.lead_seconds = 30.0
     world.guard.at_work["a"] = "process train.py uses 98% of a core"
 
-    await world.clock.run_for(ATTENTION_TIMEOUT + 20)
-    waits = list(world.kernels.stopped), len(world.guard.asked)
+    await world.clock.run_for(ATTENTION_TIMEOUT - 1)
+    waits = len(world.guard.asked)
     await world.clock.run_for(20)
 
-    assert waits == ([], 1)
-    assert len(world.guard.asked) == 1
+    assert (waits, len(world.guard.asked)) == (1, 1)
     assert world.kernels.stopped == []
     assert world.now_of()[1].reason is Reason.USED
 
