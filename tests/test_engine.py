@@ -610,6 +610,50 @@ async def test_those_that_are_warned_of_are_visited_once_per_heartbeat():
     assert found == [["a"], [], 10.0, [], 0.5, 0.0, ["a"]]
 
 
+UNLESS = {
+    # id: how long ahead it is asked, how long after that it is used: "unless it still works", in each warning?
+    "asked before, unused since": (400.0, None, [False]),
+    "not asked yet": (5.0, None, [True]),
+    "used since it was asked": (5.0, 2.0, [True, True]),
+    "used just when it was asked": (5.0, 0.0, [True, False]),
+}
+
+
+@pytest.mark.parametrize(("lead", "used", "unless"), UNLESS.values(), ids=UNLESS)
+@scenario
+async def test_a_warning_says_unless_it_still_works_where_nobody_was_asked_since_its_last_use(lead, used, unless):
+    """Whoever has been asked since has said that it does not."""
+    world = AttentionWorld()
+    world.guard.lead_seconds = lead
+
+    async def ask(record, roots):
+        if used == 0.0:
+            world.touch()
+        elif used is not None:
+            world.clock.call_later(used, world.touch)
+        return Use()
+
+    world.guard.ask = ask
+    await world.clock.run_for(ATTENTION_TIMEOUT - 1)
+    await world.clock.run_for(0.0 if used is None else ATTENTION_TIMEOUT - 10)
+
+    warned = [each.detail for each in world.told if each.action == "warned"]
+    assert [each.endswith("unless it still works.") for each in warned] == unless
+    assert all(each.startswith("Idle for 55 min") for each in warned)
+
+
+@scenario
+async def test_that_something_was_busy_too_long_is_warned_of_without_an_unless():
+    """That it works is known."""
+    world = AttentionWorld(busy_timeout=1200.0)
+    world.kernels.put("a", state="busy", busy_since=NOON)
+
+    await world.clock.run_for(1000)
+
+    assert [each.action for each in world.told] == ["warned"]
+    assert "unless" not in world.told[0].detail
+
+
 # -- comings and goings ------------------------------------------------------------------------------
 
 
