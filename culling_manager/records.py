@@ -100,7 +100,8 @@ class TerminalRecord:
     """One terminal as it was seen.
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
-    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. For `kept_until`,
+    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. `typed_at` is when a
+    key was last typed in it, or it was made; its `last_activity` may be output that nobody reads. For `kept_until`,
     `asked_by`, `leased`, `used_by` and `used_at` see `KernelRecord`.
     """
 
@@ -112,6 +113,7 @@ class TerminalRecord:
     asked_by: str = ""
     asked_at: datetime | None = None
     leased: bool = False
+    typed_at: datetime | None = None
     ended: bool = False
     billed: bool = True
     with_app: bool = False
