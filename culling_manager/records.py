@@ -100,9 +100,10 @@ class TerminalRecord:
     """One terminal as it was seen.
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
-    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. `typed_at` is when a
-    key was last typed in it, or it was made; its `last_activity` may be output that nobody reads. For `kept_until`,
-    `asked_by`, `leased`, `used_by` and `used_at` see `KernelRecord`.
+    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. `runs` is what a
+    person calls what runs in it, known only where it is told. `typed_at` is when a key was last typed in it, or it was
+    made: its `last_activity` may be output that nobody reads. For `kept_until`, `asked_by`, `leased`, `used_by` and
+    `used_at` see `KernelRecord`.
     """
 
     kind: ClassVar[Literal[Kind.TERMINAL]] = Kind.TERMINAL
@@ -117,6 +118,7 @@ class TerminalRecord:
     ended: bool = False
     billed: bool = True
     with_app: bool = False
+    runs: str | None = None
     used_by: str | None = None
     used_at: datetime | None = None
     error: str | None = None
@@ -234,7 +236,10 @@ class Happening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of one decision to cull: the fact, where a `Decision` is the wish."""
+    """What came of one decision to cull: the fact, where a `Decision` is the wish.
+
+    `name` is what a person calls it: a kernel's document, what ran in a terminal; None where nobody knows.
+    """
 
     kind: Kind
     identity: str
@@ -243,3 +248,4 @@ class Outcome:
     idle_seconds: float | None
     at: datetime
     message: str = ""
+    name: str | None = None

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -16,6 +17,8 @@ from culling_manager.decisions import Reason, decide, decide_app, decide_kernel
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, Happening, KernelRecord, Kind, TerminalRecord
+from culling_manager.rules.app import oldest
+from culling_manager.rules.common import work_ends
 from culling_manager.rules.verdict import Action, Cap, Decision
 from culling_manager.simulation.things import Event, EventType
 from culling_manager.simulation.world import simulate
@@ -25,6 +28,7 @@ from tests.test_appsource import World as AppWorld
 from tests.test_attention import FakeGuard, World
 from tests.test_user_day import Rules, Task, play
 
+STATES = ("busy", "idle")
 HOUR = 3600.0
 DAY = 24 * HOUR
 
@@ -77,6 +81,48 @@ def test_a_cap_shorter_than_the_timeout_takes_nothing_from_what_jupyter_saw():
     decision = decide_kernel(record, CullingPolicy(idle_timeout=2 * HOUR, max_at_work=HOUR), at(1.5 * HOUR))
 
     assert (decision.cull, decision.due_at) == (False, at(2 * HOUR))
+
+
+def test_a_second_is_an_end_and_without_any_use_there_is_none():
+    """0 alone is no end; and what was never seen in use has nothing from which to count."""
+    policy = CullingPolicy(max_at_work=1.0)
+
+    assert work_ends(TerminalRecord(identity="t", last_activity=NOON), policy) == at(1)
+    assert work_ends(TerminalRecord(identity="t", last_activity=None), policy) is None
+
+
+def test_what_is_due_at_the_same_instant_anyway_is_due_for_being_idle():
+    """The work that a signal saw had ended a whole timeout before."""
+    record = KernelRecord(identity="k", state="idle", last_activity=NOON, used_at=at(4 * HOUR))
+    policy = CullingPolicy(idle_timeout=2 * HOUR, max_at_work=6 * HOUR)
+
+    found = [decide_kernel(record, policy, at(now)) for now in (6 * HOUR, 6 * HOUR + 1)]
+
+    assert [(each.reason, each.due_at, each.due_for) for each in found] == [
+        (Reason.ACTIVE, at(6 * HOUR), None), (Reason.IDLE, at(6 * HOUR), None),
+    ]  # fmt: skip
+
+
+def test_what_a_signal_saw_last_is_ended_up_to_and_including_the_end():
+    """Due for that, not yet at the very instant, and strictly after it."""
+    record = TerminalRecord(identity="t", last_activity=NOON, used_at=at(5 * HOUR))
+    policy = CullingPolicy(idle_timeout=2 * HOUR, max_at_work=6 * HOUR)
+
+    found = [decide(record, policy, at(now)) for now in (6 * HOUR, 6 * HOUR + 1)]
+
+    assert [(each.cull, each.reason, each.due_at, each.due_for) for each in found] == [
+        (False, Reason.ACTIVE, at(6 * HOUR), Reason.AT_WORK_TOO_LONG),
+        (True, Reason.AT_WORK_TOO_LONG, at(6 * HOUR), None),
+    ]
+
+
+def test_of_a_busy_kernel_that_may_be_culled_signals_are_not_asked():
+    """That it computes is known, and with `cull_busy` it does not keep."""
+    record = KernelRecord(identity="k", state="busy", last_activity=NOON, used_by="it computes", used_at=at(HOUR))
+
+    found = [decide_kernel(replace(record, state=state), CullingPolicy(cull_busy=True), at(HOUR)) for state in STATES]
+
+    assert [each.reason for each in found] == [Reason.ACTIVE, Reason.USED]
 
 
 moments = st.floats(-1e5, 1e5).map(at)
@@ -181,6 +227,17 @@ def test_an_app_is_deleted_when_it_is_too_old(known, now, expected):
     assert (decision.reason if culled else decision.due_for) is (
         Reason.TOO_OLD if decision.due_for or culled else decision.due_for
     )
+
+
+def test_a_second_is_an_age_and_a_bound_and_who_was_never_seen_has_no_age():
+    """0 alone is none."""
+    app = AppRecord(identity="a", name="a", state="InService", watched_since=NOON, warned_at=at(-DAY))
+    policy = CullingPolicy(max_age=1.0, max_keep_alive=1.0)
+
+    assert oldest(app, policy, NOON) == at(1)
+    assert oldest(replace(app, kept_until=at(HOUR)), policy, NOON) == at(2)
+    assert oldest(replace(app, kept_until=at(HOUR)), replace(policy, max_keep_alive=0.0), NOON) == at(HOUR)
+    assert oldest(replace(app, watched_since=None), policy, NOON) is None
 
 
 @pytest.mark.parametrize(

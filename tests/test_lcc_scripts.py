@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import patience
 from tests.sandbox import LCC, ROOT, Ran, Sandbox, free_port, make_bundle, make_farm, make_wheel, wait_until
 
 LAB, CLASSIC, NOTEBOOK = "on-jupyterlab-start.sh", "on-jupyter-server-start.sh", "on-notebook-instance-start.sh"
@@ -859,7 +860,7 @@ def restarts(sandbox: Sandbox) -> int:
     return (sandbox.root / "service.log").read_text().split().count("restart")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("blind", ["", "export JUPYTER_NO_CONFIG=1"])
 def test_a_server_that_is_starting_is_waited_for_without_holding_the_apps_start(
     place: Any, bundle: Path, blind: str
@@ -882,7 +883,7 @@ def test_a_server_that_is_starting_is_waited_for_without_holding_the_apps_start(
     assert (before, restarts(sandbox)) == (0, 1 if blind else 0)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_restarted_server_that_is_slow_keeps_the_culler(place: Any, bundle: Path) -> None:
     """It still starts when the time is over: it is not restarted a second time, and culls when it is up."""
     sandbox = place()
@@ -976,7 +977,7 @@ def test_a_script_checks_its_settings_alone_when_it_is_asked_to(place: Any, scri
 def set_time_interval(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run it with this Python, in an empty home unless one is given."""
     command = [sys.executable, str(LCC / "set-time-interval.sh"), *arguments]
-    return subprocess.run(command, env=more, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=more, capture_output=True, text=True, timeout=patience(60), check=False)
 
 
 def test_setting_with_a_token_and_refusals(tmp_path: Path, place: Any) -> None:

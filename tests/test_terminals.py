@@ -16,8 +16,7 @@ from traitlets.config import Config
 
 from culling_manager import CullingKernelManager, CullingTerminalManager
 from culling_manager.managers.keys import is_typed
-from culling_manager.records import Kind, Result
-from culling_manager.signals.table import MARKER
+from culling_manager.records import MARKER, Kind, Result
 from tests.conftest import until
 
 SHELL = ["/bin/sh"]

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ..decisions import Decision, Reason, keeps_app, keeps_app_until
 from ..records import KernelRecord, TerminalRecord
+from ..report import document_of
 
 Resident = KernelRecord | TerminalRecord
 #: So many of those that keep an app are named.
@@ -21,11 +22,19 @@ def subject_of(record: Resident) -> str:
     return f"{record.kind.value} {record.identity}"
 
 
+def keeper(record: Resident, decision: Decision) -> str:
+    """How one that keeps an app is named, and why: a kernel by its document, its id last."""
+    document, why = document_of(record), decision.reason.value
+    if document is not None:
+        return f"kernel of {document} ({why}; {record.identity})"
+    return f"{subject_of(record)} ({why})"
+
+
 def _latest(*known: datetime | None) -> datetime | None:
     return max((at for at in known if at is not None), default=None)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Household:
     """Kernels and terminals that live, or may live, on the same apps, and what they mean for each of those.
 
@@ -45,7 +54,7 @@ class Household:
         self.residents.append((record, decision))
         self.last_use = _latest(self.last_use, used_at)
         if len(self.keepers) <= NAMED and keeps_app(decision):
-            self.keepers.append(f"{subject_of(record)} ({decision.reason.value})")
+            self.keepers.append(keeper(record, decision))
         own = record.kept_until if decision.reason is Reason.WITH_APP else None
         self.until = _latest(self.until, keeps_app_until(decision), own)
         self.renews |= decision.renews or (own is not None and record.leased)

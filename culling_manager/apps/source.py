@@ -36,7 +36,7 @@ LIMIT_SECONDS = 300.0
 Answer = TypeVar("Answer")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class AppSource:
     """The apps of one app manager as a `Source`, and as the `Neighbours` of kernels and terminals."""
 

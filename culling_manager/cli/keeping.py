@@ -54,7 +54,8 @@ def thing(client: Client, options: Namespace) -> dict[str, str]:
 def found_among(kind: str, wanted: str, entries: Iterable[Mapping[str, Any]]) -> str:
     """The id of what `wanted` is the id of, the notebook, the name, or the beginning of; it has to be just one.
 
-    A kernel is meant by the path of its notebook, then the last part of that, then the name of its session.
+    A kernel is meant by the path of its notebook, then the last part of that, then the name of its session; a terminal
+    by what runs in it, too.
 
     Raises
     ------
@@ -84,6 +85,8 @@ def _tests(kind: str, wanted: str) -> Iterator[Callable[[Mapping[str, Any]], boo
         yield lambda each: str(each.get("path") or "").strip("/") == wanted.strip("/")
         yield lambda each: posixpath.basename(str(each.get("path") or "")) == wanted
         yield lambda each: each.get("session_name") == wanted
+    if kind == "terminal":
+        yield lambda each: each.get("runs") == wanted
     if kind == "app":
         yield lambda each: each.get("name") == wanted
         yield lambda each: str(each["id"]).startswith(wanted) or str(each.get("name") or "").startswith(wanted)
@@ -94,6 +97,8 @@ def _listed(kind: str, entry: Mapping[str, Any]) -> str:
     """One of several that may be meant: what tells it from the others."""
     words = short(kind, str(entry["id"]))
     document = entry.get("path") or entry.get("session_name") if kind == "kernel" else None
+    if entry.get("runs"):
+        return f"{words} ({entry['runs']})"
     return f"{document} ({words})" if document else words
 
 

@@ -57,7 +57,7 @@ def one_thing(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGro
     """The options that name one thing; without any it is everything."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--kernel", metavar="NOTEBOOK|ID", help="only this notebook's kernel, or by id")
-    group.add_argument("--terminal", metavar="NAME", help="only this terminal")
+    group.add_argument("--terminal", metavar="NAME", help="only this terminal, by its name or what runs in it")
     words = "this notebook's kernel, or in a terminal everything on its server; nobody asks which server"
     group.add_argument("--this", action="store_true", help=words)
     group.add_argument("--app", metavar="ID", help="only this app, by id or name; the beginning will do")

@@ -113,18 +113,23 @@ def left_of(entry: Entry, now: datetime) -> float | None:
 
 
 def named(kind: str, entry: Entry) -> str:
-    """What a person calls it: a kernel's notebook, else the beginning of its id; one's own space; others by name."""
+    """What a person calls it: a kernel's notebook, else the beginning of its id; one's own space; others by name.
+
+    A terminal's name is a number, so what runs in it stands behind.
+    """
     identity = str(entry["id"])
     if kind == "kernel":
         return printable(entry.get("path") or entry.get("session_name") or short(kind, identity))
+    if kind == "terminal" and entry.get("runs"):
+        return printable(f"{to_type(kind, entry)} ({entry['runs']})")
     space = space_of(identity, entry.get("type")) if kind == "app" else None
     return printable(space or entry.get("name") or short(kind, identity))
 
 
 def to_type(kind: str, entry: Entry) -> str:
-    """What a command that is to be pasted calls it: an app of one's own space by its name."""
+    """What a command that is to be pasted calls it: an app of one's own space and a terminal by their names."""
     identity = str(entry["id"])
-    return printable(entry.get("name") or short(kind, identity)) if kind == "app" else named(kind, entry)
+    return named(kind, entry) if kind == "kernel" else printable(entry.get("name") or short(kind, identity))
 
 
 def _stops(entry: Entry, left: float | None, dry_run: bool) -> str:

@@ -26,7 +26,7 @@ UNKNOWN_SECONDS = 15.0
 WORTH_TELLING = frozenset({Reason.KEPT_ALIVE, Reason.USED, Reason.GRACE, Reason.UNKNOWN})
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Freshness:
     """How old the facts of one source are that do not come by themselves, and fetching them.
 
@@ -91,7 +91,7 @@ class Freshness:
         return NEVER if stale_after is None else now + timedelta(seconds=stale_after)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Readings:
     """The items of one source, each with the decision on what can be seen of it."""
 

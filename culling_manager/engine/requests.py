@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from ..errors import SettingError
 from ..policy import LONGEST_MINUTES, LONGEST_SECONDS, number, plain
 from ..records import KeepAlive, Kind, Record, utc
+from ..report import duration as duration_words
 from .leases import LEASE_SECONDS, Leases
 
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(d|h|min|m|s)", re.IGNORECASE)
@@ -225,5 +226,11 @@ def end_of(duration: object, until: object, now: datetime, longest: float) -> da
     else:
         name, value, seconds = "until", until, (instant_of(until, now) - now).total_seconds()
     if seconds > (longest or LONGEST_SECONDS):
-        raise SettingError(name, value, f"at most max_keep_alive = {plain((longest or LONGEST_SECONDS) / 60)} minutes")
+        bound = f"at most max_keep_alive = {plain((longest or LONGEST_SECONDS) / 60)} minutes"
+        raise SettingError(name, value, f"{bound}{_how_to_have_more(longest)}" if longest else bound)
     return now + timedelta(seconds=seconds)
+
+
+def _how_to_have_more(longest: float) -> str:
+    """What whoever needs more than the longest keep-alive (seconds) can do."""
+    return f" ({duration_words(longest)}); ask again before that ends, or let the admin set it higher (0: no bound)"

@@ -14,6 +14,7 @@ from ..engine.ports import Roots
 from ..errors import StopError
 from ..policy import CullingPolicy
 from ..records import Kind, TerminalRecord, utc
+from ..signals.foreground import runs_in
 from ..traits import interval
 from .hosts import TerminalHost
 
@@ -91,6 +92,12 @@ class TerminalSource:
 
     async def confirm(self, record: TerminalRecord) -> None:
         """Nothing to ask."""
+
+    def names(self, identity: str) -> dict[str, str | None]:
+        """What runs in it, as a person calls it."""
+        process = getattr(self.manager.terminals.get(identity), "ptyproc", None)
+        shell, terminal = getattr(process, "pid", None), getattr(process, "fd", None)
+        return {"runs": runs_in(shell, terminal) if isinstance(shell, int) and shell > 0 else None}
 
     def roots(self, identity: str) -> Roots:
         """Its shell."""

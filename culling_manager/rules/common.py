@@ -68,11 +68,10 @@ def no_later(decision: Decision, record: Record, policy: CullingPolicy, timeout:
     What Jupyter itself has seen still keeps it for a whole `timeout` (seconds).
     """
     end, seen = work_ends(record, policy), _last_use_made(record)
-    later = max((at for at in (record.used_at, record.last_activity) if at is not None), default=None)
-    if end is None or seen is None or later is None or decision.due_at is None:
+    if end is None or seen is None or decision.due_at is None:
         return decision
     end = max(end, seen + timedelta(seconds=timeout))
-    if decision.due_at <= end or later <= seen:
+    if decision.due_at <= end:
         return decision
     if now <= end:
         return replace(decision, due_at=end, due_for=Reason.AT_WORK_TOO_LONG)

@@ -135,6 +135,19 @@ def read_labels(pid: int) -> tuple[tuple[str, ...], str | None, str]:
         return roles, None, command
 
 
+def read_command(pid: int) -> str:
+    """What a person calls the program of a process, see `command_of`; '' where there is none, or it may not be read."""
+    try:
+        psutil = _psutil()
+        process = psutil.Process(pid)
+        name, words = process.name(), [word[:LONGEST_NAME] for word in process.cmdline()[:MOST_WORDS]]
+        return command_of(name, words)
+    except (ReadError, OSError):
+        return ""
+    except psutil.Error:
+        return ""
+
+
 def roles_of(name: str, words: list[str]) -> tuple[str, ...]:
     """The names of a program: its process's, its file's, and of what an interpreter runs; with the path for `EDITORS`.
 

@@ -106,13 +106,15 @@ class _World:
             run = Run(self.policy.long_run)
             self._add(Thing(kind=event.kind, identity=event.identity, started_at=at, last_activity=at, run=run))
         thing = self.things[key]
+        known = thing.instance_type
         thing.note(event)
         self._happen(thing, event)
         if event.event in FREES:
             for app in self._apps_of(thing):
                 self._look(app, at)
         # activity alone moves a deadline that is known only further away: time enough to see that then
-        if key in self.things and not (event.event is EventType.ACTIVITY and thing.look is not None):
+        further = event.event is EventType.ACTIVITY and thing.instance_type == known
+        if key in self.things and not (further and thing.look is not None):
             self._look(thing, at)
 
     def _add(self, thing: Thing) -> None:
@@ -197,7 +199,10 @@ class _World:
     def _decide(self, thing: Thing, now: datetime) -> Decision:
         if thing.kind is Kind.APP:
             return decide(self._app(thing, now), self.policy, now)
-        return decide(thing.kernel(now) if thing.kind is Kind.KERNEL else thing.terminal(now), self.policy, now)
+        if thing.kind is Kind.TERMINAL:
+            return decide(thing.terminal(now), self.policy, now)
+        app = self.apps.get(thing.app or "")
+        return decide(thing.kernel(now, None if app is None else app.instance_type), self.policy, now)
 
     def _app(self, app: Thing, now: datetime) -> AppRecord:
         """An app as the server reads it: with everything that lives on it, or may. One that keeps it is enough."""
@@ -222,6 +227,7 @@ class _World:
             kept_by=keeper,
             residents_until=until,
             warned_at=app.started_at,
+            instance_type=app.instance_type,
             **app.use(now),
         )
 
