@@ -811,6 +811,58 @@ async def test_an_answer_that_is_older_than_planned_is_asked_for_anew(late, aske
     assert at_work.kernels.stopped == at_work.guard.hooked == (["a"] if asked == 1 else [])
 
 
+@pytest.mark.parametrize(("used", "asked"), [(0.0, 1), (1.0, 2)])
+@scenario
+async def test_an_answer_to_a_question_from_before_the_last_use_is_not_believed(used, asked):
+    """However late it comes: it says nothing of the job that was started after it had been asked, so nobody is told
+    that it goes, and no hook is run for it.
+    """
+    world = AttentionWorld(idle_timeout=20.0)
+    world.guard.seconds, said = 60.0, []
+
+    async def ask(record, roots):
+        said.append(world.clock.mono - 1000)
+        if len(said) == 1:
+            if used:
+                await world.clock.sleep(used)
+            world.touch()
+            await world.clock.sleep(60)
+            return Use()
+        return Use(used_by="process train.py uses 98% of a core")
+
+    world.guard.ask = ask
+
+    await world.clock.run_for(80)
+
+    assert len(said) == asked
+    assert world.kernels.stopped == world.guard.hooked == (["a"] if asked == 1 else [])
+
+
+@pytest.mark.parametrize(("error", "words"), [(OSError("disk full"), "disk full"), (OSError(), "OSError()")])
+@pytest.mark.parametrize("who", ["the hook", "a last question"])
+@scenario
+async def test_who_could_not_be_asked_whether_it_may_go_is_in_doubt_and_says_why(who, error, words):
+    """What failed is the reason why nobody knows, for as long as it stays as it is."""
+    world = AttentionWorld()
+
+    def fail(record) -> None:
+        raise error
+
+    if who == "the hook":
+        world.guard.hook_error = error
+    else:
+        world.kernels.before_confirm = fail
+
+    await world.clock.run_for(ATTENTION_TIMEOUT + 1)
+    record, decision = world.now_of()
+    world.guard.hook_error = world.kernels.before_confirm = None
+    await world.clock.run_for(60)
+
+    assert (record.error, decision.reason) == (words, Reason.UNKNOWN)
+    assert world.culler.outcomes[0].message == words
+    assert world.kernels.stopped == ["a"]
+
+
 @scenario
 async def test_what_is_at_work_is_asked_about_every_minute_however_seldom_a_heartbeat_is():
     """From the first question on; with a short timeout twice in it, and no sooner than every two seconds."""
