@@ -642,6 +642,19 @@ async def test_a_warning_says_unless_it_still_works_where_nobody_was_asked_since
 
 
 @scenario
+async def test_what_dies_while_it_is_warned_of_goes_at_the_next_heartbeat():
+    """Not at the deadline that it was warned of: nobody tells of it, so it is seen at the visit."""
+    world = AttentionWorld()
+    await world.clock.run_for(ATTENTION_TIMEOUT - 200)
+
+    world.kernels.put("a", alive=False)
+    await world.clock.run_for(11)
+
+    assert world.kernels.stopped == ["a"]
+    assert world.actions() == ["warned", "culled"]
+
+
+@scenario
 async def test_that_something_was_busy_too_long_is_warned_of_without_an_unless():
     """That it works is known."""
     world = AttentionWorld(busy_timeout=1200.0)
