@@ -1286,6 +1286,43 @@ async def test_what_goes_while_the_hook_is_asked_is_gone():
 
 
 @scenario
+async def test_what_its_manager_keeps_is_tried_again_after_a_minute_exactly():
+    """Though nothing else is to be looked at until then."""
+    world = ReadWorld(warn_before=0.0)
+    world.kernels.put("a")
+    world.kernels.kept_by_manager.add("a")
+    world.culler.start()
+    await world.clock.run_for(600 + EXACT)
+    results = [each.result for each in world.culler.outcomes]
+    world.kernels.kept_by_manager.clear()
+
+    await world.clock.run_for(59.9)
+    before = list(world.kernels.stopped)
+    await world.clock.run_for(0.1 + EXACT)
+
+    assert (results, before) == ([Result.CHANGED], [])
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
+async def test_a_culling_that_was_called_off_before_it_began_is_begun_again():
+    """A pause drops what was only decided, and nothing is left of it afterwards."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    world.clock.stand_still(700)
+    waits = asyncio.ensure_future(world.culler.consider(Kind.KERNEL, "a"))
+    await asyncio.sleep(0)
+
+    async with world.culler.paused():
+        await waits
+    running = asyncio.ensure_future(world.culler.run_pass())
+    await world.clock.run_for(1)
+
+    assert [each.result for each in await running] == [Result.CULLED]
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
 async def test_no_more_than_a_hundred_and_twenty_eight_are_stopped_at_a_time():
     """The others wait for a place; and one that hangs longer than two minutes is told by its name."""
     world = ReadWorld()
