@@ -59,6 +59,4 @@ def _load_jupyter_server_extension(server: Any) -> None:
     handlers = {"tests/elapse": Elapse, "tests/told": Told}
     server.web_app.add_handlers(".*", [(url_path_join(base, path), handler) for path, handler in handlers.items()])
     for name in ("app", "culling", "settings"):
-        server.event_logger.add_listener(
-            schema_id=f"https://events.jupyter.org/culling_manager/{name}", listener=_note
-        )
+        server.event_logger.add_listener(schema_id=f"https://events.jupyter.org/culling_manager/{name}", listener=_note)

@@ -144,6 +144,23 @@ class Seen:
         """Wait until no toast says so any more."""
         expect(self.toast(words)).to_have_count(0, timeout=SOON)
 
+    def at_rest(self, selector: str) -> None:
+        """Wait until nothing moves in there: half transparent it has other colours."""
+        moving = "each => [...document.querySelectorAll(each)].some(n => n.getAnimations({ subtree: true }).length)"
+        until(lambda: not self.page.evaluate(moving, selector))
+
+    def calm(self, seconds: float) -> None:
+        """Wait until the page has asked our handlers nothing for so long."""
+        quiet = [len(self.asked), time.monotonic()]
+
+        def calm() -> bool:
+            self.page.wait_for_timeout(200)
+            if any(f"/{SPACE}/" in url for _, url in self.asked[int(quiet[0]) :]):
+                quiet[:] = [len(self.asked), time.monotonic()]
+            return time.monotonic() - quiet[1] > seconds
+
+        until(calm, SOON / 1000)
+
     # -- how soon ---------------------------------------------------------------------------------------
 
     def after(self, began: float, words: str) -> float:
@@ -182,6 +199,18 @@ class Seen:
         cell.click()
         cell.press_sequentially(code)
         self.page.keyboard.press("Shift+Enter")
+
+    def command(self, label: str) -> None:
+        """Run a command from the palette."""
+        self.page.keyboard.press("Control+Shift+C")
+        words = self.page.locator(".lm-CommandPalette-input:visible")
+        words.fill(label, timeout=SOON)
+        self.page.locator(".lm-CommandPalette-item", has_text=label).first.click(timeout=SOON)
+
+    def menu(self, menu: str, label: str) -> None:
+        """Choose something in a menu of the menu bar."""
+        self.page.get_by_role("menuitem", name=menu, exact=True).click(timeout=SOON)
+        self.page.locator(".lm-Menu .lm-Menu-item", has_text=label).click(timeout=SOON)
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[list[str]]:

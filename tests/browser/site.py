@@ -190,6 +190,11 @@ class Site:
         found: list[dict[str, Any]] = self.status()["kernels"]
         return found
 
+    def settled(self) -> dict[str, Any]:
+        """What users may set, and have."""
+        found: dict[str, Any] = self.ask(f"{SPACE}/settings?no_track_activity=1")
+        return found
+
     def keep(self, kernel_id: str, minutes: float) -> None:
         """Keep a kernel, as a user does."""
         self.ask(f"{SPACE}/keep-alive", "POST", {"kind": "kernel", "id": kernel_id, "duration": minutes})
@@ -207,7 +212,9 @@ class Site:
 
     def near(self, path: str, left: float = NEAR) -> None:
         """The same, until it is warned of."""
-        until(lambda: self._aged(path, left) and ((kernel := self.kernel_of(path)) is None or kernel["warned"]), PATIENCE)
+        until(
+            lambda: self._aged(path, left) and ((kernel := self.kernel_of(path)) is None or kernel["warned"]), PATIENCE
+        )
 
     def over(self, path: str) -> None:
         """The same until a moment before its end, and then it is stopped."""
@@ -226,6 +233,12 @@ class Site:
     def timeout(self) -> float:
         """Seconds."""
         return float(self.status()["policy"]["idle_timeout"])
+
+    def shorten(self, least: float) -> None:
+        """Have whatever is on the server be due in half of `least` seconds at the earliest, and warned of by then."""
+        found = self.status()
+        idle = max(each["idle_seconds"] or 0 for each in [*found["kernels"], *found["apps"]])
+        self.set_timeout(max(least, idle + least / 2) / 60)
 
     def rest(self) -> None:
         """Be as at the start: no kernel, no request, two hours of timeout, each setting of a page its default."""
