@@ -537,7 +537,7 @@ def test_status_names_notebooks_and_this_space(double, capsys):
     row = drawn([screen("http://x/", double.status | {"keep_alive": []}, "")], 80)
     narrow = Console(width=80, record=True, file=io.StringIO())
     narrow.print(row)
-    assert re.search(r"this space 'alice' +InService", narrow.export_text())
+    assert re.search(r"this space 'alice' +idle", narrow.export_text())
 
 
 def test_keep_alive_off_takes_a_notebook_back_by_its_path(double):
