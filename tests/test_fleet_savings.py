@@ -652,7 +652,8 @@ def test_prices_that_cannot_be_had_end_it(aws, quick, run):
 def test_the_bill_stands_beside_what_was_observed(aws, quick, run):
     """It corrects nothing."""
     aws.sagemaker.add_domain("d-1")
-    aws.put(NIGHT)
+    free = beat(at(12), "j", "d-1/bob/JupyterServer/default", seconds={"not billed": 3600.0})
+    aws.put([*NIGHT, free])
     usage = [
         (f"EU-Studio:JupyterLab-{TYPE}", 2.5),
         (f"EU-Studio:JupyterLab-{TYPE}", 1.0),
