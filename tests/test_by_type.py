@@ -12,6 +12,7 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from culling_manager import CullingKernelManager
+from culling_manager.apps.notebook import NotebookInstance
 from culling_manager.apps.space import SpaceApp
 from culling_manager.cli.simulate import by_type
 from culling_manager.decisions import Reason, decide, timeout
@@ -173,6 +174,39 @@ def test_a_space_asks_for_its_own_type_once_and_only_for_a_table(answer, kind, w
 
     assert found == [kind] * 3
     assert with_table.calls == ["describe_app"]
+    assert with_table.reason.startswith(words)
+    assert asyncio.run(without.list_apps())[0].instance_type is None
+    assert without.calls == []
+
+
+class Instance(NotebookInstance):
+    """A notebook instance whose calls a test answers."""
+
+    call = Space.call
+
+    def __init__(self, answer, **kwargs) -> None:
+        arn = "arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/mine"
+        super().__init__(metadata=SimpleNamespace(arn=arn, name="mine", is_notebook_instance=True), **kwargs)
+        self.answer, self.calls = answer, []
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        ({"InstanceType": "ml.g5.xlarge", "NotebookInstanceStatus": "InService"}, "ml.g5.xlarge", ""),
+        ({}, None, "SageMaker does not say its instance type: idle_timeout holds"),
+        (CallError("no permission"), None, "its instance type is not known, so idle_timeout holds: no permission"),
+    ],
+)
+def test_a_notebook_instance_asks_for_its_own_type_once_and_only_for_a_table(answer, kind, words):
+    """By the call that it makes anyway before it stops; without the permission `idle_timeout` holds, and it is said."""
+    with_table, without = Instance(answer), Instance(answer)
+    with_table.parent = CullingKernelManager(idle_timeouts={"ml.g*": 5})
+
+    found = [asyncio.run(with_table.list_apps())[0].instance_type for _ in range(3)]
+
+    assert found == [kind] * 3
+    assert with_table.calls == ["describe_notebook_instance"]
     assert with_table.reason.startswith(words)
     assert asyncio.run(without.list_apps())[0].instance_type is None
     assert without.calls == []

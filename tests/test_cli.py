@@ -36,6 +36,7 @@ from culling_manager.client.servers import Code, Failure, parse_url, running_ser
 from culling_manager.client.words import asked_duration, clock, kept, until_iso
 from culling_manager.errors import SettingError
 from tests.cli_double import ARN, BUSY, IDLE, NOW, SPACE, document, entry, running
+from tests.conftest import patience
 
 NOON = datetime(2026, 6, 1, 12, 30, tzinfo=timezone.utc)
 SECRET = "s3cret-t0ken"
@@ -992,7 +993,7 @@ def test_a_terminal_that_knows_only_ascii_gets_its_table(double, rich):
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     double.status["kernels"][0] |= {"name": "Ünïcode 内核"}
 
-    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=patience(60))
 
     text = ran.stdout.decode("ascii")
     assert (ran.returncode, ran.stderr) == (0, b"")
@@ -1006,7 +1007,7 @@ def test_a_terminal_that_knows_only_ascii_gets_its_table(double, rich):
 
 def run_python(*line: str) -> subprocess.CompletedProcess[str]:
     """A fresh interpreter."""
-    return subprocess.run([sys.executable, *line], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, *line], capture_output=True, text=True, timeout=patience(60))
 
 
 @pytest.mark.parametrize(("package", "program"), [("cli", "jupyter culling"), ("fleet", "culling-fleet-check")])

@@ -16,6 +16,7 @@ from jupyter_server.auth.security import passwd
 from culling_manager.cli import main
 from culling_manager.client.servers import Code
 from culling_manager.engine.culler import IdleCuller
+from tests.conftest import patience
 from tests.test_config_files import environment, jupyter
 from tests.test_end_to_end import BOTH, Client
 
@@ -217,7 +218,7 @@ def command(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`jupyter culling ...` in a shell of this home."""
     env = environment(home) | {"PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
     line = [sys.executable, "-m", "jupyter", "culling", *words]
-    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=patience(60))
 
 
 def test_jupyter_culling_finds_the_server_that_runs(home, server):
@@ -249,9 +250,11 @@ def test_the_magic_keeps_a_real_kernel_of_a_real_server(home, server):
     kernel.start_channels()
     told: list[str] = []
     try:
-        kernel.wait_for_ready(timeout=60)
+        kernel.wait_for_ready(timeout=patience(60))
         code = "%load_ext culling_manager\n%keep_alive 4h"
-        kernel.execute_interactive(code, timeout=30, output_hook=lambda each: told.append(str(each["content"])))
+        kernel.execute_interactive(
+            code, timeout=patience(30), output_hook=lambda each: told.append(str(each["content"]))
+        )
     finally:
         kernel.stop_channels()
 

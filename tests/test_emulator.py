@@ -30,6 +30,7 @@ from botocore.exceptions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import patience
 from tests.doubles import FakeClock
 from tests.emulator import ALICE, DOMAIN, Fault, SageMaker, environment
 from tests.emulator.faults import ERRORS, Bucket
@@ -115,7 +116,7 @@ def refusals(sagemaker):
 
 def post(sagemaker, operation, body, method="POST", **headers):
     """What a request gets that botocore would not send: status and error code. A header of None is left out."""
-    connection = http.client.HTTPConnection(urlsplit(sagemaker.url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(urlsplit(sagemaker.url).netloc, timeout=patience(5))
     sent = {**SIGNED, "X-Amz-Target": f"SageMaker.{operation}", **headers}
     data = body if isinstance(body, str) else json.dumps(body)
     connection.request(method, "/", data, {name: value for name, value in sent.items() if value is not None})
@@ -131,7 +132,7 @@ def names(pages, key="Apps", name="AppName"):
 
 def wait_for_a_call(sagemaker):
     """Until one came in, ten seconds at most."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + patience(10)
     while not sagemaker.count():
         assert time.monotonic() < end, "no call came in"
         time.sleep(0.005)

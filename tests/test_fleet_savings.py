@@ -23,6 +23,7 @@ from culling_manager.money import page as report_page
 from culling_manager.money.days import Log, Window, as_json
 from culling_manager.money.logs import event_of
 from culling_manager.money.words import cell
+from tests.conftest import patience
 from tests.emulator import Fault, SageMaker, environment
 from tests.emulator_billing import Billing
 from tests.emulator_logs import CloudWatchLogs, logs_environment
@@ -371,7 +372,9 @@ def test_a_browser_draws_every_chart_of_the_page(run, tmp_path, prices, width):
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
     flags += [f"--window-size={width},2000", "--virtual-time-budget=20000", "--dump-dom"]
 
-    drawn = subprocess.run([BROWSER, *flags, path.as_uri()], capture_output=True, text=True, timeout=100).stdout
+    drawn = subprocess.run(
+        [BROWSER, *flags, path.as_uri()], capture_output=True, text=True, timeout=patience(100)
+    ).stdout
 
     charts = path.read_text().count('<div class="chart"')
     assert charts >= 6

@@ -38,7 +38,7 @@ from culling_manager.managers.guests import asked_for, note_asked_for
 from culling_manager.managers.questions import NOTHING_TO_RUN
 from culling_manager.policy import CullingPolicy
 from culling_manager.rules.proof import proof_at
-from tests.conftest import scenario, until
+from tests.conftest import patience, scenario, until
 from tests.emulator import SageMaker, environment
 from tests.stand_in import StandInKernelManager
 from tests.test_config_files import Server, jupyter
@@ -99,11 +99,11 @@ class Page:
     def __init__(self, server: Server, home: Path) -> None:
         self.server, self.home, self.url = server, home, f"http://127.0.0.1:{server.port}"
         self.session = requests.Session()
-        self.session.get(f"{self.url}/tree", timeout=30)
+        self.session.get(f"{self.url}/tree", timeout=patience(30))
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"X-XSRFToken": self.session.cookies["_xsrf"]}
-        answer = self.session.request(method, f"{self.url}/{path}", json=body, headers=headers, timeout=60)
+        answer = self.session.request(method, f"{self.url}/{path}", json=body, headers=headers, timeout=patience(60))
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -127,7 +127,7 @@ class Page:
         end = time.monotonic() + PATIENCE
         while True:
             try:
-                client.wait_for_ready(timeout=60)
+                client.wait_for_ready(timeout=patience(60))
             except RuntimeError:  # on a crowded machine its heart does not beat within a second
                 assert time.monotonic() < end
             else:
@@ -148,7 +148,7 @@ def eventually(holds: Callable[[], Any], server: Server) -> Any:
 # -- whole servers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("extension", GUESTS)
 def test_kernels_terminals_and_a_spaces_app_go_at_their_timeout_and_work_stays(extension, tmp_path, monkeypatch):
     """Whoever's the kernel manager is: the busy kernel keeps all until it is done, then everything goes."""
@@ -183,7 +183,7 @@ def test_kernels_terminals_and_a_spaces_app_go_at_their_timeout_and_work_stays(e
     assert after == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("extension", GUESTS)
 def test_a_server_process_ends_itself(extension, tmp_path):
     """Cleanly, after its kernels."""
@@ -198,7 +198,7 @@ def test_a_server_process_ends_itself(extension, tmp_path):
     assert code == 0, server.log.read_text()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_status_says_who_took_the_place_and_asks_nobody_to_set_what_is_set(tmp_path):
     """The class, where it comes from, and that it is watched; settings, metrics and keep-alives work as with ours."""
     flags = ("--MappingKernelManager.cull_idle_timeout=7", "--CullingKernelManager.cull_connected=False")
@@ -210,7 +210,7 @@ def test_status_says_who_took_the_place_and_asks_nobody_to_set_what_is_set(tmp_p
         page.set_timeout(SHORT)
         status = eventually(lambda: next((s for s in [page.status()] if s["kernels"][0]["kept_until"]), None), server)
         settings = page.ask("GET", "sagemaker-studio-autoshutdown/idle_checker")
-        metrics = page.session.get(f"{page.url}/metrics", timeout=30).text
+        metrics = page.session.get(f"{page.url}/metrics", timeout=patience(30)).text
         log = server.log.read_text()
 
     assert len(status["notices"]) == 1
@@ -226,7 +226,7 @@ def test_status_says_who_took_the_place_and_asks_nobody_to_set_what_is_set(tmp_p
     assert "Culling kernel" not in log  # upstream's own culler, whose timeout is configured as well
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 def test_jupyters_own_manager_in_the_place_of_the_one_that_was_selected_is_a_guest_too(tmp_path, monkeypatch):
     """Nobody knows who put it there."""
     own = "jupyter_server.services.kernels.kernelmanager.AsyncMappingKernelManager"
@@ -242,7 +242,7 @@ def test_jupyters_own_manager_in_the_place_of_the_one_that_was_selected_is_a_gue
     assert notices[0].startswith(f"The kernel manager is {own}: an extension put it in the place of")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_settings_that_ours_refuses_end_the_start_of_the_server(tmp_path):
     """As they do where our manager itself refuses them."""
     with (
@@ -254,7 +254,7 @@ def test_settings_that_ours_refuses_end_the_start_of_the_server(tmp_path):
     assert "Bad config encountered during initialization" in (tmp_path / "server.log").read_text()
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("extension", GUESTS)
 def test_a_connection_that_its_manager_is_not_told_of_keeps_where_connections_keep(extension, tmp_path):
     """`cull_connected = False`: as long as a page is open, and then no longer."""
@@ -296,7 +296,7 @@ async def guest(**settings: Any) -> AsyncIterator[tuple[GuestKernelSource, str]]
         await source.refresh()
         client = manager.get_kernel(kernel_id).client()
         client.start_channels()
-        await client.wait_for_ready(timeout=60)
+        await client.wait_for_ready(timeout=patience(60))
         client.stop_channels()
         yield source, kernel_id
     finally:

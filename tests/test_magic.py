@@ -13,6 +13,7 @@ from jupyter_client import KernelManager
 from culling_manager.client import magic
 from culling_manager.client.servers import Failure
 from tests.cli_double import SPACE, running
+from tests.conftest import patience
 
 KERNEL_ID = str(uuid.uuid4())
 SECRET = "s3cret-t0ken"
@@ -31,7 +32,7 @@ class Cell:
             content = message["content"]
             told.append(content.get("text") or content.get("evalue") or "")
 
-        self._client.execute_interactive(code, timeout=30, output_hook=hear)
+        self._client.execute_interactive(code, timeout=patience(30), output_hook=hear)
         return "".join(told).strip()
 
 
@@ -51,7 +52,7 @@ def cell(runtime):
     client = manager.blocking_client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=patience(60))
         cell = Cell(client)
         cell("%load_ext culling_manager")
         yield cell

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import requests
 
+from tests.conftest import patience
 from tests.ports import free_port
 from tests.test_config_files import end, environment
 
@@ -50,7 +51,7 @@ def voila(home: Path) -> Iterator[tuple[psutil.Process, str, Path]]:
 
 def eventually(holds: Callable[[], Any], log: Path, seconds: float = 120.0) -> Any:
     """Wait until `holds` gives something true, and give that."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while not (found := holds()):
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
@@ -74,7 +75,7 @@ def test_its_pre_heated_kernel_stays_and_the_one_that_somebody_looked_at_goes(tm
         eventually(lambda: log.read_text().count("Culling 'idle' kernel") >= 2, log)
         time.sleep(TIMEOUT)
         stayed = kernels(process)
-        page = requests.get(url, timeout=120)
+        page = requests.get(url, timeout=patience(120))
         eventually(lambda: not pooled & kernels(process), log)
         after = kernels(process)
 

@@ -58,6 +58,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="MINUTES",
         help="older apps are deleted whatever is on them (0: no)",
     )
+    words = "what only a signal sees keeps for so long at most (0: no end)"
+    add("--max-at-work", type=float, default=0.0, metavar="MINUTES", help=words)
     add("--keep-terminals", action=BooleanOptionalAction, default=False, help="terminals are left alone")
     add("--cull-connected", action=BooleanOptionalAction, default=True, help="an open tab keeps nothing")
     add("--until", metavar="TIME", help="how long the history goes on (to the last that it tells)")
@@ -81,6 +83,7 @@ def policies(options: Namespace) -> list[CullingPolicy]:
             long_run=minutes("--long-run", options.long_run) * 60,
             grace=minutes("--grace", options.grace) * 60,
             max_age=minutes("--max-age", options.max_age) * 60,
+            max_at_work=minutes("--max-at-work", options.max_at_work) * 60,
             idle_timeouts=table,
             instance_type=options.instance_type,
             keep_terminals=options.keep_terminals,

@@ -130,8 +130,18 @@ class SettingsDesk:
             self._culler.log.info("Culling: %s", notice_words(after))
 
     def restore(self) -> None:
-        """Take over what a user saved, as soon as all managers are there; extensions load in any order."""
-        IOLoop.current().add_callback(self._restore)
+        """Take over what a user saved, as soon as all managers are there; extensions load in any order.
+
+        Until then no heartbeat tells of settings, so that the first one tells those that hold.
+        """
+        self._culler.rounds.hold_heartbeats()
+        IOLoop.current().add_callback(self._restore_and_tell)
+
+    def _restore_and_tell(self) -> None:
+        try:
+            self._restore()
+        finally:
+            self._culler.rounds.release_heartbeats()
 
     def _restore(self) -> None:
         """Take over what a user saved, each setting if the bounds allow it now; says so where they do not."""
