@@ -18,7 +18,6 @@ from culling_manager import CullingKernelManager, CullingTerminalManager
 from culling_manager.errors import SettingError
 from culling_manager.managers.keys import is_typed
 from culling_manager.records import MARKER, Kind, Result
-from culling_manager.signals.table import MARKER
 from tests.conftest import until
 
 SHELL = ["/bin/sh"]
