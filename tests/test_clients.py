@@ -13,11 +13,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 import requests
+from tornado.web import HTTPError
 
+from culling_manager.server.legacy import OriginalClients
 from tests.conftest import patience
 from tests.ports import free_port
 
@@ -209,3 +212,32 @@ def test_what_is_let_through_is_that_one_endpoint(studio, path):
     answer = session.post(f"{studio}/{path}", json={"idle_time": 1}, params={"_xsrf": token})
 
     assert answer.status_code == 403
+
+
+class Strict:
+    """A check that takes no token that we could send, as a hub's does, which signs its own."""
+
+    def check_xsrf_cookie(self) -> None:
+        raise HTTPError(403)
+
+
+class OnAHub(OriginalClients, Strict):
+    """The handler, asked by a visitor who is logged in; another user of the host has planted `_xsrf`."""
+
+    def __init__(self, sent: str) -> None:
+        user = SimpleNamespace(username="alice")
+        self._jupyter_current_user = user
+        self.request = SimpleNamespace(method="POST", headers={"Content-Type": "application/json"}, host="hub")
+        self.identity_provider = SimpleNamespace(
+            get_user_cookie=lambda handler: user, get_cookie_name=lambda handler: "username-hub"
+        )
+        self.get_cookie = {"username-hub": "2|signed" * 8, "_xsrf": "p" * 60}.get
+        self.get_query_argument = lambda name, default: sent
+
+
+def test_where_jupyters_own_check_is_strict_a_planted_xsrf_cookie_is_nothing():
+    """Only the value of the login cookie is, which no page can read."""
+    OnAHub("2|signed" * 8).check_xsrf_cookie()
+
+    with pytest.raises(HTTPError, match="403"):
+        OnAHub("p" * 60).check_xsrf_cookie()
