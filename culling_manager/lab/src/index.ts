@@ -162,7 +162,7 @@ function addCommands(page: Page, palette: ICommandPalette | null, menu: IMainMen
     execute: async args => {
       const request = asked(page.meant(args));
       if (request !== null) {
-        await culling.act(culling.server.resume(request.kind, request.id)).catch(page.deeds.complain);
+        await culling.act(culling.server.resume(request)).catch(page.deeds.complain);
       }
     }
   });

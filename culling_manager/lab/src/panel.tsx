@@ -118,10 +118,7 @@ function Above({ status, culling, language, deeds }: Shown): React.ReactElement 
             ? trans.__('Everything is kept until %1, asked for by %2.', clock(all.until, now, language), all.asked_by)
             : trans.__('Everything is kept until %1.', clock(all.until, now, language))}{' '}
           {culling.mayWrite && (
-            <button
-              type="button"
-              onClick={() => void culling.act(culling.server.resume('all', null)).catch(deeds.complain)}
-            >
+            <button type="button" onClick={() => void culling.act(culling.server.resume(all)).catch(deeds.complain)}>
               {trans.__('Resume')}
             </button>
           )}
@@ -242,7 +239,7 @@ function stopsWords(item: IItem, left: number | null, now: number, language: ILa
 function Buttons({ item, label, ...parts }: Shown & { item: IItem; label: string }): React.ReactElement {
   const { culling, language, deeds, status } = parts;
   const { trans } = language;
-  const asked = status.keep_alive.some(request => request.kind === item.kind && request.id === item.id);
+  const asked = status.keep_alive.find(request => request.kind === item.kind && request.id === item.id);
   const act = (change: Promise<void>) => void culling.act(change).catch(deeds.complain);
   return (
     <>
@@ -263,7 +260,7 @@ function Buttons({ item, label, ...parts }: Shown & { item: IItem; label: string
         <button
           type="button"
           aria-label={`${trans.__('Resume')}: ${label}`}
-          onClick={() => act(culling.server.resume(item.kind, item.id))}
+          onClick={() => act(culling.server.resume(asked))}
         >
           {trans.__('Resume')}
         </button>
