@@ -281,7 +281,7 @@ def test_a_cap_makes_no_deadline_later(cull, due, expected):
 
 def aged(**own_settings) -> AppWorld:
     """A server with one app and one kernel that never ends its cell."""
-    world = AppWorld(apps=FakeApps(), max_age=4 * HOUR, warn_before=300.0, **own_settings)
+    world = AppWorld(apps=FakeApps(), **{"max_age": 4 * HOUR, "warn_before": 300.0, **own_settings})
     world.apps.put("a", created_at=NOON)
     world.told = []
     world.culler.listeners.append(world.told.append)
@@ -310,6 +310,18 @@ async def test_an_app_with_a_busy_kernel_goes_at_its_age_and_is_warned_of_before
     assert (before, warned) == ([], [("warned", "too old")])
     assert kept == []
     assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_an_age_is_not_warned_of_sooner_than_half_of_it():
+    """However long ahead other deadlines are warned of."""
+    world = aged(max_age=1800.0, warn_before=3600.0)
+    await world.clock.run_for(899)
+    before = actions(world)
+
+    await world.clock.run_for(2)
+
+    assert (before, actions(world)) == ([], [("warned", "too old")])
 
 
 @scenario

@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -285,6 +286,19 @@ def test_a_cell_is_never_a_formula(run):
     assert {cell("＝1"), cell("\t=1"), cell("＠a"), cell("1=1")} == {"'＝1", "'\t=1", "'＠a", "1=1"}
 
 
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"], ["--html"]])
+def test_a_name_that_no_text_can_have_stops_no_report(tmp_path, form):
+    """Half a character in an exported log's stream is shown as something else, in every form."""
+    path = write(tmp_path, odd_night("x\ud83d"))
+    page = [str(tmp_path / "page.html")] if form == ["--html"] else []
+    command = [sys.executable, "-m", "culling_manager.fleet.savings", "--log-files", str(path), "--by", "owner"]
+
+    done = subprocess.run([*command, *WINDOW, *form, *page], capture_output=True, timeout=100)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode("utf-8")
+
+
 class Page(HTMLParser):
     """What a page is made of."""
 
@@ -411,6 +425,19 @@ def test_a_day_of_another_form_is_refused(run, tmp_path):
 
     assert code == 3
     assert "has form 9, not 1: make it anew from the log" in err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"owners": [["a"]], "types": [], "native": []}', "[" * 100_000])
+def test_an_account_that_is_none_gives_no_sum(run, tmp_path, text):
+    """Without owners a return could be missed, so the sum could be larger than it is."""
+    for number in (2, 3, 4):
+        (tmp_path / f"2026-06-0{number}.json").write_text('{"form": 1, "date": "", "apps": []}')
+    (tmp_path / "account.json").write_text(text)
+
+    code, out, err = run("--days", str(tmp_path), *WINDOW)
+
+    assert (code, out) == (3, "")
+    assert "is not what the daily check stores of an account" in err
 
 
 # -- the account -----------------------------------------------------------------------------------
@@ -628,7 +655,8 @@ def test_prices_that_cannot_be_had_end_it(aws, quick, run):
 def test_the_bill_stands_beside_what_was_observed(aws, quick, run):
     """It corrects nothing."""
     aws.sagemaker.add_domain("d-1")
-    aws.put(NIGHT)
+    free = beat(at(12), "j", "d-1/bob/JupyterServer/default", seconds={"not billed": 3600.0})
+    aws.put([*NIGHT, free])
     usage = [
         (f"EU-Studio:JupyterLab-{TYPE}", 2.5),
         (f"EU-Studio:JupyterLab-{TYPE}", 1.0),

@@ -15,6 +15,7 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from culling_manager import CullingKernelManager, CullingTerminalManager
+from culling_manager.errors import SettingError
 from culling_manager.managers.keys import is_typed
 from culling_manager.records import MARKER, Kind, Result
 from tests.conftest import until
@@ -212,6 +213,23 @@ def test_keep_terminals_keeps(run):
             assert name in terminals.manager.terminals
 
     run(check())
+
+
+def test_that_keep_terminals_is_fixed_holds_from_when_it_is_said():
+    """Whatever else is set: from then on no user may set the other."""
+    manager = CullingTerminalManager(keep_terminals=True)
+    before = manager._culler.policy
+
+    manager.keep_terminals_fixed = True
+    after = manager._culler.policy
+
+    assert [(each.keep_terminals, each.keep_terminals_fixed) for each in (before, after)] == [
+        (True, False),
+        (True, True),
+    ]
+    assert before.user_keep_terminals("keep_terminals", False) is False
+    with pytest.raises(SettingError, match="true, which the admin has fixed"):
+        after.user_keep_terminals("keep_terminals", False)
 
 
 def test_a_terminal_that_a_background_job_holds_is_terminated_once(run, caplog):
