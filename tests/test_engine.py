@@ -610,6 +610,62 @@ async def test_those_that_are_warned_of_are_visited_once_per_heartbeat():
     assert found == [["a"], [], 10.0, [], 0.5, 0.0, ["a"]]
 
 
+UNLESS = {
+    # id: how long ahead it is asked, how long after that it is used: "unless it still works", in each warning?
+    "asked before, unused since": (400.0, None, [False]),
+    "not asked yet": (5.0, None, [True]),
+    "used since it was asked": (5.0, 2.0, [True, True]),
+    "used just when it was asked": (5.0, 0.0, [True, False]),
+}
+
+
+@pytest.mark.parametrize(("lead", "used", "unless"), UNLESS.values(), ids=UNLESS)
+@scenario
+async def test_a_warning_says_unless_it_still_works_where_nobody_was_asked_since_its_last_use(lead, used, unless):
+    """Whoever has been asked since has said that it does not."""
+    world = AttentionWorld()
+    world.guard.lead_seconds = lead
+
+    async def ask(record, roots):
+        if used == 0.0:
+            world.touch()
+        elif used is not None:
+            world.clock.call_later(used, world.touch)
+        return Use()
+
+    world.guard.ask = ask
+    await world.clock.run_for(ATTENTION_TIMEOUT - 1)
+    await world.clock.run_for(0.0 if used is None else ATTENTION_TIMEOUT - 10)
+
+    warned = [each.detail for each in world.told if each.action == "warned"]
+    assert [each.endswith("unless it still works.") for each in warned] == unless
+
+
+@scenario
+async def test_what_dies_while_it_is_warned_of_goes_at_the_next_heartbeat():
+    """Not at the deadline that it was warned of: nobody tells of it, so it is seen at the visit."""
+    world = AttentionWorld()
+    await world.clock.run_for(ATTENTION_TIMEOUT - 200)
+
+    world.kernels.put("a", alive=False)
+    await world.clock.run_for(11)
+
+    assert world.kernels.stopped == ["a"]
+    assert world.actions() == ["warned", "culled"]
+
+
+@scenario
+async def test_that_something_was_busy_too_long_is_warned_of_without_an_unless():
+    """That it works is known."""
+    world = AttentionWorld(busy_timeout=1200.0)
+    world.kernels.put("a", state="busy", busy_since=NOON)
+
+    await world.clock.run_for(1000)
+
+    assert [each.action for each in world.told] == ["warned"]
+    assert "unless" not in world.told[0].detail
+
+
 # -- comings and goings ------------------------------------------------------------------------------
 
 
@@ -765,22 +821,93 @@ async def test_an_answer_that_is_older_than_planned_is_asked_for_anew(late, aske
 
     assert [len(world.guard.asked) for world in (idle, at_work)] == [asked, asked]
     assert idle.kernels.stopped == ["a"]
-    assert at_work.kernels.stopped == (["a"] if asked == 1 else [])
+    assert at_work.kernels.stopped == at_work.guard.hooked == (["a"] if asked == 1 else [])
+
+
+@pytest.mark.parametrize(("used", "asked"), [(0.0, 1), (1.0, 2)])
+@scenario
+async def test_an_answer_to_a_question_from_before_the_last_use_is_not_believed(used, asked):
+    """However late it comes: it says nothing of the job that was started after it had been asked, so nobody is told
+    that it goes, and no hook is run for it.
+    """
+    world = AttentionWorld(idle_timeout=20.0)
+    world.guard.seconds, said = 60.0, []
+
+    async def ask(record, roots):
+        said.append(world.clock.mono - 1000)
+        if len(said) == 1:
+            if used:
+                await world.clock.sleep(used)
+            world.touch()
+            await world.clock.sleep(60)
+            return Use()
+        return Use(used_by="process train.py uses 98% of a core")
+
+    world.guard.ask = ask
+
+    await world.clock.run_for(80)
+
+    assert len(said) == asked
+    assert world.kernels.stopped == world.guard.hooked == (["a"] if asked == 1 else [])
+
+
+@pytest.mark.parametrize(("error", "words"), [(OSError("disk full"), "disk full"), (OSError(), "OSError()")])
+@pytest.mark.parametrize("who", ["the hook", "a last question"])
+@scenario
+async def test_who_could_not_be_asked_whether_it_may_go_is_in_doubt_and_says_why(who, error, words):
+    """What failed is the reason why nobody knows, for as long as it stays as it is."""
+    world = AttentionWorld()
+
+    def fail(record) -> None:
+        raise error
+
+    if who == "the hook":
+        world.guard.hook_error = error
+    else:
+        world.kernels.before_confirm = fail
+
+    await world.clock.run_for(ATTENTION_TIMEOUT + 1)
+    record, decision = world.now_of()
+    world.guard.hook_error = world.kernels.before_confirm = None
+    await world.clock.run_for(60)
+
+    assert (record.error, decision.reason) == (words, Reason.UNKNOWN)
+    assert world.culler.outcomes[0].message == words
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
+async def test_what_is_at_work_is_asked_about_every_minute_however_seldom_a_heartbeat_is():
+    """From the first question on; with a short timeout twice in it, and no sooner than every two seconds."""
+    world, short, shortest = (
+        AttentionWorld(cull_interval=600.0, **more) for more in ({}, {"idle_timeout": 60.0}, {"idle_timeout": 2.0})
+    )
+    found = []
+
+    for each in (world, short, shortest):
+        each.guard.seconds = 0.0
+        each.guard.at_work["a"] = "process train.py uses 98% of a core"
+        due = each.culler.policy.idle_timeout
+        await each.clock.run_for(due + 61)
+        found.append([round(seconds - due, 1) for _, seconds in each.guard.asked])
+
+    assert found[0] == [-5.0, 55.0]
+    assert found[1] == [-5.0, 25.0, 55.0]
+    assert found[2] == [-1.0 + 2 * number for number in range(31)]
 
 
 @scenario
 async def test_a_question_that_is_still_open_at_the_deadline_is_waited_for_and_not_asked_again():
-    """One answer is enough, however late; what it says counts."""
+    """Neither at a heartbeat meanwhile: one answer is enough, however late, and what it says counts."""
     world = AttentionWorld()
-    world.guard.seconds = 30.0
+    world.guard.seconds = world.guard.lead_seconds = 30.0
     world.guard.at_work["a"] = "process train.py uses 98% of a core"
 
-    await world.clock.run_for(ATTENTION_TIMEOUT + 20)
-    waits = list(world.kernels.stopped), len(world.guard.asked)
+    await world.clock.run_for(ATTENTION_TIMEOUT - 1)
+    waits = len(world.guard.asked)
     await world.clock.run_for(20)
 
-    assert waits == ([], 1)
-    assert len(world.guard.asked) == 1
+    assert (waits, len(world.guard.asked)) == (1, 1)
     assert world.kernels.stopped == []
     assert world.now_of()[1].reason is Reason.USED
 
@@ -1156,6 +1283,43 @@ async def test_what_goes_while_the_hook_is_asked_is_gone():
 
     assert [each.result for each in world.culler.outcomes] == [Result.GONE]
     assert world.culler.keep.current(world.clock.wall) == []
+
+
+@scenario
+async def test_what_its_manager_keeps_is_tried_again_after_a_minute_exactly():
+    """Though nothing else is to be looked at until then."""
+    world = ReadWorld(warn_before=0.0)
+    world.kernels.put("a")
+    world.kernels.kept_by_manager.add("a")
+    world.culler.start()
+    await world.clock.run_for(600 + EXACT)
+    results = [each.result for each in world.culler.outcomes]
+    world.kernels.kept_by_manager.clear()
+
+    await world.clock.run_for(59.9)
+    before = list(world.kernels.stopped)
+    await world.clock.run_for(0.1 + EXACT)
+
+    assert (results, before) == ([Result.CHANGED], [])
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
+async def test_a_culling_that_was_called_off_before_it_began_is_begun_again():
+    """A pause drops what was only decided, and nothing is left of it afterwards."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    world.clock.stand_still(700)
+    waits = asyncio.ensure_future(world.culler.consider(Kind.KERNEL, "a"))
+    await asyncio.sleep(0)
+
+    async with world.culler.paused():
+        await waits
+    running = asyncio.ensure_future(world.culler.run_pass())
+    await world.clock.run_for(1)
+
+    assert [each.result for each in await running] == [Result.CULLED]
+    assert world.kernels.stopped == ["a"]
 
 
 @scenario

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from culling_manager.money.days import DAY_SECONDS, Log, Window
+from culling_manager.money.days import DAY_SECONDS, Log, Window, as_json, from_text, together
+from culling_manager.money.document import document
+from culling_manager.money.report import Asked
 from culling_manager.money.runs import Event, Run
 from culling_manager.money.stops import find_stops
 from tests.money_log import DAY, at, beat, hours, line, report
@@ -142,3 +145,21 @@ def test_no_app_was_idle_for_more_than_24_hours_a_day(gaps, days):
     for rows in found["curve"].values():
         told = rows[0]["given_back_hours"] + rows[0]["idle_hours"]
         assert told <= (days + days + 7) * DAY_SECONDS / 3600 + 1e-3
+
+
+@given(made, st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_stored_days_say_what_the_log_says_whatever_it_claims(events, chance):
+    """Cut into days, written, read and put together in any order, it is the same log."""
+    window = Window(begin=at(0).timestamp(), end=at(END).timestamp())
+    log, whole = Log(window), Log(window)
+    for each in events:
+        log.add(event_of(each))
+        whole.add(event_of(each))
+    texts = [json.dumps(as_json(day, DAY.date())) for day in log.days.values()]
+    chance.shuffle(texts)
+
+    stored = together(from_text(text, "a day") for text in texts)
+
+    asked = Asked(window=window, until=at(END + 24).timestamp())
+    assert document(stored, asked) == document(whole.runs(), asked)

@@ -363,3 +363,18 @@ def test_an_owner_may_be_called_anything(owner):
     found = report(events, by=frozenset({"owner"}))
 
     assert list(found["by_owner"]) == [owner.lower().partition("/")[0]]
+
+
+@pytest.mark.parametrize("end", [at(20), at(33.5), at(48)])
+def test_a_stream_that_is_an_hour_ahead_in_all_of_it_gives_no_more(end):
+    """Its lines and the times at which the log has them."""
+    ahead = [line(event, at(hour + 1), run) for event, hour, run in (("started", 9, "r1"), ("accepted", 18, "r1"))]
+
+    worse([*ahead, line("started", at(34), "r2")], end=end)
+
+
+def test_a_return_that_the_log_received_before_its_clock_is_counted_from_then():
+    """Another stream of the owner is an hour ahead; when the log received it is not."""
+    back = {**line("started", at(21), "x", "d-1/alice/CodeEditor/default"), "ingestionTime": at(20).timestamp() * 1000}
+
+    assert hours(report([line("accepted", at(18)), back]))[1] == 2.0

@@ -58,6 +58,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="MINUTES",
         help="older apps are deleted whatever is on them (0: no)",
     )
+    words = "what only a signal sees keeps for so long at most (0: no end)"
+    add("--max-at-work", type=float, default=0.0, metavar="MINUTES", help=words)
     add("--keep-terminals", action=BooleanOptionalAction, default=False, help="terminals are left alone")
     add("--cull-connected", action=BooleanOptionalAction, default=True, help="an open tab keeps nothing")
     add("--until", metavar="TIME", help="how long the history goes on (to the last that it tells)")
@@ -81,6 +83,7 @@ def policies(options: Namespace) -> list[CullingPolicy]:
             long_run=minutes("--long-run", options.long_run) * 60,
             grace=minutes("--grace", options.grace) * 60,
             max_age=minutes("--max-age", options.max_age) * 60,
+            max_at_work=minutes("--max-at-work", options.max_at_work) * 60,
             idle_timeouts=table,
             instance_type=options.instance_type,
             keep_terminals=options.keep_terminals,
@@ -166,7 +169,8 @@ def curve_lines(found: dict[str, Any]) -> Iterable[str]:
         yield "Nothing was idle in this history, so no timeout would have given anything back."
     for kind, rows in found["curve"].items():
         yield ""
-        yield from table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in rows])
+        yield kind
+        yield from table(CURVE, [curve_row(each) for each in rows])
         yield found["advice"][kind]
 
 

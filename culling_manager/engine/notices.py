@@ -42,7 +42,7 @@ class Notices:
 
     def whom_to_visit(self) -> list[str]:
         """Those to look at now, once per heartbeat: whether what they are warned of, or in use by, still holds."""
-        if not self.attended or self.until_visit() > 0:
+        if self.until_visit() > 0:
             return []
         self._visit_mono = self.situation.clock.monotonic() + self.situation.policy.cull_interval
         return list(self.attended)

@@ -94,12 +94,11 @@ class Shutdown:
         if getattr(item.record, "state", None) == "busy":
             return  # culled for being busy: that it works is known
         if item.asking is not None:
-            await asyncio.wait([item.asking])
-            return
+            await asyncio.wait([item.asking])  # it may have been asked before the last use of it
         longest = self.situation.lead(self.notices.timeout(item)) + timedelta(seconds=ANSWER_SECONDS)
         asked_at, answered_at, used_at = item.use.asked_at, item.use.answered_at, item.record.last_activity
-        old = asked_at is None or answered_at is None or self.situation.now() - answered_at > longest
-        if old or (asked_at is not None and used_at is not None and asked_at < used_at):
+        old = answered_at is None or self.situation.now() - answered_at > longest
+        if old or asked_at is None or (used_at is not None and asked_at < used_at):
             await self.notices.ask(item)
 
     async def _confirm(self, item: Item) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -95,6 +96,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Read, count, tell, and give the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal has no sign for is no reason to fail
     parser, asked = arguments(argv)
     now = utcnow()
     try:
@@ -197,7 +201,7 @@ def tell(asked: argparse.Namespace, found: dict[str, Any]) -> None:
     if asked.html:
         path = Path(asked.html)
         try:
-            path.write_text(page(found), "utf-8")
+            path.write_text(page(found), "utf-8", "replace")
         except OSError as error:
             raise ReadError(f"the page could not be written to {path}: {error}") from error
         sys.stdout.write(f"{path}\n")

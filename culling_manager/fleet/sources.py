@@ -129,9 +129,17 @@ def _from_days(paths: list[str], window: Window) -> Source:
     within = {each.isoformat() for each in window.dates() if window.end - midnight(each) >= DAY_SECONDS}
     days = ((name, from_text(_bytes(path), str(path))) for name, path in sorted(found.items()) if name != "account")
     runs = together(day if name in within else day.without_times() for name, day in days)
-    account = Account.from_json(json.loads(_bytes(found["account"]))) if "account" in found else Account()
+    account = _account(found["account"]) if "account" in found else Account()
     last = max((run.end for _, _, run in runs), default=window.end)
     return Source(runs=runs, until=max(window.end, last), account=account)
+
+
+def _account(path: Path) -> Account:
+    """What the daily check stored of the account."""
+    try:
+        return Account.from_json(json.loads(_bytes(path)))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ReadError(f"{path} is not what the daily check stores of an account: {error!r}") from error
 
 
 def _bytes(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """The report as one HTML file that needs no network and makes no request: charts, and under each of them its table.
 
-Whatever others have named stands in it as text. The library of the charts lies inside, packed.
+Whatever others have named stands in it as text. The library of the charts lies inside, packed; a package that was
+built without it (`CULLING_MANAGER_PAGE=0`) makes a page of tables.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def asset(name: str) -> str:
 
 @cache
 def library() -> str:
-    """The charts' library, packed so that it is the same bytes every time."""
+    """The charts' library, packed so that it is the same bytes every time; nothing where it was built without."""
+    if not all(files(__package__).joinpath("assets", name).is_file() for name in LIBRARY):
+        return ""
     code = re.sub(r"//# sourceMappingURL=.*", "", ";\n".join(asset(name) for name in LIBRARY))  # it asks for nothing
     return base64.b64encode(gzip.compress(code.encode(), 9, mtime=0)).decode()
 

@@ -207,7 +207,11 @@ class Counted:
 
     def idle_now(self) -> dict[str, Any]:
         """Apps that were there and idle at the window's end, and what an hour of that costs."""
-        idle = [(app, run) for app, _, run in self.runs if self._is_idle(app, run)]
+        begun = {
+            app: [run for run in runs.values() if run.begin <= self.window.end] for app, runs in self.runs.known.items()
+        }
+        latest = ((app, max(runs, key=lambda each: each.end)) for app, runs in begun.items() if runs)
+        idle = [(app, run) for app, run in latest if self._is_idle(app, run)]
         rates = [self.rate(app, self.type_of(app, run.instance_type)) for app, run in idle]
         known = [each for each in rates if each is not None]
         priced = self.asked.prices is not None and (known or not rates)
@@ -220,7 +224,7 @@ class Counted:
     def _is_idle(self, app: App, run: Run) -> bool:
         """Whether it was there at the window's end, by a heartbeat from about then, and not used for a while."""
         end = self.window.end
-        if run.beat is None or run.begin > end or run.beat[0] < end - FRESH_SECONDS or run.beat[1] > end - LEAST_GAP:
+        if run.beat is None or run.beat[0] < end - FRESH_SECONDS or run.beat[1] > end - LEAST_GAP:
             return False
         return run.latest is None or run.latest.at > end or not self._was_stopped(app, run)
 

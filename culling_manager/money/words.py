@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -106,11 +107,15 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         rows = [[REASONS.get(reason, reason), number(hours)] for reason, hours in found["wasted"].items()]
         told += ["", *table(["billed and not in use", "hours"], rows)]
     for kind, points in found["curve"].items():
-        told += ["", *table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in points])]
-        told += [found["advice"][kind]]
+        told += ["", kind, *table(CURVE, [curve_row(each) for each in points]), found["advice"][kind]]
     for kind, each in (found.get("reconcile") or {}).items():
         told.append(f"{kind}: {number(each['observed_hours'])} h observed, {number(each['billed_hours'])} h billed.")
     return [printable(each) for each in [*told, "", *found["notes"]]]
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """A line as lines of no more than this width; columns stay as they are."""
+    return [text] if len(text) <= width or "  " in text.strip() else textwrap.wrap(text, max(20, width))
 
 
 def curve_row(row: Mapping[str, Any]) -> list[str]:

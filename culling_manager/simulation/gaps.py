@@ -106,8 +106,8 @@ class _History:
         if event.event in NO_USE:
             return
         app.gap(event.at, ended=True)
-        if event.event is EventType.BUSY:
+        if event.event in (EventType.BUSY, EventType.WORKING):
             app.busy.add(who)
-        elif event.event in (EventType.IDLE, EventType.ENDED, EventType.STARTED):
+        elif event.event in (EventType.IDLE, EventType.RESTING, EventType.ENDED, EventType.STARTED):
             app.busy.discard(who)
         app.used = max(app.used, event.at, event.until or event.at)

@@ -4,11 +4,11 @@ One line of a history::
 
     {"at": "2026-06-01T12:00:00Z", "kind": "kernel", "id": "1a2b3c4d", "event": "busy"}
 
-``kind``: kernel, terminal, app. ``event``: started, busy, idle, activity, connected, disconnected, ended. Optional:
-``name``; ``app``, the id of the app on which a kernel or terminal runs; ``idle_timeout``, a kernelspec's own (seconds);
-``instance_type``, of the app, or of what a kernel runs on, such as ml.g5.xlarge. What was not ``started`` was started
-when it is first heard of. The two formats may be mixed in one file, also as the ``message`` of log events that were
-exported from CloudWatch: each ``logStreamName`` is then a history of its own.
+``kind``: kernel, terminal, app. ``event``: started, busy, idle, activity, connected, disconnected, ended; working and
+resting, for what only an activity signal sees. Optional: ``name``; ``app``, the id of the app on which a kernel or
+terminal runs; ``idle_timeout``, a kernelspec's own (seconds); ``instance_type``, such as ml.g5.xlarge. What was not
+``started`` was started when it is first heard of. The two formats may be mixed in one file, also as the ``message`` of
+log events that were exported from CloudWatch: each ``logStreamName`` is then a history of its own.
 """
 
 from __future__ import annotations

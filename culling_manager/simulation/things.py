@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from ..decisions import Reason
 from ..records import KernelRecord, Kind, TerminalRecord
@@ -23,11 +24,13 @@ class EventType(Enum):
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
     ENDED = "ended"
+    WORKING = "working"
+    RESTING = "resting"
     UNSEEN = "unseen"
 
 
 #: What may end that something keeps its app.
-FREES = frozenset({EventType.IDLE, EventType.DISCONNECTED, EventType.ENDED})
+FREES = frozenset({EventType.IDLE, EventType.RESTING, EventType.DISCONNECTED, EventType.ENDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +38,8 @@ class Event:
     """One thing that happened; `app` is the id of the app that a kernel or terminal runs on, None where unknown.
 
     `idle_timeout` (seconds) is a kernelspec's own, `instance_type` that of what it runs on. Without an `identity` it
-    happened to every app. From one that is `UNSEEN` on nobody knows, `until` an instant, whether it was used; that
-    counts as use.
+    happened to every app. What is `WORKING` does what only an activity signal sees, until it is `RESTING`. From one
+    that is `UNSEEN` on nobody knows, `until` an instant, whether it was used; that counts as use.
     """
 
     at: datetime
@@ -86,6 +89,8 @@ class Thing:
     connections: int = 0
     disconnected_at: datetime | None = None
     kept_until: datetime | None = None
+    working: bool = False
+    used_at: datetime | None = None
     stop: Stop | None = None
     look: int | None = None
     instance_type: str | None = None
@@ -98,10 +103,14 @@ class Thing:
 
     def started_anew(self, at: datetime) -> None:
         """It runs again after it had been stopped: another one, of which nothing is known."""
-        self.stop, self.started_at = None, at
+        self.stop, self.started_at, self.working = None, at, False
         self.run.forget()
 
-    def kernel(self, instance_type: str | None = None) -> KernelRecord:
+    def use(self, now: datetime) -> dict[str, Any]:
+        """What an activity signal would say of it."""
+        return {"used_by": "it works", "used_at": now} if self.working else {"used_at": self.used_at}
+
+    def kernel(self, now: datetime, instance_type: str | None = None) -> KernelRecord:
         """A kernel as the server would read it; `instance_type` is that of its app, where it does not tell its own."""
         return KernelRecord(
             identity=self.identity,
@@ -117,8 +126,10 @@ class Thing:
             run_seconds=self.run.run_seconds,
             idle_timeout=self.idle_timeout,
             instance_type=self.instance_type or instance_type,
+            **self.use(now),
         )
 
-    def terminal(self) -> TerminalRecord:
+    def terminal(self, now: datetime) -> TerminalRecord:
         """A terminal as the server would read it."""
-        return TerminalRecord(identity=self.identity, last_activity=self.last_activity, kept_until=self.kept_until)
+        known = {"last_activity": self.last_activity, "kept_until": self.kept_until, **self.use(now)}
+        return TerminalRecord(identity=self.identity, **known)
