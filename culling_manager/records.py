@@ -101,7 +101,8 @@ class TerminalRecord:
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
     that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. `runs` is what a
-    person calls what runs in it, known only where it is told. For `kept_until`, `asked_by`, `leased`, `used_by` and
+    person calls what runs in it, known only where it is told. `typed_at` is when a key was last typed in it, or it was
+    made: its `last_activity` may be output that nobody reads. For `kept_until`, `asked_by`, `leased`, `used_by` and
     `used_at` see `KernelRecord`.
     """
 
@@ -113,6 +114,7 @@ class TerminalRecord:
     asked_by: str = ""
     asked_at: datetime | None = None
     leased: bool = False
+    typed_at: datetime | None = None
     ended: bool = False
     billed: bool = True
     with_app: bool = False

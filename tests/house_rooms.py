@@ -138,6 +138,7 @@ INSIDE = {
         "kernel_source": {"activity", "connected", "documents", "hosts", "kernel_stops", "local", "probe"},
         "kernel_stops": {"activity", "hosts"},
         "kernels": {"activity", "clients", "kernel_settings", "kernel_source", "requests", "saves", "use"},
+        "keys": set(),
         "local": set(),
         "probe": {"activity", "hosts", "local", "questions"},
         "questions": set(),
@@ -145,7 +146,7 @@ INSIDE = {
         "saves": {"documents"},
         "sockets": set(),
         "terminal_source": {"hosts"},
-        "terminals": {"terminal_source"},
+        "terminals": {"keys", "terminal_source"},
         "use": set(),
     },
     "money": {

@@ -22,6 +22,7 @@ from zmq.eventloop.zmqstream import ZMQStream
 from culling_manager import CullingKernelManager
 from culling_manager.managers.activity import (
     BATCH,
+    REST_SECONDS,
     KernelActivity,
     arrived,
     follow_iopub,
@@ -433,6 +434,15 @@ def at(seconds: float) -> datetime:
     return LONG_AGO + timedelta(seconds=seconds)
 
 
+def test_of_a_kernel_that_nobody_told_of_nothing_is_known():
+    """Its state is believed, no greeting is expected, and none of it is a change."""
+    activity = KernelActivity()
+
+    assert (activity.settled, activity.welcome_expected, activity.gone, activity.restarting) == (True, False, False, 0)
+    assert (activity.noted_at, activity.started_at, activity.person_at, activity.version) == (None, None, None, 0)
+    assert activity.asking != KernelActivity().asking
+
+
 def test_each_use_that_upstream_does_not_see_is_a_change():
     """A note, a request and a disconnect: whoever has read it before reads it again."""
     activity = KernelActivity()
@@ -737,6 +747,7 @@ async def test_what_has_arrived_is_handled_in_one_turn_and_a_flood_leaves_turns_
         nothing = [int(frames[0]) for frames in arrived(pipe.stream, [b"-1"])]
     closed, none = list(arrived(pipe.stream, [b"-1"])), list(arrived(object(), [b"-1"]))
 
+    assert 1000 / REST_SECONDS == 100_000  # messages a second, of which ZeroMQ keeps 1,000 while the stream rests
     assert first == list(range(-1, 500))
     assert rest == [-1, *range(500, 509)]
     assert nothing == [-1]

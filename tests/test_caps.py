@@ -142,6 +142,57 @@ def test_nothing_is_kept_by_signals_beyond_the_cap(last, used, asked, timeout, c
     assert decision.cull == (now > max(end, last + timedelta(seconds=timeout)))
 
 
+def printing(seconds: float, **known) -> TerminalRecord:
+    """A terminal that printed just now, and in which a key was typed at noon."""
+    return TerminalRecord(identity="t", last_activity=at(seconds), typed_at=NOON, **known)
+
+
+SCREEN = {
+    "before the end, due then": (5.5 * HOUR, {}, (False, Reason.ACTIVE, 6 * HOUR)),
+    "at the very end": (6 * HOUR, {}, (False, Reason.ACTIVE, 6 * HOUR)),
+    "after it": (6 * HOUR + 1, {}, (True, Reason.AT_WORK_TOO_LONG, 6 * HOUR)),
+    "with a child at work, too": (6 * HOUR + 1, {"used_by": "it computes"}, (True, Reason.AT_WORK_TOO_LONG, 6 * HOUR)),
+    "a user's asking begins it anew": (7 * HOUR, {"asked_at": at(2 * HOUR)}, (False, Reason.ACTIVE, 8 * HOUR)),
+    "early it is due for being idle": (HOUR, {}, (False, Reason.ACTIVE, 3 * HOUR)),
+}
+
+
+@pytest.mark.parametrize(("now", "known", "expected"), SCREEN.values(), ids=SCREEN)
+def test_a_terminal_that_only_prints_is_not_used_for_ever(now, known, expected):
+    """A program that redraws its screen keeps it for `max_at_work` after the last key; without that as ever."""
+    record = printing(now, **known)
+
+    decision = decide(record, CullingPolicy(max_at_work=6 * HOUR), at(now))
+
+    culled, reason, due = expected
+    assert (decision.cull, decision.reason, decision.due_at) == (culled, reason, at(due))
+    assert not decide(record, CullingPolicy(), at(now)).cull
+
+
+@scenario
+async def test_an_agents_screen_is_warned_of_and_ended():
+    """It redraws itself every minute; a key in between gives it another run."""
+    world = AppWorld(max_at_work=2 * HOUR, warn_before=300.0)
+    world.apps.put("a", created_at=NOON)
+    told: list[tuple[str, str, str]] = []
+    world.culler.listeners.append(lambda each: told.append((each.kind.value, each.action, each.reason)))
+    world.start()
+    world.terminals.put("a-t", typed_at=NOON)
+    for minute in range(166):
+        world.terminals.put("a-t", last_activity=world.clock.wall)
+        if minute == 45:
+            world.terminals.put("a-t", typed_at=world.clock.wall)
+        await world.clock.run_for(60)
+        if minute == 158:
+            quiet = list(told)
+
+    assert quiet == []
+    assert [each[1:] for each in told if each[0] == "terminal"] == [
+        ("warned", "at work too long"), ("culled", "at work too long"),
+    ]  # fmt: skip
+    assert world.terminals.stopped == ["a-t"]
+
+
 # -- age -------------------------------------------------------------------------------------------------
 
 LONG = {"warned_at": at(-DAY)}

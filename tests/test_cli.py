@@ -534,6 +534,10 @@ def test_status_names_notebooks_and_this_space(double, capsys):
     assert "deadbeef" not in told
     assert "this space 'alice' (billed) in 4 min" in told
     assert "keep-alive 1h --kernel work/explore.ipynb" in told
+    row = drawn([screen("http://x/", double.status | {"keep_alive": []}, "")], 80)
+    narrow = Console(width=80, record=True, file=io.StringIO())
+    narrow.print(row)
+    assert re.search(r"this space 'alice' +idle", narrow.export_text())
 
 
 def test_keep_alive_off_takes_a_notebook_back_by_its_path(double):

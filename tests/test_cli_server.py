@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,16 @@ async def test_who_may_not_ask_is_told_so(culling, capsys, token, told):
     text = capsys.readouterr()
     assert told in text.out
     assert "Traceback" not in text.err
+
+
+async def test_a_change_with_a_token_leaves_no_other_line_in_the_log(culling, caplog):
+    """A page that is fetched for its cookie, and is not there, would be a warning of the server's for each change."""
+    assert await culling("keep-alive", "1h") == 0
+
+    asked = [
+        line for line in map(str, (each.getMessage() for each in caplog.records)) if re.match(r"\d{3} [A-Z]+ /", line)
+    ]
+    assert [line.split()[:2] for line in asked] == [["200", "POST"]], asked
 
 
 async def test_keep_alive_and_resume_on_a_real_server(culling, jp_fetch, capsys):

@@ -642,6 +642,19 @@ async def test_a_warning_says_unless_it_still_works_where_nobody_was_asked_since
 
 
 @scenario
+async def test_what_dies_while_it_is_warned_of_goes_at_the_next_heartbeat():
+    """Not at the deadline that it was warned of: nobody tells of it, so it is seen at the visit."""
+    world = AttentionWorld()
+    await world.clock.run_for(ATTENTION_TIMEOUT - 200)
+
+    world.kernels.put("a", alive=False)
+    await world.clock.run_for(11)
+
+    assert world.kernels.stopped == ["a"]
+    assert world.actions() == ["warned", "culled"]
+
+
+@scenario
 async def test_that_something_was_busy_too_long_is_warned_of_without_an_unless():
     """That it works is known."""
     world = AttentionWorld(busy_timeout=1200.0)
@@ -814,7 +827,9 @@ async def test_an_answer_that_is_older_than_planned_is_asked_for_anew(late, aske
 @pytest.mark.parametrize(("used", "asked"), [(0.0, 1), (1.0, 2)])
 @scenario
 async def test_an_answer_to_a_question_from_before_the_last_use_is_not_believed(used, asked):
-    """However late it comes: it says nothing of the job that was started after it had been asked."""
+    """However late it comes: it says nothing of the job that was started after it had been asked, so nobody is told
+    that it goes, and no hook is run for it.
+    """
     world = AttentionWorld(idle_timeout=20.0)
     world.guard.seconds, said = 60.0, []
 
@@ -833,7 +848,7 @@ async def test_an_answer_to_a_question_from_before_the_last_use_is_not_believed(
     await world.clock.run_for(80)
 
     assert len(said) == asked
-    assert world.kernels.stopped == (["a"] if asked == 1 else [])
+    assert world.kernels.stopped == world.guard.hooked == (["a"] if asked == 1 else [])
 
 
 @pytest.mark.parametrize(("error", "words"), [(OSError("disk full"), "disk full"), (OSError(), "OSError()")])
@@ -1268,6 +1283,43 @@ async def test_what_goes_while_the_hook_is_asked_is_gone():
 
     assert [each.result for each in world.culler.outcomes] == [Result.GONE]
     assert world.culler.keep.current(world.clock.wall) == []
+
+
+@scenario
+async def test_what_its_manager_keeps_is_tried_again_after_a_minute_exactly():
+    """Though nothing else is to be looked at until then."""
+    world = ReadWorld(warn_before=0.0)
+    world.kernels.put("a")
+    world.kernels.kept_by_manager.add("a")
+    world.culler.start()
+    await world.clock.run_for(600 + EXACT)
+    results = [each.result for each in world.culler.outcomes]
+    world.kernels.kept_by_manager.clear()
+
+    await world.clock.run_for(59.9)
+    before = list(world.kernels.stopped)
+    await world.clock.run_for(0.1 + EXACT)
+
+    assert (results, before) == ([Result.CHANGED], [])
+    assert world.kernels.stopped == ["a"]
+
+
+@scenario
+async def test_a_culling_that_was_called_off_before_it_began_is_begun_again():
+    """A pause drops what was only decided, and nothing is left of it afterwards."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    world.clock.stand_still(700)
+    waits = asyncio.ensure_future(world.culler.consider(Kind.KERNEL, "a"))
+    await asyncio.sleep(0)
+
+    async with world.culler.paused():
+        await waits
+    running = asyncio.ensure_future(world.culler.run_pass())
+    await world.clock.run_for(1)
+
+    assert [each.result for each in await running] == [Result.CULLED]
+    assert world.kernels.stopped == ["a"]
 
 
 @scenario

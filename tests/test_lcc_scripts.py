@@ -397,7 +397,7 @@ def test_an_object_that_is_missing_in_s3(place: Any, script: str) -> None:
 
 
 def test_checksums_that_are_not_right(place: Any, bundle: Path, tmp_path: Path) -> None:
-    """Of the whole bundle, of one file in it, and a file that is no bundle at all."""
+    """Of the whole bundle, of one file in it, a file that is no bundle at all, and what an index has in its place."""
     sandbox = place()
     damaged, none = make_bundle(tmp_path / "damaged", damaged=True), tmp_path / "none.tar.gz"
     none.write_text("<html>Sign in</html>")
@@ -407,6 +407,7 @@ def test_checksums_that_are_not_right(place: Any, bundle: Path, tmp_path: Path) 
         fault(sandbox, BUNDLE=str(damaged)).error,
         fault(sandbox, BUNDLE=str(none)).error,
         fault(sandbox, BUNDLE=str(tmp_path / "absent")).error,
+        fault(sandbox, **{**make_index(tmp_path), "BUNDLE_SHA256": "0" * 64}).error,
     ]
 
     checksum = hashlib.sha256(bundle.read_bytes()).hexdigest()
@@ -414,6 +415,8 @@ def test_checksums_that_are_not_right(place: Any, bundle: Path, tmp_path: Path) 
     assert errors[1].startswith(f"{damaged} cannot be unpacked, or is damaged: sha256sum: WARNING: 1 computed checksum")
     assert errors[2].startswith(f"{none} cannot be unpacked, or is damaged: tar: ")
     assert "absent cannot be fetched: cp: cannot stat" in errors[3]
+    assert "pip cannot install it: " in errors[4]
+    assert "HASH" in errors[4].upper()
 
 
 SECRET = "$(touch {0}) `touch {0}`; touch {0} & '\" \\ \n*"

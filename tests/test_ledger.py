@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from traitlets import Any
 
+from culling_manager.apps import source
 from culling_manager.apps.ledger import Ledger, Memory
 from culling_manager.decisions import IN_SERVICE
 from culling_manager.errors import CallError, ErrorCode, GoneError
-from culling_manager.records import AppRecord, KernelRecord, Kind
-from tests.conftest import scenario
-from tests.doubles import NOON
+from culling_manager.policy import CullingPolicy
+from culling_manager.records import AppRecord, KernelRecord, Kind, Result, TerminalRecord
+from tests.conftest import scenario, until
+from tests.doubles import NOON, FakeApps
 from tests.test_appsource import LONG_AGO, TIMEOUT, World
 
 
@@ -346,3 +350,218 @@ async def test_a_refused_deletion_is_told_with_its_words_and_the_app_is_not_take
 
     assert [(each.action, each.detail) for each in told if each.action == "refused"] == [("refused", "AWS is ill")]
     assert world.source.ledger.asked == {}
+
+
+# -- apps as records ---------------------------------------------------------------------------------
+
+
+class OddApps(FakeApps):
+    """Apps of which the last look gives something else, after a while, or of which one cannot be listed in time."""
+
+    found = Any(None)
+    seconds = Any(0.0)
+    clock = Any(None)
+
+    async def list_apps(self):
+        if self.seconds:
+            await self.clock.sleep(self.seconds)
+        return await super().list_apps()
+
+    async def look_again(self, app):
+        if isinstance(self.found, Exception):
+            raise self.found
+        return app if self.found is None else replace(app, **self.found)
+
+
+def odd(**settings) -> World:
+    """A started world with one app, a day old."""
+    world = World(apps=OddApps(), **settings)
+    world.apps.clock = world.clock
+    world.apps.put("a", created_at=LONG_AGO)
+    return world.start()
+
+
+@pytest.mark.parametrize("gone", [GoneError("it is gone"), KeyError("a")])
+@scenario
+async def test_one_that_is_gone_at_the_last_look_is_not_deleted(gone):
+    """That is no failure, and it is not listed any more."""
+    world = odd()
+    world.apps.found = gone
+
+    await world.clock.run_for(TIMEOUT + 1)
+
+    assert [each.result for each in world.culler.outcomes] == [Result.GONE]
+    assert (world.apps.deleted, world.source.exists("a")) == ([], False)
+    assert world.culler.troubles.last_text() is None
+
+
+@scenario
+async def test_one_that_is_not_in_service_at_the_last_look_is_kept_and_looked_at_again_within_ten_minutes():
+    """It is as it was seen then, until it is listed again."""
+    world = odd(idle_timeout=7200.0)
+    world.apps.found = {"state": "Pending"}
+    await world.clock.run_for(7201)
+    lists, state = world.apps.calls.count("list"), world.app()[0].state
+
+    world.apps.found = None
+    await world.clock.run_for(590)
+    early = world.apps.calls.count("list")
+    await world.clock.run_for(20)
+
+    assert (state, early) == ("Pending", lists)
+    assert world.apps.calls.count("list") > lists
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
+async def test_a_list_that_took_its_time_is_not_taken_for_fresh():
+    """It is as old as the question for it: before anything is deleted apps are listed once more."""
+    slow, quick = odd(), odd()
+    for world, seconds in ((slow, 5.0), (quick, 0.25)):
+        await world.clock.run_for(TIMEOUT - 1)
+        world.apps.calls.clear()
+        world.apps.seconds = seconds
+        await world.clock.run_for(20)
+
+    assert (slow.apps.calls, slow.apps.deleted) == (["list", "list", "delete"], ["a"])
+    assert (quick.apps.calls, quick.apps.deleted) == (["list", "delete"], ["a"])
+
+
+@scenario
+async def test_an_app_manager_that_does_not_answer_is_not_waited_for_without_end(monkeypatch):
+    """It is said which, and nothing is deleted."""
+    monkeypatch.setattr("culling_manager.apps.source.LIMIT_SECONDS", 0.05)
+    world = odd()
+    await world.clock.run_for(TIMEOUT - 1)
+    world.apps.seconds = 10**9
+
+    await world.clock.run_for(2)
+    await until(lambda: world.culler.troubles.last_text())
+
+    assert world.culler.troubles.last_text() == ("OddApps did not answer within 0.05 s; nothing is culled on old facts")
+    assert world.culler.troubles.codes() == [ErrorCode.NO_ANSWER]
+    assert world.apps.deleted == []
+
+
+def test_by_default_an_app_manager_has_five_minutes_for_an_answer():
+    """SageMaker's have limits below that."""
+    assert (source.LIMIT_SECONDS, source.ARRIVAL_SECONDS, source.NOT_READY_SECONDS) == (300.0, 15.0, 600.0)
+
+
+@scenario
+async def test_what_keeps_an_app_is_named_and_the_rest_told_as_others():
+    """Three of them, and a kernel that is being started, too."""
+    world, found = odd(), []
+    await world.clock.run_for(1)
+    for number in range(4):
+        with world.culler.starting():
+            found.append(world.app()[0].kept_by)
+        world.kernel(f"k{number}", state="busy")
+    found.append(world.app()[0].kept_by)
+
+    busy = [f"kernel k{number} (busy)" for number in range(3)]
+    starting = "a kernel that is being started"
+    assert found == [
+        starting,
+        ", ".join([busy[0], starting]),
+        ", ".join([*busy[:2], starting]),
+        ", ".join(busy) + " and others",
+        ", ".join(busy) + " and others",
+    ]
+
+
+@scenario
+async def test_what_goes_is_remembered_by_the_app_that_it_was_on():
+    """When it was last used; and another kind of thing, or an app itself, leaves nothing behind."""
+    world = odd()
+    await world.clock.run_for(1)
+    kernel = KernelRecord(identity="k", state="idle", last_activity=at(-50), used_at=at(-20), app_name="a")
+    memory = world.source.ledger.memories["a"]
+    found = []
+
+    world.source.left(world.app()[0], at(500))
+    found.append(memory.last_activity)
+    world.source.left(kernel, None)
+    found.append(memory.last_activity)
+    world.source.left(kernel, at(10))
+    found.append(memory.last_activity)
+
+    assert found == [None, at(-20), at(10)]
+
+
+@scenario
+async def test_only_a_kernel_of_which_nobody_knows_the_app_has_apps_listed_soon():
+    """Within a quarter of a minute; a terminal, one that is known, and a server that is its own app have not."""
+    world, found = odd(idle_timeout=7200.0), []
+    await world.clock.run_for(1)
+    world.apps.knows_home_of = lambda kernel, apps: kernel.app_name in apps
+    kernel = KernelRecord(identity="k", state="idle", last_activity=NOON, app_name="new")
+
+    for record, lists in [
+        (TerminalRecord(identity="t", last_activity=NOON), True), (replace(kernel, app_name="a"), True),
+        (kernel, False), (kernel, True),
+    ]:  # fmt: skip
+        world.apps.lists = lists
+        before = world.apps.calls.count("list")
+        world.source.arrived(record)
+        await world.clock.run_for(14)
+        early = world.apps.calls.count("list") - before
+        await world.clock.run_for(2)
+        found.append((early, world.apps.calls.count("list") - before))
+
+    assert found == [(0, 0), (0, 0), (0, 0), (0, 1)]
+
+
+def test_what_an_app_source_says_of_itself():
+    """Its settings, its roots, its apps and what could not be read."""
+    many, one = World(), World()
+    one.apps.lists = False
+    for world in (many, one):
+        world.source.ledger.listed = {"a": app(instance_type="ml.p3.2xlarge")}
+
+    assert (dict(many.source.settings()), dict(one.source.settings())) == ({}, {"instance_type": "ml.p3.2xlarge"})
+    assert (many.source.roots("a").here, one.source.roots("a").here) == (False, True)
+    assert (many.source.exists("a"), many.source.exists("b")) == (True, False)
+    assert list(many.source.glance(CullingPolicy())) == [("a", None, None)]
+    assert many.source.describe() == {"class": "FakeApps", "detail": ""}
+    unread = many.source.unreadable("b", "no such list")
+    assert (unread.identity, unread.name, unread.state, unread.error) == ("b", "b", None, "no such list")
+    assert (many.source.stale_after(CullingPolicy()), many.source.stale_after(CullingPolicy(idle_timeout=0))) == (
+        0.0,
+        None,
+    )
+    assert many.source.fingerprint("a") is None
+    with pytest.raises(KeyError):
+        many.source.fingerprint("b")
+    many.source.ledger.refreshed_at = NOON
+    assert many.source.stale_after(CullingPolicy(idle_timeout=600)) == 300.0
+    assert many.source.going(None) is None
+    assert one.source.going(None) is None
+    one.source.ledger.asked = {"a": NOON}
+    assert one.source.going(None) == "name of a"
+    assert one.source.going(app()) == "name of a"
+
+
+@pytest.mark.parametrize("known", [False, True])
+@scenario
+async def test_which_apps_there_are_to_manage_may_be_found_out_later(known, caplog):
+    """Until then none is deleted, and it is said why; then where terminals run is known, too."""
+    world, unknown = World(), FakeApps()
+    unknown.reason = "the metadata file is cut short"
+    unknown.again = lambda: world.apps if known else unknown
+    world.apps.put("a", created_at=LONG_AGO)
+    world.source.apps = unknown
+    caplog.set_level("INFO", "test")
+    world.start()
+
+    await world.clock.run_for(TIMEOUT + 60)
+
+    if known:
+        assert world.source.apps is world.apps
+        assert "Culling: apps are managed by FakeApps" in caplog.messages
+        assert world.apps.deleted == ["a"]
+    else:
+        assert world.culler.troubles.last_text() == (
+            "the metadata file is cut short; until it can be read no app is deleted; nothing is culled on old facts"
+        )
+        assert world.apps.deleted == []

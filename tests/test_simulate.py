@@ -221,7 +221,9 @@ def test_nothing_in_use_is_ever_stopped(history, minutes):
     for stop in simulate(history, policy(minutes), at(2000)).stops:
         mine = [each for each in ordered if (each.kind, each.identity) == (stop.kind, stop.identity)]
         before = [each for each in mine if stop.at - timedelta(minutes=minutes) <= each.at < stop.at]
-        assert {each.event for each in before} <= {EventType.CONNECTED, EventType.DISCONNECTED}
+        worked = any(each.event is EventType.WORKING and each.at < stop.at for each in mine)
+        no_news = {EventType.CONNECTED, EventType.DISCONNECTED} | (set() if worked else {EventType.RESTING})
+        assert {each.event for each in before} <= no_news
         assert stop.given_back >= 0
         assert stop.used_again is None or stop.used_again >= stop.at
 
@@ -439,8 +441,23 @@ def test_the_answer_for_all_adds_up_and_the_curve_is_over_all(tmp_path, capsys, 
         for name in ("given_back_hours", "idle_hours", "stops", "returns", "false_stops"):
             assert row[name] == pytest.approx(sum(one[name] for one in rows), abs=0.001)
     assert "of 3 users" in told
+    assert "most stopped of whom" in told
     assert re.search(r"^alice.jsonl +2 stops +1 stop +1 stop +1 stop", told, re.MULTILINE)
     assert all_of_them["advice"]["unknown"] in told
+
+
+@pytest.mark.parametrize(
+    ("users", "names"),
+    [
+        (["d-1/alice/JupyterLab/default", "d-1/bob/JupyterLab/default"], ["alice", "bob"]),
+        (["d-1/alice/JupyterLab/default", "d-1/alice/CodeEditor/default"], ["JupyterLab", "CodeEditor"]),
+        (["a.jsonl", "b.jsonl"], ["a.jsonl", "b.jsonl"]),
+        (["x/a/b", "x/b"], ["a/b", "b"]),
+    ],
+)
+def test_in_a_table_users_stand_without_what_all_have_in_common(users, names):
+    """A domain and an app type tell nobody apart; something of each name is left."""
+    assert list(outlooks_table.apart(users).values()) == names
 
 
 def test_of_a_great_many_users_those_with_most_stops_are_told(tmp_path, capsys, monkeypatch):

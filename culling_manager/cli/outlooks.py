@@ -23,6 +23,9 @@ NARROWEST = 24
 #: Of so many users at most is told what would have been stopped of theirs.
 MOST_USERS = 20
 
+#: What stands above the first column: where things are told, and where users are.
+FIRST = ("stopped at, idle for", "most stopped of whom")
+
 #: Lines, each with its style.
 Cell = tuple[tuple[str, str], ...]
 
@@ -81,6 +84,16 @@ def of_user(outlook: Outlook, user: str) -> Cell:
     return (*found, (f"{missed} used again", "yellow")) if missed else found
 
 
+def apart(users: Sequence[str]) -> dict[str, str]:
+    """What tells users apart: their names without the folders, domains and apps that all have in common."""
+    parts = {user: user.split("/") for user in users}
+    for last in (0, -1):
+        while all(len(each) > 1 for each in parts.values()) and len({each[last] for each in parts.values()}) == 1:
+            for each in parts.values():
+                del each[last]
+    return {user: "/".join(each) for user, each in parts.items()}
+
+
 def most_stopped(outlooks: Sequence[Outlook], users: Sequence[str]) -> list[str]:
     """Those of several users of whose things most would have been stopped, as many as are told."""
     if len(users) < 2:
@@ -93,7 +106,8 @@ def rows(
     outlooks: Sequence[Outlook], named: Sequence[tuple[Kind, str, str]], users: Sequence[str] = ()
 ) -> list[tuple[str, list[Cell]]]:
     """The table, without its head: first the things or the users, then the sums, which begin after all of them."""
-    found = [(printable(user), [of_user(each, user) for each in outlooks]) for user in users]
+    names = apart(users) if len(users) > 1 else {user: user for user in users}
+    found = [(printable(names[user]), [of_user(each, user) for each in outlooks]) for user in users]
     found += [
         (
             printable(f"{kind.value} {short(kind.value, identity)} {name}").rstrip(),
@@ -124,7 +138,7 @@ def print_outlooks(
     except ImportError:
         for each in outlooks:
             table = [
-                ("stopped at, idle for", *heads([each])),
+                (FIRST[bool(users)], *heads([each])),
                 *((what, _plain(cells[0])) for what, cells in rows([each], named, users)),
             ]
             sys.stdout.writelines(line + "\n" for line in ["", *aligned(table, 100)])
@@ -146,7 +160,7 @@ def _table(outlooks: Sequence[Outlook], named: Sequence[tuple[Kind, str, str]], 
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
-    table.add_column("stopped at, idle for", overflow="fold", max_width=NARROWEST - 2)
+    table.add_column(FIRST[bool(users)], overflow="fold", max_width=NARROWEST - 2)
     for head in heads(outlooks):
         table.add_column(head, min_width=NARROWEST - 2)
     above = len(named) + len(users)

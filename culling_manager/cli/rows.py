@@ -70,7 +70,7 @@ class Group:
 
 def beside(what: str, extra: str, width: int) -> str:
     """Two texts on one line of `width`, else the second cut, else the first cut in its middle and the second below."""
-    line = f"{what} {extra}".rstrip()
+    line = f"{what} {extra}".replace("\n", " ").rstrip()
     if len(line) <= width or len(what) <= width // 2:
         return line if len(line) <= width else line[: width - 1] + "…"
     if len(what) > width:
@@ -93,9 +93,12 @@ def row(kind: str, entry: Entry, now: datetime, warn: float = WARN_SECONDS, dry_
     left = left_of(entry, now)
     idle = entry.get("idle_seconds")
     busy = entry.get("reason") == "busy"
+    # that one's own space is billed stands before what it is, so that its name is not cut for that
+    what, billed, _ = named(kind, entry).partition(" (billed)") if kind == "app" else (named(kind, entry), "", "")
+    extra = printable((entry.get("name") if kind == "kernel" else entry.get("instance_type")) or "")
     return Row(
-        what=named(kind, entry),
-        extra=printable((entry.get("name") if kind == "kernel" else entry.get("instance_type")) or ""),
+        what=what,
+        extra=f"{billed.strip()}\n{extra}".strip(),
         state=printable(entry.get("state") or "unknown"),
         idle="" if idle is None or busy else duration(idle),
         stops=_stops(entry, left, dry_run),

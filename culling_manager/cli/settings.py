@@ -9,6 +9,7 @@ from typing import Any
 
 from ..client.http import Client
 from ..client.servers import Code, Failure
+from ..client.words import printable
 from ..report import duration
 from .shared import chosen, tell, tell_json
 
@@ -60,6 +61,9 @@ def _tell_settings(options: Namespace, found: Mapping[str, Any]) -> Code:
         return Code.OK
     now = _pair({name: found[name] for name in ("idle_time", "keep_terminals")})
     tell(f"{now[:1].upper()}{now[1:]}.")
+    for pattern, seconds in (found.get("idle_timeouts") or {}).items():
+        if seconds != found["idle_time"]:
+            tell(f"On {printable(pattern)}: {f'idle timeout {duration(seconds)}' if seconds else 'culling is off'}.")
     tell(f"Configured: {_pair(found['configured'])}." if found.get("configured") else "Nothing is configured.")
     saved = found.get("saved")
     tell(f"Saved for the next start: {_pair(saved)}." if saved else "Nothing is saved for the next start.")

@@ -81,9 +81,7 @@ class IdleCuller:
         SettingError
             When a value is not accepted; then nothing is changed.
         """
-        for_all = {} if idle_timeout is None or not self.policy.idle_timeouts else {"idle_timeouts": ()}
-        changes = {"idle_timeout": idle_timeout, "keep_terminals": keep_terminals, **for_all}
-        self._settings.change(changes, self.policy)
+        self._settings.change({"idle_timeout": idle_timeout, "keep_terminals": keep_terminals}, self.policy)
         self.update_policy()
 
     def reset_settings(self) -> None:

@@ -46,10 +46,14 @@ class TerminalSource:
             self.manager.keep_terminals = changes["keep_terminals"]
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
-        """Identity and last activity of each terminal; none has a timeout of its own."""
+        """Identity and last activity of each terminal; none has a timeout of its own.
+
+        With `max_at_work` more than its last output decides: when a key was last typed in it.
+        """
         for name, terminal in list(self.manager.terminals.items()):
             last = getattr(terminal, "last_activity", None)
-            yield name, last if last is not None and last.tzinfo is not None else None, None
+            simple = last is not None and last.tzinfo is not None and policy.max_at_work <= 0
+            yield name, last if simple else None, None
 
     def catch_up(self, identity: str) -> None:
         """Nothing is on its way that would not show."""
@@ -61,7 +65,8 @@ class TerminalSource:
     def fingerprint(self, identity: str) -> Hashable:
         """The fingerprint of one terminal. KeyError when it is gone."""
         terminal = self.manager.terminals[identity]
-        return (getattr(terminal, "last_activity", None), id(terminal), terminal in self.terminated)
+        at = getattr(terminal, "last_activity", None), getattr(terminal, "typed_at", None)
+        return (*at, id(terminal), terminal in self.terminated)
 
     def read(self, identity: str, now: datetime) -> TerminalRecord:
         """Read one terminal. KeyError when it is gone."""
@@ -69,6 +74,7 @@ class TerminalSource:
         record = TerminalRecord(
             identity=identity,
             last_activity=utc(getattr(terminal, "last_activity", None), "last_activity"),
+            typed_at=getattr(terminal, "typed_at", None),
             ended=terminal in self.terminated,
         )
         return self.manager._culler.place(record)

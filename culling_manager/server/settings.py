@@ -55,9 +55,11 @@ class SettingsDesk:
         policy, saved = culler.policy, self._load_saved()
         if saved is not None and "idle_time" in saved:
             saved = {**saved, "idle_time": whole(saved["idle_time"] * 60)}
+        by_type = {pattern: whole(seconds) for pattern, seconds in policy.idle_timeouts}
         return {
             "idle_time": whole(policy.idle_timeout),
             "keep_terminals": policy.keep_terminals,
+            **({"idle_timeouts": by_type} if by_type else {}),
             "configured": {
                 "idle_time": whole(culler.configured("idle_timeout")),
                 "keep_terminals": culler.configured("keep_terminals"),
