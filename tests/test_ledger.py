@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,7 +11,7 @@ from traitlets import Any
 
 from culling_manager.apps import source
 from culling_manager.apps.ledger import Ledger, Memory
-from culling_manager.decisions import IN_SERVICE
+from culling_manager.decisions import IN_SERVICE, Reason
 from culling_manager.errors import CallError, ErrorCode, GoneError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Result, TerminalRecord
@@ -363,8 +364,11 @@ class OddApps(FakeApps):
     clock = Any(None)
 
     async def list_apps(self):
-        if self.seconds:
+        try:
             await self.clock.sleep(self.seconds)
+        except asyncio.CancelledError:
+            self.calls.append("cancelled")
+            raise
         return await super().list_apps()
 
     async def look_again(self, app):
@@ -449,6 +453,23 @@ def test_by_default_an_app_manager_has_five_minutes_for_an_answer():
 
 
 @scenario
+async def test_a_list_is_not_waited_for_when_the_culler_is_paused():
+    """The question ends with who asked it, so that a server can stop; afterwards it is asked anew."""
+    world = odd()
+    await world.clock.run_for(TIMEOUT - 1)
+    world.apps.seconds = 30.0
+    await world.clock.run_for(5)
+    world.apps.calls.clear()
+
+    async with world.culler.paused():
+        paused = list(world.apps.calls)
+    await world.clock.run_for(100)
+
+    assert paused == ["cancelled"]
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
 async def test_what_keeps_an_app_is_named_and_the_rest_told_as_others():
     """Three of them, and a kernel that is being started, too."""
     world, found = odd(), []
@@ -483,10 +504,37 @@ async def test_what_goes_is_remembered_by_the_app_that_it_was_on():
     found.append(memory.last_activity)
     world.source.left(kernel, None)
     found.append(memory.last_activity)
+    world.source.left(replace(kernel, last_activity=at(-10), used_at=None), None)
+    found.append(memory.last_activity)
     world.source.left(kernel, at(10))
     found.append(memory.last_activity)
 
-    assert found == [None, at(-20), at(10)]
+    assert found == [None, at(-20), at(-10), at(10)]
+
+
+class PlacingApps(FakeApps):
+    """Apps with which their terminals go."""
+
+    def place(self, terminal):
+        return replace(terminal, with_app=True)
+
+
+@scenario
+async def test_where_terminals_run_is_known_as_soon_as_it_is_known_which_apps_there_are():
+    """What was decided on them before does not hold."""
+    world, unknown, found = World(apps=PlacingApps()), FakeApps(), [None]
+    unknown.again = lambda: found[0] or unknown
+    world.apps.put("a", created_at=LONG_AGO)
+    world.source.apps = unknown
+    world.terminals.start("a-t")
+    world.start()
+    reasons = []
+
+    for found[0] in (None, world.apps):
+        await world.clock.run_for(60)
+        reasons.append(world.culler.watches[Kind.TERMINAL].current(world.culler.now())[0][1].reason)
+
+    assert reasons == [Reason.ACTIVE, Reason.WITH_APP]
 
 
 @scenario
