@@ -300,12 +300,13 @@ async def test_a_deletion_that_ended_in_failed_is_told_until_the_app_is_in_servi
 
 
 @scenario
-async def test_one_that_is_gone_already_is_not_asked_again_and_is_over_without_a_word():
-    """Somebody else was quicker."""
+async def test_one_that_is_gone_already_is_not_asked_again_and_is_over_with_a_line(caplog):
+    """Somebody else was quicker: it is begun, neither accepted nor refused, and no trouble."""
     world, told = World(), []
     world.culler.listeners.append(lambda each: told.append(each.action))
     world.apps.put("a", created_at=LONG_AGO)
     world.apps.delete_error = GoneError("it is gone")
+    caplog.set_level("INFO", "test")
     world.start()
 
     await world.clock.run_for(TIMEOUT + 50)
@@ -316,7 +317,9 @@ async def test_one_that_is_gone_already_is_not_asked_again_and_is_over_without_a
     assert asked[0] == 1
     assert set(asked[1]) == {"a"}
     assert world.source.ledger.asked == {}
-    assert "refused" not in told
+    assert [each for each in told if each in ("deleting", "accepted", "refused", "culled", "failed")] == ["deleting"]
+    assert [each.result for each in world.culler.outcomes] == [Result.GONE]
+    assert "Culling: app a: it is gone" in caplog.messages
     assert world.culler.troubles.last_text() is None
 
 
