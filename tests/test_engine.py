@@ -9,6 +9,7 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,12 +25,13 @@ from culling_manager.engine.ports import KEPT
 from culling_manager.engine.shutdown import GRACE_SECONDS
 from culling_manager.engine.situation import Situation
 from culling_manager.engine.tally import BUCKETS, Tally
-from culling_manager.errors import ErrorCode, ReadError, TooLateError
+from culling_manager.errors import ErrorCode, ReadError, SettingError, TooLateError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, Happening, KernelRecord, Kind, Result, TerminalRecord, Use
+from culling_manager.report import HEARTBEAT_MARKER
 from culling_manager.rules.proof import proof_at
 from tests.conftest import scenario
-from tests.doubles import NOON, FakeClock, FakeKernels
+from tests.doubles import NOON, FakeClock, FakeKernels, FakeTerminals
 from tests.test_attention import TIMEOUT as ATTENTION_TIMEOUT
 from tests.test_attention import World as AttentionWorld
 
@@ -1349,3 +1351,117 @@ async def test_no_more_than_a_hundred_and_twenty_eight_are_stopped_at_a_time():
     assert first == 128
     assert len(begun) == 130
     assert world.kernels.records == {}
+
+
+# -- all watches together ----------------------------------------------------------------------------
+
+
+@scenario
+async def test_only_those_of_one_kind_are_looked_at_when_that_is_said():
+    """Or all; a whole pass looks at all."""
+    world = ReadWorld()
+    terminals = FakeTerminals()
+    world.culler.attach(terminals)
+    looks: list[str] = []
+    for source in (world.kernels, terminals):
+        glance = source.glance
+        source.glance = lambda policy, kind=source.kind, glance=glance: looks.append(kind.value) or glance(policy)
+    world.culler.start()
+    await world.clock.run_for(7)
+    looks.clear()
+    found = []
+
+    for kind in (Kind.KERNEL, Kind.TERMINAL, None):
+        world.culler.wake_soon(kind)
+        await world.clock.run_for(0.1)
+        found.append(sorted(set(looks)))
+        looks.clear()
+
+    assert found == [["kernel"], ["terminal"], ["kernel", "terminal"]]
+
+
+@scenario
+async def test_heartbeats_come_at_the_interval_and_the_second_after_half_of_it():
+    """So that whoever looks soon after the start sees that it runs."""
+    world = ReadWorld(cull_interval=8.0)
+    counts = []
+
+    world.culler.start()
+    for seconds in (0, 3.9, 0.2, 7.7, 0.3, 8.0):
+        await world.clock.run_for(seconds)
+        counts.append(world.culler.count)
+    next_one = world.culler.next_wake_up
+    world.culler.start()
+    started_again = world.culler.count
+    world.culler.stop()
+
+    assert counts == [1, 1, 2, 2, 3, 4]
+    assert started_again == 4
+    assert (next_one - NOON).total_seconds() == pytest.approx(28.0, abs=0.1)
+    assert (world.culler.next_wake_up, world.culler.running) == (None, False)
+
+
+@scenario
+async def test_no_heartbeat_is_told_while_all_that_it_runs_on_is_going(caplog):
+    """It would look like life; should that stay after all, the next heartbeat is told."""
+    world = ReadWorld()
+    neighbours = Neighbours(world)
+    neighbours.app = "the-app"
+    world.culler.start()
+    await world.clock.run_for(7200)
+    going = [line for line in caplog.messages if HEARTBEAT_MARKER in line]
+
+    neighbours.app = None
+    await world.clock.run_for(10)
+    stays = [line for line in caplog.messages if HEARTBEAT_MARKER in line]
+    await world.clock.run_for(3600)
+
+    assert going == []
+    assert len(stays) == 1
+    assert '"app_manager": "Neighbours"' in stays[0]
+    assert len([line for line in caplog.messages if HEARTBEAT_MARKER in line]) == 2
+
+
+@scenario
+async def test_times_that_cannot_be_added_up_leave_the_heartbeat_as_it_is(caplog):
+    """It is told without them, and what failed is told as well."""
+    world = ReadWorld()
+    Neighbours(world).times = lambda: 1 / 0
+
+    world.culler.start()
+
+    assert len([line for line in caplog.messages if HEARTBEAT_MARKER in line]) == 1
+    assert "the times of apps could not be added up: ZeroDivisionError" in world.culler.troubles.last_text()
+
+
+def test_a_server_has_one_culler_and_nobodys_is_a_new_one():
+    """Whoever asks first."""
+    server = SimpleNamespace()
+
+    first, second = IdleCuller.of(server), IdleCuller.of(server)
+
+    assert first is second
+    assert IdleCuller.of(None) is not IdleCuller.of(None)
+    assert IdleCuller.of(SimpleNamespace()) is not first
+
+
+@scenario
+async def test_settings_that_are_changed_hold_for_all_and_can_be_taken_back():
+    """What is None is left alone; a bad one changes nothing; what was configured is known meanwhile."""
+    world = ReadWorld()
+    terminals = FakeTerminals(own_settings={"cull_interval": 5.0, "keep_terminals": False})
+    world.culler.attach(terminals)
+    world.culler.change_settings(idle_timeout=900.0)
+    world.culler.change_settings(keep_terminals=True)
+    changed = world.culler.policy, world.culler.configured("idle_timeout"), world.culler.configured("keep_terminals")
+
+    with pytest.raises(SettingError, match="idle_timeout"):
+        world.culler.change_settings(idle_timeout=-1.0, keep_terminals=False)
+    refused = world.culler.policy
+    world.culler.reset_settings()
+
+    assert (changed[0].idle_timeout, changed[0].keep_terminals, changed[0].cull_interval) == (900.0, True, 5.0)
+    assert changed[1:] == (600.0, False)
+    assert refused == changed[0]
+    assert (world.culler.policy.idle_timeout, world.culler.policy.keep_terminals) == (600.0, False)
+    assert world.culler.configured("idle_timeout") == 600.0

@@ -352,7 +352,10 @@ async def test_a_refused_deletion_is_told_with_its_words_and_the_app_is_not_take
     world.kernel("k")
     world.culler.keep_alive(Kind.KERNEL, "k", world.clock.wall + timedelta(hours=1), "alice")
 
-    assert [(each.action, each.detail) for each in told if each.action == "refused"] == [("refused", "AWS is ill")]
+    assert [(each.action, each.detail) for each in told if each.action in ("deleting", "refused")] == [
+        ("deleting", "Idle for 10 min, which is over its timeout."),
+        ("refused", "AWS is ill"),
+    ]
     assert world.source.ledger.asked == {}
 
 
