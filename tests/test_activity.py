@@ -30,7 +30,7 @@ from culling_manager.managers.activity import (
     may_be_status,
     parent_of,
 )
-from tests.conftest import scenario, until
+from tests.conftest import patience, scenario, until
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 STATES = ["starting", "busy", "idle"]
@@ -200,7 +200,7 @@ async def record_real_messages() -> tuple[list[list[bytes]], bytes]:
     client = kernel.client()
     client.start_channels()
     try:
-        await client.wait_for_ready(timeout=60)
+        await client.wait_for_ready(timeout=patience(60))
         await until(lambda: client.kernel_info() and frames, 60)  # what was said before our connection was up is lost
         for cell in CELLS:
             request = client.execute(cell)

@@ -24,7 +24,7 @@ from .shutdown import Shutdown
 from .situation import Situation
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Watch:
     """The items of one source, and when to look at them next: `nearer` is called when that may have come nearer."""
 

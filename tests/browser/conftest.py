@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -76,27 +78,30 @@ def see(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[.
         context.close()
 
 
-@pytest.fixture(scope="module")
-def config() -> dict[str, Any]:
-    """What the server of a module is configured with; modules override it."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def site(browser: Browser, config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """One server for the tests of a module."""
-    with running(tmp_path_factory.mktemp("site"), config) as found:
+@pytest.fixture(scope="session")
+def common(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One server for all tests of a worker that need none of their own: as a hub has it, not at the root."""
+    bounds = {"idle_timeout": 120, "max_idle_timeout": 480, "cull_interval": 1.0}
+    with running(
+        tmp_path_factory.mktemp("site"), {"CullingKernelManager": bounds, "ServerApp": {"base_url": "/user/jo/"}}
+    ) as found:
         yield found
 
 
 @pytest.fixture
-def document(site: Site, request: pytest.FixtureRequest) -> Callable[..., str]:
-    """Make a notebook of a name of its own; before that, all kernels go and the timeout is two hours again.
+def site(common: Site) -> Site:
+    """That server as it was at the start: nothing runs, nothing is kept, no file, no setting.
 
-    Before, not after: a page of the last test that was still open might have had a word in it.
+    Before a test, not after it: a page of the last test that was still open might have had a word in it.
     """
+    common.rest()
+    return common
+
+
+@pytest.fixture
+def document(site: Site, request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Make a notebook of a name of its own."""
     made = 0
-    site.rest()
 
     def make(name: str = "") -> str:
         nonlocal made
@@ -104,3 +109,10 @@ def document(site: Site, request: pytest.FixtureRequest) -> Callable[..., str]:
         return site.notebook(name or f"{request.node.name[5:25]}-{made}.ipynb")
 
     return make
+
+
+@pytest.fixture
+def serve(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Start a server of a test's own: `serve(config)`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda config, **more: stack.enter_context(running(tmp_path / "site", config, **more))

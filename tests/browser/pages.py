@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 
-from .site import SPACE, Site
+from .site import SPACE, Site, until
 
 #: How long (ms) something may take to show on a machine that is busy with other things.
 SOON = 120_000
@@ -33,6 +34,22 @@ addEventListener('DOMContentLoaded', () => {
   document.head.append(style);
 });
 """
+#: Notes when (ms since 1970, by the machine's clock) a toast or the countdown first said something.
+NOTE = """
+(() => {
+  const said = globalThis.said = [];
+  new MutationObserver(() => {
+    for (const node of document.querySelectorAll('.Toastify__toast, #culling-manager-countdown')) {
+      const text = node.textContent;
+      if (text && said.at(-1)?.text !== text) {
+        said.push({ text, at: performance.timeOrigin + performance.now() });
+      }
+    }
+  }).observe(document, { childList: true, subtree: true, characterData: true });
+})();
+"""
+#: In so many seconds a page opens on a machine with two cores and nothing else to do.
+QUICKLY = 4.0
 #: Has a page believe that nobody sees it.
 HIDE = """
 Object.defineProperty(document, 'hidden', { configurable: true, get: () => true });
@@ -52,8 +69,10 @@ class Seen:
     def __init__(self, page: Page, site: Site) -> None:
         self.page, self.site = page, site
         page.add_init_script(STILL)
+        page.add_init_script(NOTE)
         self.asked: list[tuple[str, str]] = []
         self.errors: list[str] = []
+        self.opened_in = 0.0
         page.on("request", lambda request: self.asked.append((request.method, request.url)))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda words: words.type == "error" and self.errors.append(words.text))
@@ -61,18 +80,22 @@ class Seen:
     # -- opening -----------------------------------------------------------------------------------
 
     def lab(self, *paths: str) -> Seen:
-        """Open JupyterLab with documents; the last is in front, with a kernel that answers."""
-        self.page.goto(self.site.url(f"lab/tree/{paths[0]}" if paths else "lab"))
-        self.page.wait_for_selector("#jp-main-dock-panel", timeout=SOON)
+        """Open JupyterLab with documents; the last is in front."""
+        self._go(f"lab/tree/{paths[0]}" if paths else "lab", ".jp-NotebookPanel" if paths else "#jp-main-dock-panel")
         for path in paths[1:]:
             self.open(path)
         return self
 
     def notebook(self, path: str) -> Seen:
         """Open one document in Notebook."""
-        self.page.goto(self.site.url(f"notebooks/{path}"))
-        self.page.wait_for_selector(".jp-Notebook", timeout=SOON)
+        self._go(f"notebooks/{path}", ".jp-Notebook")
         return self
+
+    def _go(self, path: str, shows: str) -> None:
+        began = time.monotonic()
+        self.page.goto(self.site.url(path), timeout=SOON)
+        self.page.wait_for_selector(shows, timeout=SOON)
+        self.opened_in = time.monotonic() - began
 
     def open(self, path: str) -> None:
         """Open another document from the file browser."""
@@ -108,9 +131,47 @@ class Seen:
         expect(found.first).to_be_visible(timeout=SOON)
         return found.first
 
+    def warned(self, path: str, words: str = "nobody uses it") -> Locator:
+        """Have a document's kernel be near its end, and wait for the toast that says so.
+
+        A page that is slow to open may have a word with its kernel in between: then it is not near its end any more.
+        """
+        found = self.toast(words).first
+        until(lambda: self.site.near(path) or self.page.wait_for_timeout(100) or found.is_visible(), SOON / 1000)
+        return found
+
     def taken_back(self, words: str) -> None:
         """Wait until no toast says so any more."""
         expect(self.toast(words)).to_have_count(0, timeout=SOON)
+
+    def at_rest(self, selector: str) -> None:
+        """Wait until nothing moves in there: half transparent it has other colours."""
+        moving = "each => [...document.querySelectorAll(each)].some(n => n.getAnimations({ subtree: true }).length)"
+        until(lambda: not self.page.evaluate(moving, selector))
+
+    def calm(self, seconds: float) -> None:
+        """Wait until the page has asked our handlers nothing for so long."""
+        quiet = [len(self.asked), time.monotonic()]
+
+        def calm() -> bool:
+            self.page.wait_for_timeout(200)
+            if any(f"/{SPACE}/" in url for _, url in self.asked[int(quiet[0]) :]):
+                quiet[:] = [len(self.asked), time.monotonic()]
+            return time.monotonic() - quiet[1] > seconds
+
+        until(calm, SOON / 1000)
+
+    # -- how soon ---------------------------------------------------------------------------------------
+
+    def after(self, began: float, words: str) -> float:
+        """Seconds from an instant (since 1970) until toast or countdown said so, by the clock of this machine."""
+        said = self.page.evaluate("said")
+        times = [each["at"] / 1000 - began for each in said if re.search(words, each["text"])]
+        return float(min(each for each in times if each > -0.1))
+
+    def within(self, seconds: float) -> float:
+        """What is promised for a machine that has nothing else to do, on this one as it is today."""
+        return seconds * max(1.0, self.opened_in / QUICKLY)
 
     # -- the panel -----------------------------------------------------------------------------------
 
@@ -138,6 +199,18 @@ class Seen:
         cell.click()
         cell.press_sequentially(code)
         self.page.keyboard.press("Shift+Enter")
+
+    def command(self, label: str) -> None:
+        """Run a command from the palette."""
+        self.page.keyboard.press("Control+Shift+C")
+        words = self.page.locator(".lm-CommandPalette-input:visible")
+        words.fill(label, timeout=SOON)
+        self.page.locator(".lm-CommandPalette-item", has_text=label).first.click(timeout=SOON)
+
+    def menu(self, menu: str, label: str) -> None:
+        """Choose something in a menu of the menu bar."""
+        self.page.get_by_role("menuitem", name=menu, exact=True).click(timeout=SOON)
+        self.page.locator(".lm-Menu .lm-Menu-item", has_text=label).click(timeout=SOON)
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[list[str]]:

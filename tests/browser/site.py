@@ -5,22 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[2]
 TOKEN = "browser-tests"
 SPACE = "sagemaker-studio-autoshutdown"
+#: How long (seconds) before its end a kernel is that is warned of: longer than any test takes.
+NEAR = 280.0
+#: After so long (seconds) without a word to or from a kernel a page has said all that it has to when it opens.
+SILENT = 1.5
 #: How long a server may take to start or to stop (seconds).
 PATIENCE = 180.0
-#: Both managers are ours. Nothing is fetched from outside, and nobody is asked about news.
+#: Both managers are ours. Nothing is fetched from outside, and nobody is asked about news. No activity signal: on a
+#: machine that is busy with tests a kernel that has only just started is at work.
 CONFIG: dict[str, Any] = {
     "ServerApp": {
         "kernel_manager_class": "culling_manager.CullingKernelManager",
@@ -29,11 +37,15 @@ CONFIG: dict[str, Any] = {
         "ip": "127.0.0.1",
         "port": 0,
         "port_retries": 0,
+        "jpserver_extensions": {"tests.browser.elapse": True},
     },
     "TerminalsExtensionApp": {"terminal_manager_class": "culling_manager.CullingTerminalManager"},
     "IdentityProvider": {"token": TOKEN},
     "CullingKernelManager": {"cull_interval": 1.0},
+    "Signals": {"names": []},
 }
+#: JupyterLab's own settings of its toasts.
+NOTIFICATIONS = "@jupyterlab/apputils-extension:notification"
 EMPTY_NOTEBOOK = {
     "cells": [],
     "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
@@ -61,7 +73,7 @@ class Site:
     """One server: started, stopped and started again on the same port with the same files."""
 
     def __init__(self, folder: Path, config: dict[str, Any], *, python_path: str = "") -> None:
-        self.folder, self.python_path = folder, python_path
+        self.folder, self.python_path = folder, os.pathsep.join(filter(None, (str(ROOT), python_path)))
         self.config = merged(CONFIG, config)
         self.base_url = self.config["ServerApp"].get("base_url", "/")
         self.files = folder / "files"
@@ -70,7 +82,7 @@ class Site:
         self.process: subprocess.Popen[bytes] | None = None
         for each in (self.files, self.settings, folder / "config", folder / "runtime", folder / "home"):
             each.mkdir(parents=True, exist_ok=True)
-        self.set("@jupyterlab/apputils-extension:notification", {"fetchNews": "false"})
+        self.set(NOTIFICATIONS, {"fetchNews": "false"})
 
     def set(self, plugin: str, values: dict[str, Any]) -> None:
         """Write the settings of one of the page's plugins, as its settings editor does."""
@@ -116,7 +128,7 @@ class Site:
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "JPY_"))}
         paths = {name: str(self.folder / each) for name, each in folders.items()}
-        return kept | paths | ({"PYTHONPATH": self.python_path} if self.python_path else {})
+        return kept | paths | {"PYTHONPATH": self.python_path}
 
     def _found_port(self, runtime: Path) -> int:
         """The port on which it answers; an error with the end of its log when it does not."""
@@ -178,6 +190,11 @@ class Site:
         found: list[dict[str, Any]] = self.status()["kernels"]
         return found
 
+    def settled(self) -> dict[str, Any]:
+        """What users may set, and have."""
+        found: dict[str, Any] = self.ask(f"{SPACE}/settings?no_track_activity=1")
+        return found
+
     def keep(self, kernel_id: str, minutes: float) -> None:
         """Keep a kernel, as a user does."""
         self.ask(f"{SPACE}/keep-alive", "POST", {"kind": "kernel", "id": kernel_id, "duration": minutes})
@@ -186,29 +203,65 @@ class Site:
         """The kernel of a document in the state document; None when it has none."""
         return next((each for each in self.kernels() if each["path"] == path), None)
 
-    def near(self, path: str, least: float = 40.0) -> None:
-        """Bring the deadline of a document's kernel near: it is warned of soon, with as much time left as it is idle.
+    def aged(self, path: str, left: float) -> None:
+        """Have a document's kernel be as if nobody had used it until `left` seconds before its end.
 
-        On a machine that is slow to show a page, it is slow to click too, and has more time to.
+        What a page has still to say to its kernel is waited for, and where it comes later, time goes by once more.
         """
-        kernel = until(lambda: self.kernel_of(path), PATIENCE)
-        self.set_timeout(max(least, 2 * (kernel["idle_seconds"] or 0) + 2) / 60)
+        until(lambda: self._aged(path, left), PATIENCE)
 
-    def soon_over(self, path: str) -> None:
-        """Have a document's kernel be due in a few seconds."""
-        kernel = until(lambda: self.kernel_of(path), PATIENCE)
-        self.set_timeout(((kernel["idle_seconds"] or 0) + 8) / 60)
+    def near(self, path: str, left: float = NEAR) -> None:
+        """The same, until it is warned of."""
+        until(
+            lambda: self._aged(path, left) and ((kernel := self.kernel_of(path)) is None or kernel["warned"]), PATIENCE
+        )
+
+    def over(self, path: str) -> None:
+        """The same until a moment before its end, and then it is stopped."""
+        until(lambda: self._aged(path, 2.0) and self.kernel_of(path) is None, PATIENCE)
+
+    def _aged(self, path: str, left: float) -> bool:
+        """Whether a document's kernel is that near its end; where it is not, time goes by, if it is silent."""
+        kernel, timeout = self.kernel_of(path), self.timeout
+        if kernel is None or (kernel["idle_seconds"] or 0) >= timeout - left:
+            return True
+        if (kernel["idle_seconds"] or 0) > SILENT:
+            self.ask("tests/elapse", "POST", {"kernel": kernel["id"], "seconds": timeout - left})
+        return False
+
+    @property
+    def timeout(self) -> float:
+        """Seconds."""
+        return float(self.status()["policy"]["idle_timeout"])
+
+    def shorten(self, least: float) -> None:
+        """Have whatever is on the server be due in half of `least` seconds at the earliest, and warned of by then."""
+        found = self.status()
+        idle = max(each["idle_seconds"] or 0 for each in [*found["kernels"], *found["apps"]])
+        self.set_timeout(max(least, idle + least / 2) / 60)
 
     def rest(self) -> None:
-        """Be as at the start: no kernel, no request, two hours of timeout."""
+        """Be as at the start: no kernel, no request, two hours of timeout, each setting of a page its default."""
+        self.ask(f"{SPACE}/settings", "DELETE")
         self.set_timeout(120)
-        for each in self.ask("api/sessions"):
+        for each in self.status()["keep_alive"]:
+            whom = {name: each[name] for name in ("kind", "id") if each[name] is not None}
             with contextlib.suppress(urllib.error.HTTPError):  # it has gone meanwhile
-                self.ask(f"api/sessions/{each['id']}", "DELETE")
-        for each in self.ask("api/kernels"):
-            with contextlib.suppress(urllib.error.HTTPError):
-                self.ask(f"api/kernels/{each['id']}", "DELETE")
-        until(lambda: self.kernels() == [])
+                self.ask(f"{SPACE}/keep-alive?{urllib.parse.urlencode(whom)}", "DELETE")
+        for kind in ("sessions", "kernels", "terminals"):
+            for each in self.ask(f"api/{kind}"):
+                with contextlib.suppress(urllib.error.HTTPError):  # it has gone meanwhile
+                    self.ask(f"api/{kind}/{each.get('id') or each['name']}", "DELETE")
+        until(lambda: self.kernels() == [], PATIENCE)
+        for folder in (self.settings, self.folder / "workspaces", self.files):
+            for each in folder.glob("*"):  # not the folder itself, in which the server is
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+        self.set(NOTIFICATIONS, {"fetchNews": "false"})
+
+    def told(self, action: str) -> dict[str, Any]:
+        """The last event of ours of that action, with `at`: when (seconds since 1970) the server told it."""
+        found: list[dict[str, Any]] = until(lambda: [e for e in self.ask("tests/told") if e.get("action") == action])
+        return found[-1]
 
     def set_timeout(self, minutes: float) -> None:
         """Set the idle timeout, as a user does."""
