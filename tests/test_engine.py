@@ -724,6 +724,22 @@ async def test_neighbours_hear_of_what_comes_and_goes():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("known", [False, True])
+@scenario
+async def test_what_was_asked_for_something_goes_with_it(known):
+    """At once, whether anybody else wants to know of it or not."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    if known:
+        Neighbours(world)
+    world.culler.keep_alive(Kind.KERNEL, "a", at(3600), "somebody")
+    before = len(world.culler.keep.current(NOON))
+
+    world.culler.leaving(Kind.KERNEL, "a")
+
+    assert (before, world.culler.keep.current(NOON)) == (1, [])
+
+
 @pytest.mark.parametrize(
     ("state", "settings", "used"),
     [("idle", {}, False), ("busy", {"busy_timeout": 600.0}, True), ("busy", {"cull_busy": True}, False)],
@@ -1432,6 +1448,20 @@ async def test_times_that_cannot_be_added_up_leave_the_heartbeat_as_it_is(caplog
 
     assert len([line for line in caplog.messages if HEARTBEAT_MARKER in line]) == 1
     assert "the times of apps could not be added up: ZeroDivisionError" in world.culler.troubles.last_text()
+    assert [each.subject for each in world.culler.troubles.recent(NOON)] == ["heartbeat"]
+
+
+@scenario
+async def test_what_fails_at_a_heartbeat_is_told_of_the_heartbeat():
+    """And the next one comes."""
+    world = ReadWorld()
+    world.culler.beats.append(lambda: 1 / 0)
+
+    world.culler.start()
+    await world.clock.run_for(30)
+
+    assert [each.subject for each in world.culler.troubles.recent(NOON)] == ["heartbeat"]
+    assert world.culler.count > 2
 
 
 def test_a_server_has_one_culler_and_nobodys_is_a_new_one():
