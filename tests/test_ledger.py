@@ -371,7 +371,8 @@ class OddApps(FakeApps):
 
     async def list_apps(self):
         try:
-            await self.clock.sleep(self.seconds)
+            if self.seconds:
+                await self.clock.sleep(self.seconds)
         except asyncio.CancelledError:
             self.calls.append("cancelled")
             raise
@@ -516,6 +517,37 @@ async def test_what_goes_is_remembered_by_the_app_that_it_was_on():
     found.append(memory.last_activity)
 
     assert found == [None, at(-20), at(-10), at(10)]
+
+
+@scenario
+async def test_a_census_stands_for_the_same_moment_only():
+    """For a twentieth of a second, and not after the clock was set back."""
+    world = odd()
+    await world.clock.run_for(1)
+
+    def after(seconds: float):
+        return world.source._census(now + timedelta(seconds=seconds))
+
+    now = world.culler.now()
+    first, same, later = after(0), after(0.05), after(0.06)
+
+    assert first is same
+    assert later is not first
+    assert after(-1) is not later
+
+
+@scenario
+async def test_what_was_asked_for_an_app_ends_when_it_is_out_of_service():
+    """The next one of that name starts without it."""
+    world = odd()
+    await world.clock.run_for(1)
+    world.culler.keep_alive(Kind.APP, "a", world.clock.wall + timedelta(days=1), "alice")
+    before = len(world.culler.keep.current(world.clock.wall))
+    world.apps.put("a", state="Failed")
+
+    await world.source.refresh()
+
+    assert (before, world.culler.keep.current(world.clock.wall)) == (1, [])
 
 
 class PlacingApps(FakeApps):
