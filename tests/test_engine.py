@@ -1496,3 +1496,27 @@ async def test_settings_that_are_changed_hold_for_all_and_can_be_taken_back():
     assert refused == changed[0]
     assert (world.culler.policy.idle_timeout, world.culler.policy.keep_terminals) == (600.0, False)
     assert world.culler.configured("idle_timeout") == 600.0
+
+
+@scenario
+async def test_the_log_says_with_which_settings_it_starts_what_came_of_it_and_what_failed_of_ours(caplog):
+    """A fault of ours with where it happened, and not in a second line; a failed shutdown by its words."""
+    world = ReadWorld()
+    for identity in ("a", "b"):
+        world.kernels.put(identity)
+    world.kernels.failing.add("b")
+    world.culler.beats.append(lambda: 1 / 0)
+
+    with caplog.at_level(logging.DEBUG, "test"):
+        world.culler.start()
+        started = list(caplog.messages)
+        await world.clock.run_for(600 + EXACT)
+
+    assert started[0].startswith("Culling: ")
+    assert "10 min" in started[0]
+    faults = [line for line in caplog.messages if line.startswith("Culling: something failed")]
+    assert set(faults) == {"Culling: something failed at a heartbeat; nothing stops for that"}
+    assert len(faults) == world.culler.count
+    assert "kernel a: culled " in caplog.messages
+    assert [line for line in caplog.messages if line.startswith("kernel b: failed")] == []
+    assert "Culling: kernel b could not be culled: it refuses to stop" in caplog.messages
