@@ -221,7 +221,7 @@ class Site:
         until(lambda: self._aged(path, 2.0) and self.kernel_of(path) is None, PATIENCE)
 
     def _aged(self, path: str, left: float) -> bool:
-        """Whether a document's kernel is that near its end; where it is not, time goes by, if a page has it and is silent."""
+        """Whether a document's kernel is that near its end; if not, time goes by once its page has no more to say."""
         kernel, timeout = self.kernel_of(path), self.timeout
         if kernel is None or (kernel["idle_seconds"] or 0) >= timeout - left:
             return True
