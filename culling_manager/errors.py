@@ -10,6 +10,7 @@
     │   └── SaveError        what was to last cannot be written
     ├── StopError         something was asked to stop and is still there
     │   └── TooLateError     it is being stopped already, so that it cannot be kept
+    ├── LeaseError        a lease was taken back, or has lasted as long as it may
     ├── HookError         the admin's hook failed
     ├── CallError         a cloud's control plane refused a call, or did not answer it
     │   └── DeniedError      because a permission is missing
@@ -39,6 +40,7 @@ class ErrorCode(str, Enum):
     NOT_FOUND = "not_found"  # 404: there is no such thing, or nothing was asked for it
     NO_SUCH_METHOD = "no_such_method"  # 405: the header `Allow` has those that there are
     TOO_LATE = "too_late"  # 409: it is being shut down or deleted already
+    LEASE_ENDED = "lease_ended"  # 409: a lease was taken back, or has lasted as long as it may
     NOT_OUR_MANAGERS = "not_our_managers"  # 409: no manager of this server is ours
     TURNED_OFF = "turned_off"  # 409: a setting of the admin's says that it does not count
     NOT_SAVED = "not_saved"  # 409: what is to last cannot be written or deleted
@@ -130,6 +132,12 @@ class TooLateError(StopError):
     """It is being stopped already, so that nobody can promise to keep it."""
 
     code = ErrorCode.TOO_LATE
+
+
+class LeaseError(CullingError):
+    """A lease cannot be renewed: it was taken back, or has lasted as long as it may."""
+
+    code = ErrorCode.LEASE_ENDED
 
 
 class HookError(CullingError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .decisions import app_idle_since
-from .records import AppRecord, Happening
+from .records import AppRecord, Happening, Record, TerminalRecord
 from .report import document_of, iso
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -45,6 +45,7 @@ def emit_app(server: Any, action: str, app: AppRecord, now: datetime) -> None:
         "app_type": app.app_type,
         "identity": app.identity,
         "idle_seconds": None if since is None else max(0.0, (now - since).total_seconds()),
+        **_on(app),
     }
     emit(server, APP, data)
 
@@ -68,6 +69,8 @@ def culling(happening: Happening) -> dict[str, Any]:
     """What became of something, as its event's schema has it."""
     document = document_of(happening.record)
     named = {} if document is None else {"document": document}
+    if isinstance(happening.record, TerminalRecord) and happening.record.runs:
+        named = {"runs": happening.record.runs}
     return {
         "action": happening.action,
         "kind": happening.kind.value,
@@ -78,4 +81,11 @@ def culling(happening: Happening) -> dict[str, Any]:
         "idle_seconds": happening.idle_seconds,
         "due_at": iso(happening.due_at),
         **named,
+        **_on(happening.record),
     }
+
+
+def _on(record: Record) -> dict[str, str]:
+    """The instance type of what it runs on, where that is known."""
+    found = getattr(record, "instance_type", None)
+    return {} if found is None else {"instance_type": found}

@@ -55,6 +55,18 @@ def minutes(name: str, value: object) -> float:
     return number(name, value, low=0, high=LONGEST_MINUTES, accepted=accepted)
 
 
+#: The pattern in `idle_timeouts` that means the rest.
+REST = "*"
+
+
+def no_longer(table: tuple[tuple[str, float], ...], seconds: float) -> tuple[tuple[str, float], ...]:
+    """What becomes of `idle_timeouts` when a user sets one timeout for everything: it holds where it is shorter.
+
+    What the table names has a short leash for a reason, and a user's wish makes it no longer. The rest (`*`) gives way.
+    """
+    return tuple((each, seconds if each == REST or own <= 0 else min(own, seconds)) for each, own in table)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CullingPolicy:
     """Everything that decides besides the record and the time. All durations are in seconds; 0 is off.
@@ -134,6 +146,8 @@ class CullingPolicy:
     @property
     def shortest_idle_timeout(self) -> float:
         """Seconds: the shortest that any type may have; 0 where all are off."""
+        if not self.idle_timeouts:
+            return max(self.idle_timeout, 0.0)
         known = [self.idle_timeout, *(seconds for _, seconds in self.idle_timeouts)] if self.idle_timeout > 0 else []
         return min((seconds for seconds in known if seconds > 0), default=0.0)
 

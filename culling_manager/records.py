@@ -13,6 +13,9 @@ from typing import ClassVar, Literal
 
 from .errors import RecordError
 
+#: A variable in the environment of kernels and terminals that says whose they, and all they start, are.
+MARKER = "CULLING_MANAGER_OWNER"
+
 
 class Kind(Enum):
     """What a record is about."""
@@ -20,6 +23,11 @@ class Kind(Enum):
     KERNEL = "kernel"
     TERMINAL = "terminal"
     APP = "app"
+
+
+def owner(kind: Kind, identity: str, server_pid: int) -> str:
+    """What `MARKER` is for one kernel or terminal of one server."""
+    return f"{server_pid}:{kind.value}:{identity}"
 
 
 def utc(value: datetime | None, name: str) -> datetime | None:
@@ -49,7 +57,8 @@ class KernelRecord:
     request to it, that would make its state believable. `app_name` and `instance_type` are what the kernel's model says
     of where it runs, if it says anything. `ran_until` is when its last run ended, which took `run_seconds`.
     `disconnected_at` is when its last connection was closed. `checked_at` is when it was last asked whether it is still
-    busy. `asked_by` has asked that it is kept until `kept_until`, and `asked_at` is when a user last asked so. For
+    busy. `asked_by` has asked that it is kept until `kept_until`, and `asked_at` is when a user last asked so; `leased`
+    means that this is a lease, which is renewed for as long as some program runs. For
     `used_by` and `used_at` see `Use`. `path` and `session_name` are those of its document, as far as they are known,
     and `person_at` is when somebody was last seen to work in it.
     """
@@ -68,6 +77,7 @@ class KernelRecord:
     kept_until: datetime | None = None
     asked_by: str = ""
     asked_at: datetime | None = None
+    leased: bool = False
     idle_timeout: float | None = None
     odd_timeout: str | None = None
     alive: bool = True
@@ -90,8 +100,10 @@ class TerminalRecord:
     """One terminal as it was seen.
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
-    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. For `kept_until`,
-    `asked_by`, `used_by` and `used_at` see `KernelRecord`.
+    that runs on compute that costs nothing. `with_app` means that it lives and goes with its app. `runs` is what a
+    person calls what runs in it, known only where it is told. `typed_at` is when a key was last typed in it, or it was
+    made: its `last_activity` may be output that nobody reads. For `kept_until`, `asked_by`, `leased`, `used_by` and
+    `used_at` see `KernelRecord`.
     """
 
     kind: ClassVar[Literal[Kind.TERMINAL]] = Kind.TERMINAL
@@ -101,9 +113,12 @@ class TerminalRecord:
     kept_until: datetime | None = None
     asked_by: str = ""
     asked_at: datetime | None = None
+    leased: bool = False
+    typed_at: datetime | None = None
     ended: bool = False
     billed: bool = True
     with_app: bool = False
+    runs: str | None = None
     used_by: str | None = None
     used_at: datetime | None = None
     error: str | None = None
@@ -116,9 +131,10 @@ class AppRecord:
     `state` is what its service says; only ``InService`` is in use or idle. `watched_since` is when this culler first
     saw it so. `last_activity` is the latest of every kernel and terminal that it has or had. `kept_by` says in words
     which of them keeps it for as long as things are as they are, and `residents_until` when the last one that is kept
-    until an instant is due. `protected` means that its name is among those never to be deleted. For `kept_until`,
-    `asked_by`, `asked_at`, `used_by` and `used_at` see `KernelRecord`; `residents_kept_until` is until when one of what
-    lives on it is kept by request, and `warned_at` when it was warned that it grows too old.
+    until an instant is due, which `residents_renew` says is likely to become later by itself. `protected` means that
+    its name is among those never to be deleted. For `kept_until`, `asked_by`, `asked_at`, `leased`, `used_by` and
+    `used_at` see `KernelRecord`; `residents_kept_until` is until when one of what lives on it is kept by request, and
+    `warned_at` when it was warned that it grows too old.
     """
 
     kind: ClassVar[Literal[Kind.APP]] = Kind.APP
@@ -132,9 +148,11 @@ class AppRecord:
     last_activity: datetime | None = None
     kept_by: str | None = None
     residents_until: datetime | None = None
+    residents_renew: bool = False
     kept_until: datetime | None = None
     asked_by: str = ""
     asked_at: datetime | None = None
+    leased: bool = False
     residents_kept_until: datetime | None = None
     warned_at: datetime | None = None
     protected: bool = False
@@ -170,13 +188,23 @@ class Use:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepAlive:
-    """One request: `kind` None is everything, and then there is no `identity`."""
+    """One request: `kind` None is everything, and then there is no `identity`.
+
+    `lease` is its name where it is a lease; that can be renewed until `ends`, so that it holds for so long in all.
+    """
 
     kind: Kind | None
     identity: str | None
     until: datetime
     asked_at: datetime
     asked_by: str = ""
+    lease: str | None = None
+    ends: datetime | None = None
+
+    @property
+    def renewable(self) -> bool:
+        """Whether whoever has asked can make it last longer."""
+        return self.ends is not None and self.until < self.ends
 
 
 class Result(Enum):
@@ -208,7 +236,10 @@ class Happening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of one decision to cull: the fact, where a `Decision` is the wish."""
+    """What came of one decision to cull: the fact, where a `Decision` is the wish.
+
+    `name` is what a person calls it: a kernel's document, what ran in a terminal; None where nobody knows.
+    """
 
     kind: Kind
     identity: str
@@ -217,3 +248,4 @@ class Outcome:
     idle_seconds: float | None
     at: datetime
     message: str = ""
+    name: str | None = None

@@ -14,7 +14,7 @@ from typing import Any
 from .decisions import Decision, Reason
 from .errors import ErrorCode, printable
 from .policy import CullingPolicy
-from .records import AppRecord, KernelRecord, Kind, Record
+from .records import AppRecord, KernelRecord, Kind, Record, TerminalRecord
 
 #: What a heartbeat line in the log begins with.
 HEARTBEAT_MARKER = "culling_manager heartbeat:"
@@ -85,18 +85,27 @@ def _why(record: Record, decision: Decision, now: datetime) -> str:
             ran = duration(getattr(record, "run_seconds", 0.0))
             return f"Kept for {_until(decision, now)}: a run of {ran} has ended."
         case Reason.KEPT_ALIVE:
-            by = f", asked for by {printable(record.asked_by)}" if record.asked_by else ""
-            return f"Kept by request until {iso(record.kept_until)}{by}."
+            return _asked(record)
         case Reason.IN_USE:
             return f"Kept by {getattr(record, 'kept_by', None)}."
         case _:
             return f"Kept: {_keeper(record, decision.reason, idle)}."
 
 
+def _asked(record: Record) -> str:
+    """Who has asked that it is kept, and until when; the end of a lease is known to whoever holds it."""
+    by = f", asked for by {printable(record.asked_by)}" if record.asked_by else ""
+    if record.leased:
+        return f"Kept by a lease{by}, which is renewed for as long as what holds it runs."
+    return f"Kept by request until {iso(record.kept_until)}{by}."
+
+
 def _keeper(record: Record, reason: Reason, idle: str) -> str:
     """What keeps it for as long as things are as they are."""
+    own = getattr(record, "idle_timeout", None)
     words = {
-        Reason.OFF: "culling is off for it",
+        Reason.OFF: "culling is off for it"
+        + ("" if own is None or own > 0 else f", as its kernelspec's {own:g} s say"),
         Reason.EXTERNAL: "this server did not start it",
         Reason.BUSY: "it is working",
         Reason.CONNECTED: f"{getattr(record, 'connections', 0)} open connection(s); idle for {idle}",
@@ -179,11 +188,20 @@ def document_of(record: Record) -> str | None:
     return (record.path or record.session_name or None) if isinstance(record, KernelRecord) else None
 
 
+def name_of(record: Record) -> str | None:
+    """What a person knows it by: a kernel's document, what runs in a terminal, one's own space; None where unknown."""
+    if isinstance(record, TerminalRecord):
+        return record.runs
+    return space_of(record.identity, record.app_type) if isinstance(record, AppRecord) else document_of(record)
+
+
 def called(record: Record) -> str:
-    """What a person calls it, the id last: 'kernel of work/a.ipynb (1a2b...)'."""
+    """What a person calls it, the id last: 'kernel of work/a.ipynb (1a2b...)'; 'terminal 1 (train.py)'."""
     document = document_of(record)
     if document is not None:
         return f"kernel of {document} ({record.identity})"
+    if isinstance(record, TerminalRecord) and record.runs:
+        return f"terminal {record.identity} ({record.runs})"
     if isinstance(record, AppRecord) and (space := space_of(record.identity, record.app_type)):
         return f"app of {space} ({record.identity})"  # begins as every line on an app does
     return f"{record.kind.value} {record.identity}"
@@ -211,4 +229,5 @@ def culling_line(record: Record, decision: Decision) -> str:
         space = space_of(record.identity, record.app_type)
         of = "" if space is None else f" of {space}"
         return f"Deleting app {record.name!r}{of} ({record.identity}): {decision.reason.value}{idle}."
-    return f"Culling terminal '{record.identity}': {decision.reason.value}{idle}."
+    runs = f" ({record.runs})" if record.runs else ""
+    return f"Culling terminal '{record.identity}'{runs}: {decision.reason.value}{idle}."

@@ -225,6 +225,11 @@ def warn(words: str) -> None:
     print(f"attach_lifecycle_config.py: note: {words}", file=sys.stderr)
 
 
+def where(asked: argparse.Namespace) -> str:
+    """In which region something would be done."""
+    return asked.region or "the region that is configured for AWS"
+
+
 def run(asked: argparse.Namespace, make_client: Callable[[], Any], tell: Callable[[str], None]) -> None:
     """Do what was asked for. Raises Refused."""
     app_type = app_type_of(asked.script, asked.app_type)
@@ -234,8 +239,8 @@ def run(asked: argparse.Namespace, make_client: Callable[[], Any], tell: Callabl
     content = content_of(asked.script)
     name = f"{asked.name}-{app_type.lower()}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     if asked.dry_run:
-        where = asked.region or "the region that is configured for AWS"
-        tell(f"would create the lifecycle configuration {name} and make it the default of {asked.domain_id} in {where}")
+        words = f"create the lifecycle configuration {name} and make it the default of {asked.domain_id}"
+        tell(f"would {words} in {where(asked)}")
         return
     client = make_client()
     arn = create(client, name, content, app_type)
@@ -250,7 +255,7 @@ def take_off(
 ) -> None:
     """Detach what was attached under this name. Apps that run keep what they were started with."""
     if asked.dry_run:
-        tell(f"would take {asked.name}-{app_type.lower()}-* off {asked.domain_id}")
+        tell(f"would take {asked.name}-{app_type.lower()}-* off {asked.domain_id} in {where(asked)}")
         return
     client = make_client()
     changed = detach(client, asked.domain_id, app_type, asked.name)

@@ -61,6 +61,18 @@ def accepted(settings: dict[str, Any]) -> None:
     _ = Signals(config=config).signals
 
 
+def by_type(text: str) -> dict[str, Any]:
+    """Read timeouts by instance type: 'ml.p*:15 ml.g*:30', or a JSON object. ValueError says what is refused."""
+    if text.startswith("{"):
+        try:
+            found: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"IDLE_TIMEOUTS is no JSON: {error}") from error
+        return found
+    pairs = [each.rpartition(":") for each in text.split()]
+    return {pattern: int(minutes) for pattern, _, minutes in pairs}
+
+
 def configure(options: argparse.Namespace) -> str:
     """Write the configuration; "same" when it was so already. OSError, or ValueError that says what is refused."""
     minutes = ("idle_timeout", "min_idle_timeout", "max_idle_timeout", "max_keep_alive")
@@ -68,11 +80,12 @@ def configure(options: argparse.Namespace) -> str:
     settings: dict[str, dict[str, Any]] = {
         "ServerApp": {"kernel_manager_class": "culling_manager.CullingKernelManager"},
         "TerminalsExtensionApp": {"terminal_manager_class": "culling_manager.CullingTerminalManager"},
-        # a timeout by instance type (`idle_timeouts`) belongs here, when the scripts have a setting for it
         "CullingKernelManager": {**dict(zip(minutes, values, strict=True)), "dry_run": options.dry_run == "true"},
         "CullingTerminalManager": {"keep_terminals": options.keep_terminals == "true"},
     }
     try:
+        if options.idle_timeouts:
+            settings["CullingKernelManager"]["idle_timeouts"] = by_type(options.idle_timeouts)
         settings = merged(settings, json.loads(options.extra or "{}"))
         accepted(settings)
     except Exception as error:
@@ -214,6 +227,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     for name in GIVEN:
         whole = name in ("minutes", "least", "most", "keep_alive", "wait")
         parser.add_argument(name, type=int if whole else str)
+    parser.add_argument("--idle-timeouts", default="", help="minutes by instance type, as `by_type` reads them")
     parser.add_argument("do", choices=("configure", "copy", "activate"))
     parser.add_argument("changed", nargs="?", default="yes", help="no: what runs now may be right already")
     parser.add_argument("manager", nargs="?", default="", help=f"{', '.join(MANAGERS)}, or a supervisor's file")

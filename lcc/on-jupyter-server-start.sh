@@ -16,6 +16,7 @@ MIN_TIMEOUT_IN_MINS=0 # minutes; the least that users may set; 0: no bound
 MAX_TIMEOUT_IN_MINS=0 # minutes; the most that users may set; 0: no bound
 MAX_KEEP_ALIVE_IN_MINS=1440 # minutes; the longest keep-alive; 0: no bound
 DRY_RUN=false         # true: nothing is shut down, only told
+IDLE_TIMEOUTS=''      # minutes by instance type, first match: 'ml.p*:15 ml.g*:30'; or JSON
 EXTRA_SETTINGS=''     # JSON: '{"Class": {"trait": value}}'
 BUNDLE=''             # s3://bucket/key, /path/to/bundle.tar.gz, or pip:name==version
 BUNDLE_SHA256=''      # that file's checksum, with pip of the wheel; '': only the files in it are verified
@@ -129,8 +130,8 @@ whole() {
 
 check_settings() {
   local name value
-  for name in STRICT KEEP_TERMINALS {,MIN_,MAX_}TIMEOUT_IN_MINS MAX_KEEP_ALIVE_IN_MINS DRY_RUN EXTRA_SETTINGS BUNDLE \
-    BUNDLE_SHA256 INDEX_URL WAIT_IN_SECS CONDA_DIR SERVER_PYTHON; do
+  for name in STRICT KEEP_TERMINALS {,MIN_,MAX_}TIMEOUT_IN_MINS MAX_KEEP_ALIVE_IN_MINS DRY_RUN IDLE_TIMEOUTS \
+    EXTRA_SETTINGS BUNDLE BUNDLE_SHA256 INDEX_URL WAIT_IN_SECS CONDA_DIR SERVER_PYTHON; do
     value=${!name-}
     value=${value%"${value##*[![:space:]]}"} # a carriage return goes, too
     printf -v "$name" %s "${value#"${value%%[![:space:]]*}"}"
@@ -147,6 +148,7 @@ check_settings() {
     refuse MAX_TIMEOUT_IN_MINS "0 or at least MIN_TIMEOUT_IN_MINS"
   must KEEP_TERMINALS '(true|false)' "true or false"
   must DRY_RUN '(true|false)' "true or false"
+  must IDLE_TIMEOUTS '(\{.*\}|( *[^ :"]+:[0-9]+)*)' "empty, pattern:minutes ..., or {JSON}"
   must EXTRA_SETTINGS '(\{.*\})?' "empty or {JSON}"
   must BUNDLE_SHA256 '([0-9a-f]{64})?' "empty or 64 hexadecimal digits"
   must BUNDLE '(s3://[^/]+/.+|/.+|pip:[[:alnum:]._-]+==[[:alnum:]._!+]+)' "s3://bucket/key, /a/path, or pip:name==version"
@@ -267,7 +269,8 @@ main() {
   log INFO "$OURS $why is installed for $PYTHON."
   [ "$why" != "$before" ] || changed=no
   LOG=$USER_HOME/.auto-shutdown/start.log
-  run=("${RUN[@]}" "$PYTHON" "$scripts/lifecycle.py" "$TIMEOUT_IN_MINS" "$MIN_TIMEOUT_IN_MINS" "$MAX_TIMEOUT_IN_MINS"
+  run=("${RUN[@]}" "$PYTHON" "$scripts/lifecycle.py" ${IDLE_TIMEOUTS:+"--idle-timeouts=$IDLE_TIMEOUTS"}
+    "$TIMEOUT_IN_MINS" "$MIN_TIMEOUT_IN_MINS" "$MAX_TIMEOUT_IN_MINS"
     "$MAX_KEEP_ALIVE_IN_MINS" "$KEEP_TERMINALS" "$DRY_RUN" "$EXTRA_SETTINGS" "$config" "$WAIT_IN_SECS" "$LOG")
   try 30 "${run[@]}" configure || fail "$config cannot be written: $why."
   [ "$why" = same ] || changed=yes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,6 +19,15 @@ settings.register_profile("steady", settings.get_profile("explore"), derandomize
 settings.load_profile("steady")
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
+
+
+#: Files that take long: they begin first, so that no worker is left alone with one at the end.
+LONG = ("test_user_day", "test_lcc_scripts", "test_signals_end_to_end", "test_bundle", "test_guest", "test_caps")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that take long in front."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture
@@ -48,15 +59,34 @@ def scenario(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
     return test
 
 
+def patience(seconds: float) -> float:
+    """How long (seconds) is waited here for what a quiet machine does well within `seconds`.
+
+    Four times that, and on a crowded machine as much longer as more processes want a core. A limit is for what hangs:
+    no test may fail because something took its time.
+    """
+    crowd = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0
+    return seconds * max(4.0, 3.0 * crowd)
+
+
 async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """Wait until `holds` gives something true, and give that; fails after `seconds`."""
+    """Wait until `holds` gives something true, and give that; fails with what it saw after `patience(seconds)`."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
+    limit = patience(seconds)
+    end = loop.time() + limit
     while True:
         found = holds()
         if asyncio.iscoroutine(found):
             found = await found
         if found:
             return found
-        assert loop.time() < end, f"still not true after {seconds} s"
+        assert loop.time() < end, f"still {found!r} after {limit:.0f} s: {source_of(holds)}"
         await asyncio.sleep(0.02)
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """What a condition looks like in its test, on one line."""
+    try:
+        return " ".join(inspect.getsource(function).split())
+    except (OSError, TypeError):
+        return repr(function)

@@ -1,6 +1,6 @@
 """What CloudWatch Logs Insights makes of a query, as far as our queries go; anything else is refused as unlawful.
 
-Understood: fields, filter (like, numbers), parse by a regular expression, stats with by, sort, limit.
+Understood: fields, filter (like, not like, numbers), parse by a regular expression, stats with by and bin, sort, limit.
 """
 
 from __future__ import annotations
@@ -87,13 +87,11 @@ def condition(text: str) -> Callable[[Row], bool]:
 
 def like(text: str) -> Callable[[str], bool]:
     """A text in double quotes, or a regular expression between slashes."""
-    found = re.fullmatch(r'(?:@message)? ?like (?:"(?P<text>[^"]*)"|/(?P<pattern>.*)/)', text.strip())
+    found = re.fullmatch(r'(?:@message)? ?(?P<no>not )?like (?:"(?P<text>[^"]*)"|/(?P<pattern>.*)/)', text.strip())
     if found is None:
         raise Unlawful(f"{text!r} is no like that the emulator knows", "MalformedQueryException")
-    if found["text"] is not None:
-        return lambda message: found["text"] in message
-    pattern = re.compile(found["pattern"])
-    return lambda message: pattern.search(message) is not None
+    pattern = re.compile(re.escape(found["text"]) if found["text"] is not None else found["pattern"])
+    return lambda message: (pattern.search(message) is None) == bool(found["no"])
 
 
 def parse(text: str, rows: list[Row]) -> None:
@@ -108,10 +106,12 @@ def parse(text: str, rows: list[Row]) -> None:
 
 
 def stats(text: str, rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """min, max, sum and latest by fields."""
+    """min, max, sum, latest, count and count_distinct by fields, of which one may be the time in pieces."""
     what, _, by = text.partition(" by ")
     keys = [part.strip() for part in by.split(",")]
-    asked = re.findall(r"(min|max|sum|latest)\((\w+)\) as (\w+)", what)
+    for row in rows:
+        row |= {key: binned(key, row) for key in keys if key.startswith("bin(")}
+    asked = re.findall(r"(min|max|sum|latest|count|count_distinct)\(([@\w]+|\*)\) as (\w+)", what)
     if len(asked) != len(what.split(",")):
         raise Unlawful(f"{what!r} has a function that the emulator does not know", "MalformedQueryException")
     groups: dict[tuple[str, ...], list[Row]] = {}
@@ -122,7 +122,9 @@ def stats(text: str, rows: list[Row]) -> tuple[list[Row], list[str]]:
         row = {key: name for key, name in zip(keys, names, strict=True) if name}
         for function, field, alias in asked:
             values = [member[field] for member in members if field in member]
-            if values:
+            if function.startswith("count"):
+                row[alias] = str(len(members) if field == "*" else len(set(values)))
+            elif values:
                 row[alias] = values[-1] if function == "latest" else number(function, [float(each) for each in values])
         found.append(row)
     return found, [*keys, *(alias for _, _, alias in asked)]
@@ -131,3 +133,12 @@ def stats(text: str, rows: list[Row]) -> tuple[list[Row], list[str]]:
 def number(function: str, values: list[float]) -> str:
     """A number as Insights writes it."""
     return str({"min": min, "max": max, "sum": sum}[function](values))
+
+
+def binned(key: str, row: Row) -> str:
+    """The beginning of the hour or day in which a row is, as a result has it."""
+    found = re.fullmatch(r"bin\(1(h|d)\)", key)
+    if found is None:
+        raise Unlawful(f"{key!r} is no bin that the emulator knows", "MalformedQueryException")
+    length = {"h": 3_600_000, "d": 86_400_000}[found[1]]
+    return shown_time("@timestamp", {"@timestamp": str(int(row["@timestamp"]) // length * length)})

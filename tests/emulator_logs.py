@@ -18,6 +18,7 @@ import shlex
 import threading
 import traceback
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -84,8 +85,9 @@ class Event:
 class CloudWatchLogs:
     """CloudWatch Logs at `url`. `page_size` bounds a page, `empty_pages` puts an empty one before each."""
 
-    def __init__(self, region: str = "eu-west-1") -> None:
+    def __init__(self, region: str = "eu-west-1", log: Callable[[str], object] | None = None) -> None:
         self.region = region
+        self._log = log
         self.groups: dict[str, defaultdict[str, list[Event]]] = {STUDIO: defaultdict(list)}
         self.calls: list[Call] = []
         self.violations: list[str] = []
@@ -158,14 +160,18 @@ class CloudWatchLogs:
         asked = request.parameters()
         self.calls.append(Call(operation, asked, datetime.now(timezone.utc)))
         try:
-            return self._serve(request, operation, asked)
+            reply = self._serve(request, operation, asked)
         except ServiceError as error:
             if isinstance(error, Unlawful):
                 self.violations.append(f"{operation}: {error.message}")
-            return error_reply(error)
+            reply = error_reply(error)
         except Exception:
             self.violations.append(f"{operation}: the emulator failed: {traceback.format_exc()}")
-            return error_reply(ServiceError("InternalFailure", "The emulator failed.", 500))
+            reply = error_reply(ServiceError("InternalFailure", "The emulator failed.", 500))
+        if self._log is not None:
+            ending = "no answer" if reply is None else f"{reply.status} {reply.error or ''}".rstrip()
+            self._log(f"{datetime.now(timezone.utc):%H:%M:%S} {operation} {json.dumps(asked)} -> {ending}\n")
+        return reply
 
     def _serve(self, request: Request, operation: str, asked: Any) -> Reply | None:
         self._check(request, operation, asked)

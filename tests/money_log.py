@@ -49,8 +49,10 @@ def beat(when: datetime, run: str | None = "r1", stream: str = STREAM, span: flo
     return event(when, f"[I 2026 ServerApp] {HEARTBEAT_MARKER} {json.dumps(found)}", stream)
 
 
-def report(events: list[dict], begin: datetime = DAY, end: datetime | None = None, **more) -> dict:
-    """The report on these events, from the first midnight to a month later, or as told."""
+def report(
+    events: list[dict], begin: datetime = DAY, end: datetime | None = None, until: datetime | None = None, **more
+) -> dict:
+    """The report on these events, of a month from the first midnight, or as told; known to its end, or `until`."""
     end = end or DAY + timedelta(days=30)
     window = Window(begin=begin.timestamp(), end=end.timestamp())
     log = Log(window)
@@ -64,8 +66,8 @@ def report(events: list[dict], begin: datetime = DAY, end: datetime | None = Non
                 None if received is None else received / 1000,
             )
         )
-    until = max(window.end, log.last or window.end)
-    return document(log.runs(), Asked(window=window, until=until, **more))
+    known = max(window.end, log.last or window.end) if until is None else until.timestamp()
+    return document(log.runs(), Asked(window=window, until=known, **more))
 
 
 def hours(found: dict) -> tuple[float, float]:

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import patience
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -124,7 +125,7 @@ class Ran:
 
 
 def wait_until(holds: Any, what: str, seconds: float = 40.0) -> None:
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patience(seconds)
     while not holds():
         assert time.monotonic() < end, f"still not so after {seconds:g} s: {what}"
         time.sleep(0.05)
@@ -296,7 +297,7 @@ class Sandbox:
     def get(self, name: str) -> Any:
         """Ask the server; OSError while it does not listen."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{self.port}{self.base_url}/{name}", timeout=20) as response:
+        with opener.open(f"http://127.0.0.1:{self.port}{self.base_url}/{name}", timeout=patience(20)) as response:
             return json.load(response)
 
     def answers(self) -> bool:
@@ -328,7 +329,7 @@ class Sandbox:
             pid = self.pid
             if str(self.root).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGTERM)
-                end = time.monotonic() + 5
+                end = time.monotonic() + patience(5)
                 while "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
                     if time.monotonic() > end:
                         os.kill(pid, signal.SIGKILL)
@@ -360,7 +361,7 @@ class Sandbox:
         """Run a command in the place, away from the home directory."""
         began = time.monotonic()
         env = self.variables(**(more or {}))
-        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, timeout=100, check=False)
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, timeout=patience(100), check=False)
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode(), time.monotonic() - began)
 
     def installed(self) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
+import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jupyter_client.session import DELIM, Session
@@ -16,10 +17,20 @@ from jupyter_server.services.kernels.kernelmanager import (
     MappingKernelManager,
     ServerKernelManager,
 )
+from zmq.eventloop.zmqstream import ZMQStream
 
 from culling_manager import CullingKernelManager
-from culling_manager.managers.activity import KernelActivity, follow_iopub, may_be_status, parent_of
-from tests.conftest import until
+from culling_manager.managers.activity import (
+    BATCH,
+    REST_SECONDS,
+    KernelActivity,
+    arrived,
+    follow_iopub,
+    hear_no_use,
+    may_be_status,
+    parent_of,
+)
+from tests.conftest import patience, scenario, until
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 STATES = ["starting", "busy", "idle"]
@@ -189,7 +200,7 @@ async def record_real_messages() -> tuple[list[list[bytes]], bytes]:
     client = kernel.client()
     client.start_channels()
     try:
-        await client.wait_for_ready(timeout=60)
+        await client.wait_for_ready(timeout=patience(60))
         await until(lambda: client.kernel_info() and frames, 60)  # what was said before our connection was up is lost
         for cell in CELLS:
             request = client.execute(cell)
@@ -413,3 +424,384 @@ def test_what_is_run_on_the_control_channel_is_use(run):
             await manager.shutdown_all(now=True)
 
     assert run(check()) is not None
+
+
+# -- what is known of a kernel, besides upstream's own -----------------------------------------------------
+
+
+def at(seconds: float) -> datetime:
+    """An instant, so long after a certain one."""
+    return LONG_AGO + timedelta(seconds=seconds)
+
+
+def test_of_a_kernel_that_nobody_told_of_nothing_is_known():
+    """Its state is believed, no greeting is expected, and none of it is a change."""
+    activity = KernelActivity()
+
+    assert (activity.settled, activity.welcome_expected, activity.gone, activity.restarting) == (True, False, False, 0)
+    assert (activity.noted_at, activity.started_at, activity.person_at, activity.version) == (None, None, None, 0)
+    assert activity.asking != KernelActivity().asking
+
+
+def test_each_use_that_upstream_does_not_see_is_a_change():
+    """A note, a request and a disconnect: whoever has read it before reads it again."""
+    activity = KernelActivity()
+
+    activity.note(at(1))
+    noted = activity.noted_at, activity.version
+    activity.given("a", at(2))
+    given = activity.noted_at, activity.version, list(activity.outstanding.sent)
+    activity.disconnected(at(3))
+
+    assert noted == (at(1), 1)
+    assert given == (at(2), 2, ["a"])
+    assert (activity.disconnected_at, activity.noted_at, activity.version) == (at(3), at(2), 3)
+
+
+WORKS = {
+    # state of upstream's, has it begun with a request: does it work?
+    ("busy", True): True, ("busy", False): True, ("idle", True): True, ("idle", False): False,
+    ("starting", True): True, ("restarting", False): False, ("dead", True): False, ("what is this", True): False,
+    (None, True): False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "works"), WORKS.items(), ids=str)
+def test_it_works_while_a_request_that_it_has_begun_is_not_answered(seen, works):
+    """Whatever upstream says of one that is alive; one that was only sent shows nothing."""
+    state, begun = seen
+    activity = KernelActivity()
+    activity.given("only sent", at(0))
+    if begun:
+        activity.heard_status("busy", {"msg_id": "begun"})
+
+    assert activity.works(state) is works
+
+
+def test_one_busy_shows_that_it_is_heard_and_its_run_goes_on_until_all_is_answered():
+    """'idle' shows nothing of a kernel that was never heard; and none of two requests ends the run of both."""
+    activity = KernelActivity(settled=False)
+
+    activity.heard("idle")
+    unheard = activity.settled
+    for request in ("in the main shell", "in a subshell"):
+        activity.heard_status("busy", {"msg_id": request})
+        activity.heard("busy")
+    since = activity.run.busy_since
+    activity.heard_status("idle", {"msg_id": "in the main shell"})
+    activity.heard("idle")
+    between = activity.run.busy_since
+    activity.heard_status("idle", {"msg_id": "in a subshell"})
+    activity.heard("idle")
+
+    assert (unheard, activity.settled) == (False, True)
+    assert since is not None
+    assert between == since
+    assert activity.run.busy_since is None
+    assert activity.run.ran_until is not None
+
+
+def test_a_status_is_a_change_when_it_is_news():
+    """Told again, or of nothing that is known, or without the id of a request, it is none."""
+    activity = KernelActivity()
+    versions = []
+
+    for status, parent in [
+        ("busy", {"msg_id": "a"}), ("busy", {"msg_id": "a"}), ("idle", {"msg_id": "b"}), ("idle", {"msg_id": "a"}),
+        ("idle", {"msg_id": "a"}), ("busy", {}), ("busy", {"msg_id": ["a"]}), ("starting", {"msg_id": "c"}),
+    ]:  # fmt: skip
+        activity.heard_status(status, parent)
+        versions.append((activity.version, list(activity.outstanding)))
+
+    begun = [(1, ["a"])] * 3
+    assert versions == [*begun, *[(2, [])] * 5]
+
+
+def test_what_it_has_shown_to_have_done_is_done():
+    """Some of it; and all of it, which was a run, and use of it, until now."""
+    activity = KernelActivity()
+    for request in ("a", "b", "c"):
+        activity.given(request, at(0))
+    activity.run.follow(True, at(0))
+    before = activity.version
+
+    activity.answered(["a", "b"])
+    some = list(activity.outstanding), activity.version, activity.noted_at, activity.run.busy_since
+    activity.finished(at(60))
+
+    assert some == (["c"], before + 1, at(0), at(0))
+    assert (list(activity.outstanding), activity.version, activity.noted_at) == ([], before + 2, at(60))
+    assert (activity.run.busy_since, activity.run.ran_until, activity.run.run_seconds) == (None, at(60), 60.0)
+
+
+def test_a_poll_is_known_by_its_type_or_by_the_channel_that_it_went_to():
+    """Nothing else is one, nor what has no id."""
+    activity = KernelActivity()
+    cell = {"msg_type": "execute_request", "msg_id": "a cell"}
+    unknown = {"msg_type": "what_some_panel_asks_request", "msg_id": "a poll"}
+
+    before = [activity.polls_with(each) for each in ({"msg_type": "usage_request"}, unknown, cell, {})]
+    activity.polls.send("a poll")
+    after = [activity.polls_with(each) for each in ({"msg_type": "usage_request"}, unknown, cell, {})]
+
+    assert before == [True, False, False, False]
+    assert after == [True, True, False, False]
+
+
+def test_of_another_process_nothing_was_heard_and_nothing_asked():
+    """What the one before it was given, or had run, is not its own; that it is another one is a change."""
+    activity = KernelActivity(checked_at=at(0))
+    activity.given("a", at(0))
+    activity.polls.send("b")
+    activity.run.follow(True, at(0))
+    activity.run.follow(False, at(9))
+    before = activity.version
+
+    activity.started_anew()
+
+    assert (activity.settled, activity.checked_at, activity.version) == (False, None, before + 1)
+    assert (list(activity.outstanding), list(activity.polls)) == ([], [])
+    assert (activity.run.ran_until, activity.run.run_seconds) == (None, 0.0)
+
+
+class Outgoing:
+    """A stream with or without something on its way; a closed one cannot be asked."""
+
+    def __init__(self, sends: bool = False, is_closed: bool = False) -> None:
+        self.sends, self.is_closed = sends, is_closed
+
+    def sending(self) -> bool:
+        assert not self.is_closed
+        return self.sends
+
+    def closed(self) -> bool:
+        return self.is_closed
+
+
+@pytest.mark.parametrize(
+    ("streams", "counts"),
+    [
+        ([], False),
+        ([Outgoing()], False),
+        ([Outgoing(sends=True)], True),
+        ([Outgoing(), Outgoing(sends=True), Outgoing(is_closed=True)], True),
+        ([Outgoing(sends=True, is_closed=True)], False),
+    ],
+)
+def test_what_is_on_its_way_to_it_is_use_now(streams, counts):
+    """Through any of the streams that are open."""
+    activity = KernelActivity()
+    for each in streams:
+        activity.streams.add(each)
+
+    activity.catch_waiting(at(5))
+
+    assert (activity.noted_at, activity.version) == ((at(5), 1) if counts else (None, 0))
+
+
+# -- what is let pass, and what is not ---------------------------------------------------------------------
+
+NO_USE_HEARD = {
+    # id: state before, state that upstream takes it for, polled: state after, whether upstream's stamps stand
+    "an idle one": ("idle", "busy", False, "idle", False),
+    "an idle one that is polled": ("idle", "busy", True, "idle", False),
+    "a busy one goes on counting": ("busy", "idle", False, "busy", True),
+    "a busy one that is polled does not": ("busy", "idle", True, "busy", False),
+    "one that is starting has started": ("starting", "busy", False, "idle", False),
+    "or has not": ("starting", "starting", False, "starting", False),
+    "or nobody knows": ("starting", None, False, "starting", False),
+}
+
+
+@pytest.mark.parametrize(("before", "upstream", "polled", "after", "stamped"), NO_USE_HEARD.values(), ids=NO_USE_HEARD)
+def test_an_answer_to_what_is_no_use_moves_neither_clock_nor_state(before, upstream, polled, after, stamped):
+    """Whatever upstream makes of it, on whichever version."""
+    kernel = SimpleNamespace(execution_state=before, last_activity=at(0))
+    manager, heard = SimpleNamespace(last_kernel_activity=at(1)), []
+
+    def callback(frames):
+        heard.append(frames)
+        kernel.execution_state, kernel.last_activity, manager.last_kernel_activity = upstream, at(9), at(9)
+
+    hear_no_use(manager, kernel, callback, [b"frame"], polled)
+
+    assert heard == [[b"frame"]]
+    assert kernel.execution_state == after
+    assert (kernel.last_activity, manager.last_kernel_activity) == ((at(9), at(9)) if stamped else (at(0), at(1)))
+
+
+def test_answers_to_our_own_questions_are_not_even_heard():
+    """Neither activity nor a state: who asks whether a kernel is still busy must not make it so."""
+
+    async def run():
+        ours = Side(CullingKernelManager(), b"key")
+        ours.kernel.execution_state = "idle"
+        activity = ours.manager._source.activity("k")
+        asker, another = Session(key=b"key", session=activity.asking), Session(key=b"key")
+
+        found = [ours.feed(message(each, "status", "execute_request", "busy")) for each in (asker, another)]
+
+        assert found == [("idle", False, False, None), ("busy", True, True, None)]
+        assert list(activity.outstanding.begun) == ["the only request"]
+
+    asyncio.run(run())
+
+
+def test_only_the_greeting_that_was_expected_is_not_heard():
+    """It comes once for each connection; whatever else comes is heard, and one more greeting is upstream's matter."""
+
+    async def run():
+        session = Session(key=b"key")
+        upstream, ours = both_sides(b"key")
+        upstream.kernel.execution_state = ours.kernel.execution_state = "idle"
+        activity = ours.manager._source.activity("k")
+        activity.welcome_expected = True
+        cell, greeting = (message(session, kind, "execute_request", "idle") for kind in ("stream", "iopub_welcome"))
+
+        first = ours.feed(cell)
+        still = activity.welcome_expected
+        found = [ours.feed(greeting), ours.feed(greeting)]
+
+        assert (first, still) == (upstream.feed(cell), True)
+        assert found == [("idle", False, False, None), upstream.feed(greeting)]
+        assert activity.welcome_expected is False
+
+    asyncio.run(run())
+
+
+def test_a_poll_is_over_with_its_idle_and_not_before():
+    """Until then all that answers it is no use of the kernel; the 'idle' of another ends nothing."""
+
+    async def run():
+        session = Session(key=b"key")
+        ours = Side(CullingKernelManager(), b"key")
+        ours.kernel.execution_state = "idle"
+        polls = ours.manager._source.activity("k").polls
+        for poll in ("the only request", "another"):
+            polls.send(poll)
+
+        found = []
+        for state in ("busy", "idle"):
+            found.append(ours.feed(message(session, "status", "some_panels_request", state)))
+            found.append(list(polls))
+
+        none = ("idle", False, False, None)
+        assert found == [none, ["the only request", "another"], none, ["another"]]
+
+    asyncio.run(run())
+
+
+# -- a kernel that says much -------------------------------------------------------------------------------
+
+
+class Stream(ZMQStream):
+    """A real stream that counts how often nobody listens to it, and tells when that begins."""
+
+    rests = 0
+
+    def on_recv(self, callback, *args, **kwargs) -> None:
+        super().on_recv(callback, *args, **kwargs)
+        self.rests += callback is None
+
+    def then(self, listener) -> None:
+        """Have somebody else listen as soon as nobody does."""
+        before, on_recv = self.rests, self.on_recv
+
+        def watch(callback, *args, **kwargs) -> None:
+            on_recv(callback, *args, **kwargs)
+            if self.rests > before:
+                self.on_recv = on_recv
+                on_recv(listener)
+
+        self.on_recv = watch
+
+
+class Pipe:
+    """A stream, and the socket that feeds it."""
+
+    def __enter__(self):
+        context = zmq.Context.instance()
+        self.source, sink = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+        for each in (self.source, sink):
+            each.setsockopt(zmq.LINGER, 0)
+            each.set_hwm(0)
+        self.source.bind(f"inproc://{id(self)}")
+        sink.connect(f"inproc://{id(self)}")
+        self.stream = Stream(sink)
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.stream.close()
+        self.source.close()
+
+
+@scenario
+async def test_what_has_arrived_is_handled_in_one_turn_and_a_flood_leaves_turns_to_others():
+    """The first, and 500 behind it at most; of what is closed, or no stream, the first alone."""
+    with Pipe() as pipe:
+        for number in range(BATCH + 9):
+            pipe.source.send_multipart([str(number).encode()])
+
+        first = [int(frames[0]) for frames in arrived(pipe.stream, [b"-1"])]
+        rest = [int(frames[0]) for frames in arrived(pipe.stream, [b"-1"])]
+        nothing = [int(frames[0]) for frames in arrived(pipe.stream, [b"-1"])]
+    closed, none = list(arrived(pipe.stream, [b"-1"])), list(arrived(object(), [b"-1"]))
+
+    assert 1000 / REST_SECONDS == 100_000  # messages a second, of which ZeroMQ keeps 1,000 while the stream rests
+    assert first == list(range(-1, 500))
+    assert rest == [-1, *range(500, 509)]
+    assert nothing == [-1]
+    assert (closed, none) == ([[b"-1"]], [[b"-1"]])
+
+
+@scenario
+async def test_while_it_is_busy_its_messages_are_fetched_together_and_none_is_lost():
+    """The stream rests a moment and goes on by itself; each message is counted, and the last one shows it idle."""
+    session, heard = Session(key=b"key"), []
+    with Pipe() as pipe:
+        kernel = SimpleNamespace(_activity_stream=pipe.stream, execution_state="idle", last_activity=LONG_AGO)
+
+        def upstream(frames):
+            heard.append(b"".join(frames))
+            kernel.execution_state = "busy" if b'"busy"' in heard[-1] else "idle"
+
+        pipe.stream.on_recv(upstream)
+        manager = SimpleNamespace(last_kernel_activity=LONG_AGO)
+        activity = KernelActivity()
+        followed = follow_iopub(manager, kernel, activity, lambda kind: kind == "execute_request")
+        for kind, state in [("status", "busy"), *[("stream", "out")] * 20]:
+            pipe.source.send_multipart(message(session, kind, "execute_request", state))
+        await until(lambda: kernel.last_activity > LONG_AGO)
+        stamps = kernel.last_activity == manager.last_kernel_activity
+        pipe.source.send_multipart(message(session, "status", "execute_request", "idle"))
+        await until(lambda: kernel.execution_state == "idle")
+        rests = pipe.stream.rests
+        await asyncio.sleep(0.05)
+
+        assert pipe.stream._recv_callback is not None
+        assert pipe.stream.rests == rests  # an idle one is listened to all the time
+    assert rests > 0
+    assert (followed, stamps) == (True, True)
+    assert len(heard) == 2  # of what is said in between upstream need not parse anything
+    assert activity.run.ran_until is not None
+    assert list(activity.outstanding) == []
+
+
+@scenario
+async def test_a_stream_that_somebody_else_listens_to_by_now_is_left_to_them():
+    """As when the kernel is watched anew while its stream rests."""
+    session = Session(key=b"key")
+    with Pipe() as pipe:
+        kernel = SimpleNamespace(_activity_stream=pipe.stream, execution_state="busy", last_activity=LONG_AGO)
+        pipe.stream.on_recv(lambda frames: None)
+        follow_iopub(SimpleNamespace(last_kernel_activity=LONG_AGO), kernel, KernelActivity(), bool)
+        others: list = []
+        pipe.stream.then(others.append)
+        pipe.source.send_multipart(message(session, "stream", "execute_request", "out"))
+        await until(lambda: pipe.stream.rests)
+
+        await asyncio.sleep(0.05)
+        pipe.source.send_multipart([b"theirs"])
+        await until(lambda: others)
+
+    assert others == [[b"theirs"]]

@@ -231,6 +231,33 @@ def test_windows_line_ends_are_put_right(tmp_path, capsys):
     assert "CRLF" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["on-jupyterlab-start.sh", "on-jupyter-server-start.sh"])
+def test_a_script_of_ours_with_windows_line_ends_is_checked_and_taken_as_it_would_run(tmp_path, capsys, name):
+    """As an editor on Windows leaves it: its own check passes, and finds a mistake."""
+    text = SCRIPT.with_name(name).read_text().replace("BUNDLE=''", "BUNDLE='s3://bucket/key'").replace("\n", "\r\n")
+    path, command = tmp_path / name, [str(tmp_path / name), "--domain-id", DOMAIN, "--dry-run"]
+
+    path.write_bytes(text.encode())
+    good = attach.main(command)
+    path.write_bytes(text.replace("\nTIMEOUT_IN_MINS=120", "\nTIMEOUT_IN_MINS=2h").encode())
+    bad = attach.main(command)
+
+    told = capsys.readouterr().err
+    assert (good, bad) == (0, 2)
+    assert "sent without" in told
+    assert "TIMEOUT_IN_MINS is '2h'" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "where"), [([], "the region that is configured"), (["--region", "eu-x-1"], "eu-x-1")]
+)
+@pytest.mark.parametrize("off", [[], ["--detach"]])
+def test_a_rehearsal_says_in_which_region(script, capsys, options, where, off):
+    """A domain's id does not tell it, and another region has another domain."""
+    assert attach.main([str(script), "--domain-id", DOMAIN, "--dry-run", *off, *options]) == 0
+    assert f"{DOMAIN} in {where}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

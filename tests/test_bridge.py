@@ -16,7 +16,7 @@ from culling_manager.apps.native_shutdown import BRIDGE_SECONDS, Bridge
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.records import Kind
 from culling_manager.signals.stamp_file import StampFileSignal, read_stamp, stamp_text
-from tests.conftest import scenario
+from tests.conftest import patience, scenario
 from tests.doubles import NOON, FakeClock, FakeKernels
 from tests.emulator import SageMaker
 from tests.test_appsource import World as AppWorld
@@ -211,7 +211,7 @@ def activity_monitor(tmp_path_factory):
     target = tmp_path_factory.mktemp("activity_monitor")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
     package = "jupyter-activity-monitor-extension==0.3.2"
-    subprocess.run([*command, "--target", str(target), package], check=True, timeout=120)
+    subprocess.run([*command, "--target", str(target), package], check=True, timeout=patience(120))
     return target
 
 

@@ -29,6 +29,7 @@ import pytest
 import yaml
 from botocore import xform_name
 
+from tests.conftest import patience
 from tests.emulator import DOMAIN, SageMaker, environment, sagemaker
 from tests.emulator.operations import OPERATIONS
 from tests.emulator.shapes import Law, service_model
@@ -49,7 +50,7 @@ NOWHERE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY
 #: One wheel that everything needs and that is small.
 VICTIM = "six"
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 class Built(NamedTuple):
@@ -333,7 +334,7 @@ def server_of(commands: Path, home: Path) -> tuple[int, str]:
     with log.open("w") as output:
         server = subprocess.Popen([*map(str, line)], cwd=home, env=env, stdout=output, stderr=output)
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + patience(60)
         while "is running at" not in log.read_text():
             assert server.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()

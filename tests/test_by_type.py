@@ -12,6 +12,7 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from culling_manager import CullingKernelManager
+from culling_manager.apps.notebook import NotebookInstance
 from culling_manager.apps.space import SpaceApp
 from culling_manager.cli.simulate import by_type
 from culling_manager.decisions import Reason, decide, timeout
@@ -22,6 +23,7 @@ from culling_manager.server.status import name_timeouts
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps
 from tests.test_appsource import World as AppWorld
+from tests.test_handlers import ask
 
 MINUTE = 60.0
 TABLE = (("ml.p*", 15 * MINUTE), ("ml.g5.*", 30 * MINUTE), ("ml.g*", 45 * MINUTE), ("ml.x*", 0.0))
@@ -94,19 +96,33 @@ async def test_several_apps_have_their_own_timeouts_at_once():
 
 
 @scenario
-async def test_what_a_user_sets_replaces_the_table_until_it_is_reset():
-    """Within the bounds, as for any other; a change that did nothing would be a riddle."""
-    manager = CullingKernelManager(idle_timeouts={"ml.p*": 15})
+async def test_what_a_user_sets_holds_for_everything_and_makes_no_short_leash_longer():
+    """The rest gives way, what is named keeps its own where that is shorter, and off is no leash; until it is reset."""
+    table = {"ml.p*": 15, "ml.g*": 90, "ml.x*": 0, "*": 240}
+    manager = CullingKernelManager(idle_timeouts=table)
     culler = manager._culler
     before = culler.policy.idle_timeouts
-    culler.change_settings(idle_timeout=3600.0)
-    changed = culler.policy
+    found = []
+    for minutes in (60, 300, 10):
+        culler.change_settings(idle_timeout=minutes * MINUTE)
+        policy = culler.policy
+        kinds = ("ml.p3.2xlarge", "ml.g5.xlarge", "ml.x1", "ml.t3.medium", None)
+        found.append([policy.idle_timeout_on(kind) / MINUTE for kind in kinds])
 
     culler.reset_settings()
 
-    assert before == (("ml.p*", 900.0),)
-    assert (changed.idle_timeouts, changed.idle_timeout) == ((), 3600.0)
+    assert found == [[15, 60, 60, 60, 60], [15, 90, 300, 300, 300], [10, 10, 10, 10, 10]]
     assert (culler.policy.idle_timeouts, culler.policy.idle_timeout) == (before, 7200.0)
+
+
+async def test_a_user_is_told_where_another_timeout_holds(jp_fetch, jp_serverapp):
+    """In the answer, by the pattern."""
+    jp_serverapp.kernel_manager.idle_timeouts = {"ml.p*": 15}
+
+    await ask(jp_fetch, "settings", {"idle_time": 60})
+
+    _, answer = await ask(jp_fetch, "settings")
+    assert (answer["idle_time"], answer["idle_timeouts"]) == (3600, {"ml.p*": 900})
 
 
 def test_the_setting_refuses_nonsense_by_name():
@@ -173,6 +189,39 @@ def test_a_space_asks_for_its_own_type_once_and_only_for_a_table(answer, kind, w
 
     assert found == [kind] * 3
     assert with_table.calls == ["describe_app"]
+    assert with_table.reason.startswith(words)
+    assert asyncio.run(without.list_apps())[0].instance_type is None
+    assert without.calls == []
+
+
+class Instance(NotebookInstance):
+    """A notebook instance whose calls a test answers."""
+
+    call = Space.call
+
+    def __init__(self, answer, **kwargs) -> None:
+        arn = "arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/mine"
+        super().__init__(metadata=SimpleNamespace(arn=arn, name="mine", is_notebook_instance=True), **kwargs)
+        self.answer, self.calls = answer, []
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        ({"InstanceType": "ml.g5.xlarge", "NotebookInstanceStatus": "InService"}, "ml.g5.xlarge", ""),
+        ({}, None, "SageMaker does not say its instance type: idle_timeout holds"),
+        (CallError("no permission"), None, "its instance type is not known, so idle_timeout holds: no permission"),
+    ],
+)
+def test_a_notebook_instance_asks_for_its_own_type_once_and_only_for_a_table(answer, kind, words):
+    """By the call that it makes anyway before it stops; without the permission `idle_timeout` holds, and it is said."""
+    with_table, without = Instance(answer), Instance(answer)
+    with_table.parent = CullingKernelManager(idle_timeouts={"ml.g*": 5})
+
+    found = [asyncio.run(with_table.list_apps())[0].instance_type for _ in range(3)]
+
+    assert found == [kind] * 3
+    assert with_table.calls == ["describe_notebook_instance"]
     assert with_table.reason.startswith(words)
     assert asyncio.run(without.list_apps())[0].instance_type is None
     assert without.calls == []

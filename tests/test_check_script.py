@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from jupyter_core.paths import jupyter_runtime_dir
 
+from tests.conftest import patience
 from tests.ports import free_port
 
 SCRIPT = Path(__file__).parents[1] / "lcc" / "check_idle_timeout_configuration.py"
@@ -105,7 +106,7 @@ def is_up(home: Path, process: subprocess.Popen[bytes], log: Path) -> bool:
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 40.0) -> None:
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patience(seconds)
     while not holds():
         if time.monotonic() > end:
             pytest.fail(f"still not true after {seconds:g} s")
@@ -116,7 +117,7 @@ def script(home: Path, *arguments: str, **extra: str) -> Ran:
     """Run the script as a bare Python would: isolated, and without any installed package."""
     command = [sys.executable, "-I", "-S", str(SCRIPT), *arguments]
     env = {**environment(home), **extra}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=40, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=patience(40), check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
@@ -499,7 +500,7 @@ def test_a_server_that_does_not_answer_in_time_has_its_own_exit_code(
 
     assert ran.code == 10, ran
     assert "NOT OK (10): the server does not answer in time" in ran.out
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < patience(5)
 
 
 def test_one_silent_server_holds_up_no_other(tmp_path: Path, silent: Callable[[bytes], str], stub: Any) -> None:
@@ -819,7 +820,7 @@ def test_a_certificate_from_elsewhere_has_to_be_vouched_for(check: ModuleType) -
 
 def test_the_script_is_executable_and_tells_its_exit_codes() -> None:
     """The shebang works, and --help names each code that there is."""
-    helped = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, timeout=40, check=True)
+    helped = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, timeout=patience(40), check=True)
 
     assert [int(line.split()[0]) for line in helped.stdout.split("exit codes")[1].splitlines()[1:]] == [
         0,

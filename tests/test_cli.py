@@ -36,6 +36,7 @@ from culling_manager.client.servers import Code, Failure, parse_url, running_ser
 from culling_manager.client.words import asked_duration, clock, kept, until_iso
 from culling_manager.errors import SettingError
 from tests.cli_double import ARN, BUSY, IDLE, NOW, SPACE, document, entry, running
+from tests.conftest import patience
 
 NOON = datetime(2026, 6, 1, 12, 30, tzinfo=timezone.utc)
 SECRET = "s3cret-t0ken"
@@ -533,6 +534,10 @@ def test_status_names_notebooks_and_this_space(double, capsys):
     assert "deadbeef" not in told
     assert "this space 'alice' (billed) in 4 min" in told
     assert "keep-alive 1h --kernel work/explore.ipynb" in told
+    row = drawn([screen("http://x/", double.status | {"keep_alive": []}, "")], 80)
+    narrow = Console(width=80, record=True, file=io.StringIO())
+    narrow.print(row)
+    assert re.search(r"this space 'alice' +idle", narrow.export_text())
 
 
 def test_keep_alive_off_takes_a_notebook_back_by_its_path(double):
@@ -552,6 +557,7 @@ def test_keep_alive_off_takes_a_notebook_back_by_its_path(double):
         (["4h", "--until", "18:30"], Code.USAGE, "not both"),
         (["--until", "tomorrow"], Code.USAGE, "a time of day such as 18:30"),
         (["--until", "25:00"], Code.USAGE, "'25:00'"),
+        (["1h", "2h"], Code.USAGE, "'1h 2h' is not accepted: it must be one duration, each unit once, such as 3h"),
         (["4h", "--kernel", "dead"], Code.USAGE, "deadbeef, deadc0de"),
         (["4h", "--kernel", "beef"], Code.REFUSED, "There is no kernel beef"),
         (["4h", "--kernel", ""], Code.REFUSED, "There is no kernel"),
@@ -991,7 +997,7 @@ def test_a_terminal_that_knows_only_ascii_gets_its_table(double, rich):
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     double.status["kernels"][0] |= {"name": "Ünïcode 内核"}
 
-    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=patience(60))
 
     text = ran.stdout.decode("ascii")
     assert (ran.returncode, ran.stderr) == (0, b"")
@@ -1005,7 +1011,7 @@ def test_a_terminal_that_knows_only_ascii_gets_its_table(double, rich):
 
 def run_python(*line: str) -> subprocess.CompletedProcess[str]:
     """A fresh interpreter."""
-    return subprocess.run([sys.executable, *line], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, *line], capture_output=True, text=True, timeout=patience(60))
 
 
 @pytest.mark.parametrize(("package", "program"), [("cli", "jupyter culling"), ("fleet", "culling-fleet-check")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from jupyter_server.auth.security import passwd
 from culling_manager.cli import main
 from culling_manager.client.servers import Code
 from culling_manager.engine.culler import IdleCuller
+from tests.conftest import patience
 from tests.test_config_files import environment, jupyter
 from tests.test_end_to_end import BOTH, Client
 
@@ -65,6 +67,16 @@ async def test_who_may_not_ask_is_told_so(culling, capsys, token, told):
     assert "Traceback" not in text.err
 
 
+async def test_a_change_with_a_token_leaves_no_other_line_in_the_log(culling, caplog):
+    """A page that is fetched for its cookie, and is not there, would be a warning of the server's for each change."""
+    assert await culling("keep-alive", "1h") == 0
+
+    asked = [
+        line for line in map(str, (each.getMessage() for each in caplog.records)) if re.match(r"\d{3} [A-Z]+ /", line)
+    ]
+    assert [line.split()[:2] for line in asked] == [["200", "POST"]], asked
+
+
 async def test_keep_alive_and_resume_on_a_real_server(culling, jp_fetch, capsys):
     """One kernel by the beginning of its id; then everything; then both are taken back."""
     kernel_id = json.loads((await jp_fetch("api", "kernels", method="POST", body="{}")).body)["id"]
@@ -105,10 +117,12 @@ async def test_a_real_refusal_names_what_is_accepted(culling, capsys):
     """Value and range, exit code 1; for an unknown thing too."""
     assert await culling("keep-alive", "soon") == Code.REFUSED
     assert await culling("keep-alive", "4h", "--kernel", "nonsense") == Code.REFUSED
+    assert await culling("keep-alive", "2d") == Code.REFUSED
     assert await culling("resume") == Code.REFUSED
 
     text = capsys.readouterr().err
     assert "soon" in text
+    assert "'2d' is not accepted: it must be at most max_keep_alive = 1440 minutes (1 d); ask again before" in text
     assert "There is no kernel nonsense" in text
 
 
@@ -119,13 +133,17 @@ async def test_settings_of_a_real_server(culling, jp_serverapp, capsys):
     assert await culling("set", "--no-keep-terminals") == 0
     assert jp_serverapp.kernel_manager.idle_timeout == 60
     assert await culling("set", "--idle-timeout", "0") == Code.REFUSED
+    assert await culling("set", "--idle-timeout", "-5") == Code.REFUSED
     assert await culling("set", "--reset") == 0
     assert jp_serverapp.kernel_manager.idle_timeout == 120
 
     text = capsys.readouterr()
     assert "Idle timeout 1 h, terminals are kept.".lower() in text.out.lower()
     assert "Configured: idle timeout 2 h" in text.out
-    assert "idle_time = 0" in text.err
+    assert "--idle-timeout = 0.0 is not accepted: it must be a number of minutes from 0.0166" in text.err
+    assert "--idle-timeout = -5.0 is not accepted" in text.err
+    assert "idle_time =" not in text.err
+    assert text.err.count("jupyter culling keep-alive 8h") == 2
 
 
 class TestForeignManagers:
@@ -211,7 +229,7 @@ def command(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`jupyter culling ...` in a shell of this home."""
     env = environment(home) | {"PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
     line = [sys.executable, "-m", "jupyter", "culling", *words]
-    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=patience(60))
 
 
 def test_jupyter_culling_finds_the_server_that_runs(home, server):
@@ -243,9 +261,11 @@ def test_the_magic_keeps_a_real_kernel_of_a_real_server(home, server):
     kernel.start_channels()
     told: list[str] = []
     try:
-        kernel.wait_for_ready(timeout=60)
+        kernel.wait_for_ready(timeout=patience(60))
         code = "%load_ext culling_manager\n%keep_alive 4h"
-        kernel.execute_interactive(code, timeout=30, output_hook=lambda each: told.append(str(each["content"])))
+        kernel.execute_interactive(
+            code, timeout=patience(30), output_hook=lambda each: told.append(str(each["content"]))
+        )
     finally:
         kernel.stop_channels()
 

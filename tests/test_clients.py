@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from tests.conftest import patience
 from tests.ports import free_port
 
 SPACE = "sagemaker-studio-autoshutdown"
@@ -60,10 +61,10 @@ def studio(request, tmp_path_factory):
 
 def wait_for(base: str, process: subprocess.Popen) -> None:
     """Until the server answers."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + patience(60)
     while True:
         try:
-            requests.get(f"{base}/api", timeout=2)
+            requests.get(f"{base}/api", timeout=patience(2))
             return
         except requests.ConnectionError:
             assert process.poll() is None, "the server ended"

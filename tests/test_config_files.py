@@ -25,6 +25,7 @@ from culling_manager import CullingKernelManager, CullingTerminalManager, Gatewa
 from culling_manager.apps import SpaceApp
 from culling_manager.safeguards.guard import Safeguards
 from culling_manager.signals import ProcessSignal, Signals
+from tests.conftest import patience
 from tests.ports import free_port
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -68,7 +69,7 @@ class Server:
         """Ask an endpoint, by default one of ours; OSError while the server does not listen."""
         url = f"http://127.0.0.1:{self.port}/{'sagemaker-studio-autoshutdown/' if ours else ''}{name}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=20) as response:
+        with opener.open(url, timeout=patience(20)) as response:
             return json.load(response)
 
     def settings(self) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def jupyter(home: Path, *arguments: str, command: str = "server", extension: boo
     """A real server that answers; ended by its pid."""
     server = launch(home, *arguments, command=command, extension=extension)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
         while True:
             try:
                 server.get("api", ours=False)

@@ -30,6 +30,7 @@ from botocore.exceptions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import patience
 from tests.doubles import FakeClock
 from tests.emulator import ALICE, DOMAIN, Fault, SageMaker, environment
 from tests.emulator.faults import ERRORS, Bucket
@@ -115,7 +116,7 @@ def refusals(sagemaker):
 
 def post(sagemaker, operation, body, method="POST", **headers):
     """What a request gets that botocore would not send: status and error code. A header of None is left out."""
-    connection = http.client.HTTPConnection(urlsplit(sagemaker.url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(urlsplit(sagemaker.url).netloc, timeout=patience(5))
     sent = {**SIGNED, "X-Amz-Target": f"SageMaker.{operation}", **headers}
     data = body if isinstance(body, str) else json.dumps(body)
     connection.request(method, "/", data, {name: value for name, value in sent.items() if value is not None})
@@ -131,7 +132,7 @@ def names(pages, key="Apps", name="AppName"):
 
 def wait_for_a_call(sagemaker):
     """Until one came in, ten seconds at most."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + patience(10)
     while not sagemaker.count():
         assert time.monotonic() < end, "no call came in"
         time.sleep(0.005)
@@ -173,6 +174,40 @@ def test_every_operation_answers_lawfully(client, sagemaker):
     assert idle == {"IdleSettings": {"IdleTimeoutInMinutes": 60}}
     assert client.describe_app(**SPACE_APP)["AppArn"].endswith(f":app/{DOMAIN}/lab/jupyterlab/default")
     assert client.describe_notebook_instance(NotebookInstanceName="old")["NotebookInstanceStatus"] == "InService"
+
+
+def test_lifecycle_configurations_are_made_attached_and_deleted_lawfully(client, sagemaker):
+    """A name is taken once, and what is attached is not deleted; an instance takes one while it is stopped."""
+    studio, domain = {"StudioLifecycleConfigName": "a"}, {"DomainId": DOMAIN}
+    content = {"StudioLifecycleConfigContent": "eA==", "StudioLifecycleConfigAppType": "JupyterLab"}
+    sagemaker.add_domain()
+    for name, status in (("off", "Stopped"), ("on", "InService")):
+        sagemaker.add_notebook_instance(name, status=status)
+    hook = {"NotebookInstanceLifecycleConfigName": "a"}
+
+    arn = client.create_studio_lifecycle_config(**studio, **content)["StudioLifecycleConfigArn"]
+    settings = {"JupyterLabAppSettings": {"LifecycleConfigArns": [arn]}}
+    client.update_domain(**domain, DefaultUserSettings=settings)
+    twice = error(client, "CreateStudioLifecycleConfig", studio | content)
+    attached = error(client, "DeleteStudioLifecycleConfig", studio)
+    described = client.describe_domain(**domain)["DefaultUserSettings"]
+    client.update_domain(**domain, DefaultUserSettings={"JupyterLabAppSettings": {"LifecycleConfigArns": []}})
+    seen = client.describe_studio_lifecycle_config(**studio)["StudioLifecycleConfigContent"]
+    client.delete_studio_lifecycle_config(**studio)
+    client.create_notebook_instance_lifecycle_config(**hook, OnStart=[{"Content": "eA=="}])
+    client.update_notebook_instance(NotebookInstanceName="off", LifecycleConfigName="a")
+    running = error(client, "UpdateNotebookInstance", {"NotebookInstanceName": "on", "LifecycleConfigName": "a"})
+
+    assert (twice[0], attached[0], described, seen) == ("ResourceInUse", "ResourceInUse", settings, "eA==")
+    assert error(client, "DescribeStudioLifecycleConfig", studio)[0] == "ResourceNotFound"
+    assert error(client, "CreateNotebookInstanceLifecycleConfig", hook)[0] == "ValidationException"
+    assert client.describe_notebook_instance_lifecycle_config(**hook)["OnStart"] == [{"Content": "eA=="}]
+    instance = client.describe_notebook_instance(NotebookInstanceName="off")
+    assert (instance["NotebookInstanceLifecycleConfigName"], running[0]) == ("a", "ValidationException")
+    for operation in ("UpdateDomain", "DescribeNotebookInstanceLifecycleConfig", "UpdateNotebookInstance"):
+        unknown = {"NotebookInstanceName": "x"} if operation.startswith("UpdateN") else {"DomainId": "d-other"}
+        unknown = {"NotebookInstanceLifecycleConfigName": "x"} if operation.startswith("Describe") else unknown
+        assert error(client, operation, unknown)[0] in ("ResourceNotFound", "ValidationException")
 
 
 def test_an_app_shows_its_image_and_instance_type_in_lists_too(client, sagemaker):
@@ -1082,7 +1117,10 @@ def test_it_runs_by_hand_until_interrupted(session, monkeypatch):
     listens = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, preexec_fn=listens) as process:
         try:
-            exports = [process.stdout.readline() for _ in range(6)]
+            said = list(
+                iter(process.stdout.readline, f"# domain {DOMAIN}, user alice; every call follows, until Ctrl-C\n")
+            )
+            exports = [line for line in said if line.startswith("export ")]
             variables = dict(line.removeprefix("export ").strip().split("=", 1) for line in exports)
             monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", variables["AWS_ENDPOINT_URL_SAGEMAKER"])
             apps = names([session.client("sagemaker", region_name="eu-west-1").list_apps()], name="AppType")
@@ -1094,7 +1132,10 @@ def test_it_runs_by_hand_until_interrupted(session, monkeypatch):
     assert apps == ["JupyterLab", "JupyterServer", "KernelGateway"]
     assert logged.split(" ", 1)[1] == "ListApps {} -> 200\n"
     assert (ending, process.returncode) == ("stopped\n", 0)
-    assert set(variables) == set(environment(SageMaker()))
+    regions, proxies = {"AWS_DEFAULT_REGION", "AWS_REGION"}, {"NO_PROXY", "no_proxy"}
+    everything = {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"}
+    assert set(variables) == set(environment(SageMaker())) | everything | regions | proxies
+    assert [line.split()[0] for line in said] == ["export"] * len(variables) + ["unset"]
 
 
 def test_a_port_of_its_own_is_taken(session):

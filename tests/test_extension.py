@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from culling_manager.server.extension import selected_in, settled_by_upstreams
+from tests.conftest import patience
 from tests.test_clients import SPACE, free_port, wait_for
 
 TWIN = Path(__file__).parents[1] / "config" / "jupyter_server_config.d" / "culling_manager_settings.json"
@@ -44,7 +45,7 @@ class ServerProcess:
         return self
 
     def idle_checker(self) -> dict:
-        return requests.get(f"{self.base}/{SPACE}/idle_checker", timeout=10).json()
+        return requests.get(f"{self.base}/{SPACE}/idle_checker", timeout=patience(10)).json()
 
     def log(self) -> str:
         return (self.home / "log").read_text()
@@ -74,7 +75,7 @@ def test_the_json_twin_in_the_d_directory_selects_and_sets(server):
     server.start()
 
     assert server.idle_checker()["idle_time"] == 33 * 60
-    assert requests.get(f"{server.base}/{SPACE}/status", timeout=10).json()["notices"] == []
+    assert requests.get(f"{server.base}/{SPACE}/status", timeout=patience(10)).json()["notices"] == []
 
 
 def test_what_is_configured_elsewhere_wins_over_the_d_directory(server):
@@ -93,7 +94,7 @@ def test_upstreams_timeout_wins_over_the_d_directory_too(server):
     server.start("--MappingKernelManager.cull_idle_timeout=600", "--TerminalManager.cull_inactive_timeout=300")
 
     assert server.idle_checker()["idle_time"] == 600
-    status = requests.get(f"{server.base}/{SPACE}/status", timeout=10).json()
+    status = requests.get(f"{server.base}/{SPACE}/status", timeout=patience(10)).json()
     assert status["policy"]["terminal_idle_timeout"] == 300
     assert "are set: idle_timeout is used" not in server.log()
 
@@ -153,7 +154,7 @@ def test_none_for_terminals_follows_the_kernels_on_the_command_line_too(server):
 
     server.start("--CullingTerminalManager.idle_timeout=None", "--CullingKernelManager.idle_timeout=3")
 
-    policy = requests.get(f"{server.base}/{SPACE}/status", timeout=10).json()["policy"]
+    policy = requests.get(f"{server.base}/{SPACE}/status", timeout=patience(10)).json()["policy"]
     assert (policy["idle_timeout"], policy["terminal_idle_timeout"]) == (180, None)
 
 
@@ -196,8 +197,8 @@ def test_the_server_stops_cleanly_with_a_kernel_a_terminal_and_a_deadline_ahead(
     session = requests.Session()
     session.get(f"{server.base}/tree")
     headers = {"X-XSRFToken": session.cookies["_xsrf"]}
-    session.post(f"{server.base}/api/kernels", json={}, headers=headers, timeout=30).raise_for_status()
-    session.post(f"{server.base}/api/terminals", json={}, headers=headers, timeout=30).raise_for_status()
+    session.post(f"{server.base}/api/kernels", json={}, headers=headers, timeout=patience(30)).raise_for_status()
+    session.post(f"{server.base}/api/terminals", json={}, headers=headers, timeout=patience(30)).raise_for_status()
 
     code = server.end()
 

@@ -14,6 +14,7 @@ from collections import Counter
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from rich.console import Console
 
 from culling_manager import fleet
 from culling_manager.errors import STAYS_BILLED, CallError, ErrorCode, ReadError, SettingError
@@ -27,9 +28,11 @@ from culling_manager.fleet.options import minutes_of
 from culling_manager.fleet.presigned import MOST_REFUSALS
 from culling_manager.fleet.records import Finding, Reading, scrubbed, unlinked
 from culling_manager.fleet.report import summarise
+from culling_manager.fleet.table import print_report
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind
 from culling_manager.report import heartbeat_line
+from tests.conftest import patience
 from tests.emulator import DOMAIN, Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment, pattern_terms
 from tests.studio import Behaviour, Studio
@@ -510,7 +513,7 @@ def test_what_a_users_server_does_has_one_state_a_reason_and_no_secret_in_it(
 
     assert only(report).state is state
     assert words in only(report).reason
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < patience(8)
     told = [
         repr(report),
         json.dumps(report.as_json()),
@@ -733,7 +736,7 @@ def test_a_turn_that_would_come_after_the_deadline_is_not_waited_for():
     turns = [pacer.wait(), *(pacer.wait(start + 0.5) for _ in range(5))]
 
     assert turns == [True, *[False] * 5]
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 4.5  # five turns would have been five seconds
     assert pacer._next <= start + 1.5
 
 
@@ -800,6 +803,28 @@ def test_who_stays_billed_for_a_missing_permission_stands_first_and_equal_reason
     assert "stays billed" in first
     assert second.startswith("4 times not installed. Its server does not have the extension (404). d-1/u0 (Jup")
     assert report.counts[State.WRONG_SETTINGS] == 1
+    assert first.startswith("d-1/alice (JupyterServer): stays billed: permission missing. It runs, but ")
+    assert (report.exit_code, report.as_json()["stays_billed"]) == (4, 1)
+    assert report.as_json()["findings"][0]["category"] == "stays billed: permission missing"
+    assert summarise(found, source="logs", checked_at=NOW, problems=["x"]).exit_code == 3
+    assert summarise(found[:4], source="logs", checked_at=NOW).exit_code == 1
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_who_stays_billed_for_a_missing_permission_stands_first_in_the_table_of_many_domains(width):
+    """Before the faults of another domain that would come first by its name."""
+    codes = [ErrorCode.PERMISSION_MISSING.value]
+    billed = reading({"idle_time": 7200, "keep_terminals": False, "count": 9, "errors": "x", "codes": codes}, NOW)
+    mine = Target(domain="d-2", profile="zoe", status="InService")
+    found = [from_answer(APP, None, FleetOptions(), NOW), from_log(mine, billed, FleetOptions(), NOW)]
+    console = Console(width=width, record=True, highlight=False, file=io.StringIO())
+
+    print_report(summarise(found, source="logs", checked_at=NOW), console=console)
+
+    text = console.export_text()
+    assert text.index("zoe") < text.index("alice")
+    assert "stays billed:" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_a_planned_dry_run_is_no_fault():

@@ -26,10 +26,11 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
 from culling_manager import fleet_lambda
-from culling_manager.errors import CallError, SettingError
+from culling_manager.errors import CallError, ErrorCode, SettingError
 from culling_manager.fleet import budget, daily, handlers, insights, savings, store
 from culling_manager.fleet.account import Account as Account_
 from culling_manager.money.lines import AppLine, app_line
+from tests.conftest import patience
 from tests.emulator import Fault, SageMaker, environment
 from tests.emulator_logs import CloudWatchLogs, logs_environment
 from tests.studio import Studio
@@ -124,7 +125,7 @@ class Account:
         client = boto3.client("stepfunctions")
         self.runs += 1
         execution = client.start_execution(stateMachineArn=self.machine, name=f"run-{self.runs}")["executionArn"]
-        end = time.monotonic() + 60
+        end = time.monotonic() + patience(60)
         while True:
             found: dict[str, Any] = client.describe_execution(executionArn=execution)
             if found["status"] != "RUNNING":
@@ -519,6 +520,36 @@ def test_every_parameter_reaches_the_functions_under_a_name_that_they_read():
     for name in FUNCTIONS:
         for variable in RESOURCES[name]["Properties"]["Environment"]["Variables"]:
             assert f'"{variable}"' in source, variable
+
+
+@pytest.mark.parametrize(("planned", "wrong"), [("true", 0), ("false", 8)])
+def test_a_dry_run_that_the_template_says_is_planned_is_no_fault(account, sagemaker, logs, monkeypatch, planned, wrong):
+    """And one that nobody planned is, for everybody."""
+    monkeypatch.setenv("DRY_RUN_PLANNED", planned)
+    for app in sagemaker.apps.values():
+        logs.heartbeat(f"{app.domain}/{app.owner}/{app.app_type}/default", dry_run=True)
+
+    account.run()
+
+    assert account.report()["counts"]["wrong settings"] == wrong
+
+
+def test_whom_a_missing_permission_keeps_billed_stands_first_in_the_mail_and_in_its_subject(account, sagemaker, logs):
+    """Before everything else, for one grant puts it right; the exit code is one of its own."""
+    (domain,) = sagemaker.domains
+    codes = (ErrorCode.PERMISSION_MISSING,)
+    logs.heartbeat(f"{domain}/user-3/JupyterServer/default", errors="sagemaker:DeleteApp is missing", codes=codes)
+
+    ended = account.run()
+
+    sent = sns_backends[DEFAULT_ACCOUNT_ID][REGION].topics[account.topic].sent_notifications
+    assert json.loads(ended["output"])["exit_code"] == account.report()["exit_code"] == 4
+    assert sent[0][2] == "culling_manager: 1 billed for want of a permission; 2 of 8 need care"
+    assert (
+        account.published()[0]
+        .splitlines()[1]
+        .startswith(f"{domain}/user-3 (JupyterServer): stays billed: permission missing. ")
+    )
 
 
 def test_a_map_that_fails_as_a_whole_is_reported_and_fails_the_execution(account, monkeypatch):

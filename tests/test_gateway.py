@@ -25,7 +25,7 @@ from culling_manager.decisions import Reason
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind, Result
 from culling_manager.rules.own_timeout import OwnTimeout
-from tests.conftest import until
+from tests.conftest import patience, until
 from tests.doubles import NOON
 from tests.test_clients import free_port
 
@@ -54,10 +54,10 @@ class Gateway:
             )  # fmt: skip
 
     def wait(self) -> Gateway:
-        end = time.monotonic() + 60
+        end = time.monotonic() + patience(60)
         while True:
             try:
-                requests.get(f"{self.url}/api", timeout=2)
+                requests.get(f"{self.url}/api", timeout=patience(2))
                 return self
             except requests.RequestException:
                 assert self.process.poll() is None, self.log.read_text()

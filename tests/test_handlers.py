@@ -16,11 +16,14 @@ from tornado.httpclient import HTTPClientError
 from tornado.web import HTTPError
 
 from culling_manager.engine.culler import IdleCuller
+from culling_manager.fleet.judge import read_heartbeat
 from culling_manager.records import Use
+from culling_manager.report import HEARTBEAT_MARKER
 from culling_manager.server.bodies import LONGEST_BODY
 from culling_manager.server.handlers import routes, verbs
 from culling_manager.server.saved_settings import FILE_NAME
 from tests.conftest import until
+from tests.doubles import NOON
 from tests.test_config_files import jupyter
 from tests.test_end_to_end import BOTH, Client
 
@@ -730,8 +733,12 @@ def test_saved_settings_hold_after_a_restart(tmp_path):
         Client(server).ask("POST", f"{SPACE}/settings", {"idle_time": 45, "keep_terminals": True, "save": True})
     with jupyter(tmp_path, *BOTH) as server:
         again = server.get("idle_checker")
+        told = [line for line in server.log.read_text().splitlines() if HEARTBEAT_MARKER in line]
 
     assert (again["idle_time"], again["keep_terminals"], again["errors"]) == (2700, True, None)
+    first = read_heartbeat(told[0], NOON)
+    # and the first heartbeat, by which a fleet check knows it, must not tell what is only configured
+    assert (first.idle_seconds, first.keep_terminals, first.count) == (2700, True, 1), told
 
 
 # -- status ------------------------------------------------------------------------------------------

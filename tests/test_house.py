@@ -30,24 +30,25 @@ MAY_IMPORT = {
     "report": {"decisions", "errors", "policy", "records"},
     "document": {"decisions", "errors", "records", "report"},
     "concurrency": set(),
+    "files": set(),
     "traits": {"errors", "policy"},
     "events": {"law"},
     "engine": {"_version", "law"},
-    "money": {"law"},
+    "money": {"files", "law"},
     "signals": {"_lazy", "concurrency", "engine.clock", "law"},
-    "apps": {"_lazy", "_version", "concurrency", "engine", "law", "money", "signals"},
+    "apps": {"_lazy", "_version", "concurrency", "engine", "files", "law", "money", "signals"},
     "safeguards": {"concurrency", "engine", "law", "signals", "traits"},
     "join": {"apps", "engine", "events", "records", "safeguards"},
     "managers": {"concurrency", "engine", "join", "law", "signals", "traits"},
-    "server": {"_version", "client.paste", "engine", "events", "law", "managers", "money"},
+    "server": {"_version", "client.paste", "engine", "events", "files", "law", "managers", "money"},
     "client": {"engine.clock", "law"},
     "simulation": {"law", "money"},
-    "cli": {"_version", "client", "engine.clock", "law", "money", "simulation"},
+    "cli": {"_version", "client", "engine.clock", "files", "law", "money", "simulation"},
     "fleet": {"_lazy", "apps", "engine.clock", "law", "money"},
     "fleet_lambda": {"fleet"},
 }
 #: Wings and rooms that import nothing from outside but the standard library.
-PURE = {*LAW, "_lazy", "_version", "concurrency", "engine", "money", "simulation"}
+PURE = {*LAW, "_lazy", "_version", "concurrency", "engine", "files", "money", "simulation"}
 
 
 def room(path: Path) -> str:

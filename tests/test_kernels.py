@@ -27,9 +27,8 @@ from culling_manager.engine.ports import KEPT
 from culling_manager.errors import CullingError, StopError
 from culling_manager.managers.kernel_source import KernelSource
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import Kind, Result
-from culling_manager.signals.table import MARKER
-from tests.conftest import until
+from culling_manager.records import MARKER, Kind, Result
+from tests.conftest import patience, until
 
 
 def ago(**how_long) -> datetime:
@@ -88,10 +87,10 @@ class Kernels:
         client = kernel.client()
         client.start_channels()
         try:
-            await client.wait_for_ready(timeout=60)
+            await client.wait_for_ready(timeout=patience(60))
             while kernel.execution_state == "starting":
                 client.execute("pass")
-                await client.get_shell_msg(timeout=60)
+                await client.get_shell_msg(timeout=patience(60))
                 await asyncio.sleep(0.05)
         finally:
             client.stop_channels()
@@ -456,9 +455,9 @@ def test_a_kernel_that_nobody_connected_to_gets_its_exit_handlers(run, tmp_path)
             kernel = kernels.manager.get_kernel(kernel_id)
             client = kernel.client()
             client.start_channels()
-            await client.wait_for_ready(timeout=60)
+            await client.wait_for_ready(timeout=patience(60))
             client.execute(f"import atexit; atexit.register(lambda: open({str(witness)!r}, 'w').close())")
-            await client.get_shell_msg(timeout=30)
+            await client.get_shell_msg(timeout=patience(30))
             client.stop_channels()
             kernel.execution_state = "starting"
             kernels.manager._source.activity(kernel_id).settled = False

@@ -12,7 +12,7 @@ import pytest
 from culling_manager.apps.source import AppSource
 from culling_manager.errors import CallError, ReadError
 from culling_manager.money.last_stop import FIELDS, LONGEST, LastStop
-from tests.conftest import scenario
+from tests.conftest import patience, scenario
 from tests.doubles import NOON, FakeApps
 from tests.test_appsource import TIMEOUT
 from tests.test_appsource import World as AppWorld
@@ -141,7 +141,7 @@ def test_the_next_server_tells_it_and_the_one_after_does_not(tmp_path):
     line = (*BOTH, ALONE, "--CullingKernelManager.app_manager_class=culling_manager.apps.JupyterServerProcess")
     with jupyter(tmp_path, *line, "--CullingKernelManager.cull_interval=0.5") as server:
         Client(server).set_timeout(0.025)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
         while server.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         code = server.process.poll()

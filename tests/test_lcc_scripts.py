@@ -18,11 +18,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import patience
 from tests.sandbox import LCC, ROOT, Ran, Sandbox, free_port, make_bundle, make_farm, make_wheel, wait_until
 
 LAB, CLASSIC, NOTEBOOK = "on-jupyterlab-start.sh", "on-jupyter-server-start.sh", "on-notebook-instance-start.sh"
@@ -394,7 +397,7 @@ def test_an_object_that_is_missing_in_s3(place: Any, script: str) -> None:
 
 
 def test_checksums_that_are_not_right(place: Any, bundle: Path, tmp_path: Path) -> None:
-    """Of the whole bundle, of one file in it, and a file that is no bundle at all."""
+    """Of the whole bundle, of one file in it, a file that is no bundle at all, and what an index has in its place."""
     sandbox = place()
     damaged, none = make_bundle(tmp_path / "damaged", damaged=True), tmp_path / "none.tar.gz"
     none.write_text("<html>Sign in</html>")
@@ -404,6 +407,7 @@ def test_checksums_that_are_not_right(place: Any, bundle: Path, tmp_path: Path) 
         fault(sandbox, BUNDLE=str(damaged)).error,
         fault(sandbox, BUNDLE=str(none)).error,
         fault(sandbox, BUNDLE=str(tmp_path / "absent")).error,
+        fault(sandbox, **{**make_index(tmp_path), "BUNDLE_SHA256": "0" * 64}).error,
     ]
 
     checksum = hashlib.sha256(bundle.read_bytes()).hexdigest()
@@ -411,6 +415,8 @@ def test_checksums_that_are_not_right(place: Any, bundle: Path, tmp_path: Path) 
     assert errors[1].startswith(f"{damaged} cannot be unpacked, or is damaged: sha256sum: WARNING: 1 computed checksum")
     assert errors[2].startswith(f"{none} cannot be unpacked, or is damaged: tar: ")
     assert "absent cannot be fetched: cp: cannot stat" in errors[3]
+    assert "pip cannot install it: " in errors[4]
+    assert "HASH" in errors[4].upper()
 
 
 SECRET = "$(touch {0}) `touch {0}`; touch {0} & '\" \\ \n*"
@@ -418,6 +424,7 @@ SETTINGS = ("TIMEOUT_IN_MINS", "KEEP_TERMINALS", "MIN_TIMEOUT_IN_MINS", "MAX_TIM
 SETTINGS += (
     "MAX_KEEP_ALIVE_IN_MINS",
     "DRY_RUN",
+    "IDLE_TIMEOUTS",
     "EXTRA_SETTINGS",
     "BUNDLE_SHA256",
     "STRICT",
@@ -463,6 +470,8 @@ def test_hostile_values_are_named_and_never_executed(place: Any, bundle: Path, n
         ("BUNDLE", "pip:sagemaker_studio_autoshutdown", "s3://bucket/key, /a/path, or pip:name==version"),
         ("MAX_KEEP_ALIVE_IN_MINS", "4h", "a whole number from 0 to 999999"),
         ("DRY_RUN", "yes", "true or false"),
+        ("IDLE_TIMEOUTS", "ml.p*", "empty, pattern:minutes ..., or {JSON}"),
+        ("IDLE_TIMEOUTS", "ml.p*:soon", "empty, pattern:minutes ..., or {JSON}"),
         ("EXTRA_SETTINGS", "idle_timeout: 5", "empty or {JSON}"),
         ("BUNDLE_SHA256", "abc", "empty or 64 hexadecimal digits"),
         ("STRICT", "2", "0 or 1"),
@@ -854,7 +863,7 @@ def restarts(sandbox: Sandbox) -> int:
     return (sandbox.root / "service.log").read_text().split().count("restart")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("blind", ["", "export JUPYTER_NO_CONFIG=1"])
 def test_a_server_that_is_starting_is_waited_for_without_holding_the_apps_start(
     place: Any, bundle: Path, blind: str
@@ -877,7 +886,7 @@ def test_a_server_that_is_starting_is_waited_for_without_holding_the_apps_start(
     assert (before, restarts(sandbox)) == (0, 1 if blind else 0)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_restarted_server_that_is_slow_keeps_the_culler(place: Any, bundle: Path) -> None:
     """It still starts when the time is over: it is not restarted a second time, and culls when it is up."""
     sandbox = place()
@@ -971,7 +980,7 @@ def test_a_script_checks_its_settings_alone_when_it_is_asked_to(place: Any, scri
 def set_time_interval(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run it with this Python, in an empty home unless one is given."""
     command = [sys.executable, str(LCC / "set-time-interval.sh"), *arguments]
-    return subprocess.run(command, env=more, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=more, capture_output=True, text=True, timeout=patience(60), check=False)
 
 
 def test_setting_with_a_token_and_refusals(tmp_path: Path, place: Any) -> None:
@@ -1029,3 +1038,33 @@ def test_a_shell_starts_it_with_python(shell: str, tmp_path: Path) -> None:
     lines = (tmp_path / "set-time-interval.sh").read_text().splitlines()
     assert lines[0] == f"#!{sys.executable}"
     assert lines[2] == f'exec {sys.executable} "$0" "$@"'
+
+
+@pytest.mark.parametrize("given", ["ml.p*:15 *:120", '{"ml.p*": 15, "*": 120}'])
+def test_timeouts_by_instance_type_are_configured(place: Any, bundle: Path, given: str) -> None:
+    """In their order, which counts; a number or a JSON that the server would refuse is refused here."""
+    sandbox = place()
+
+    ran = sandbox.run(LAB, BUNDLE=str(bundle), IDLE_TIMEOUTS=given)
+    found = json.loads(sandbox.config.read_text())["CullingKernelManager"]
+    sandbox.config.unlink()
+    bad = sandbox.run(LAB, BUNDLE=str(bundle), IDLE_TIMEOUTS='{"ml.p*": -1}')
+
+    assert (ran.code, ran.lines("ERROR")) == (0, []), ran
+    assert list(found["idle_timeouts"].items()) == [("ml.p*", 15), ("*", 120)]
+    assert bad.error.startswith(f"{sandbox.config} cannot be written: a setting is refused: "), bad
+
+
+def test_a_script_from_before_there_were_types_works_with_a_bundle_of_today() -> None:
+    """What it gives in its order is read as ever; a script of today and an old bundle do not go together in silence."""
+    loader = SourceFileLoader("lifecycle", str(LCC / "lifecycle.py"))
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    words = ["120", "0", "0", "1440", "false", "false", "", "/c", "120", "/l", "configure"]
+
+    old, new = module.arguments(words), module.arguments(["--idle-timeouts=ml.p*:15", *words])
+
+    assert (old.idle_timeouts, new.idle_timeouts) == ("", "ml.p*:15")
+    assert {name: value for name, value in vars(old).items() if name != "idle_timeouts"} == {
+        name: value for name, value in vars(new).items() if name != "idle_timeouts"
+    }

@@ -13,6 +13,7 @@ from jupyter_client import KernelManager
 from culling_manager.client import magic
 from culling_manager.client.servers import Failure
 from tests.cli_double import SPACE, running
+from tests.conftest import patience
 
 KERNEL_ID = str(uuid.uuid4())
 SECRET = "s3cret-t0ken"
@@ -31,7 +32,7 @@ class Cell:
             content = message["content"]
             told.append(content.get("text") or content.get("evalue") or "")
 
-        self._client.execute_interactive(code, timeout=30, output_hook=hear)
+        self._client.execute_interactive(code, timeout=patience(30), output_hook=hear)
         return "".join(told).strip()
 
 
@@ -51,7 +52,7 @@ def cell(runtime):
     client = manager.blocking_client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=patience(60))
         cell = Cell(client)
         cell("%load_ext culling_manager")
         yield cell
@@ -129,6 +130,16 @@ def test_a_refusal_is_the_servers_words_without_a_traceback(cell, double):
 def test_wrong_usage_is_said(cell, double, line):
     """And nothing is asked for."""
     assert cell(line).startswith("UsageError: ")
+    assert double.changes == []
+
+
+@pytest.mark.parametrize("line", ["%keep_alive 1h 2h", "%keep_alive 90min 1m", "%keep_alive 1 hour 2 hrs"])
+def test_two_times_are_refused_with_the_right_form(cell, double, line):
+    """Nobody is kept for the sum of what may have been meant as a choice."""
+    told = cell(line)
+
+    assert told.startswith("UsageError: duration = ")
+    assert told.endswith("it must be one duration, each unit once, such as 3h or 1h30m")
     assert double.changes == []
 
 

@@ -98,3 +98,13 @@ def test_who_was_idle_at_the_end_is_counted_once_and_priced(end, apps):
     found = report(events, end=at(end), prices=prices)["idle_now"]
 
     assert found == {"apps": apps, "priced": apps, "cost_per_hour": 1.41 * apps}
+
+
+def test_an_app_that_began_anew_is_idle_once_or_not_at_all():
+    """What it was before is gone, though its last heartbeat is young; an app is one app, whatever claims to be it."""
+    old = beat(at(18), last_use=at(17))
+    anew = [line("started", at(18.5), "r2"), beat(at(19.4), "r2", last_use=at(18.6))]
+    used = [line("started", at(18.5), "r2"), beat(at(19.4), "r2", last_use=at(19.4))]
+
+    assert report([old, *anew], end=at(19.6))["idle_now"]["apps"] == 1
+    assert report([old, *used], end=at(19.45))["idle_now"]["apps"] == 0

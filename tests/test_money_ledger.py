@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import threading
 
 import pytest
 
 from culling_manager.errors import ReadError
+from culling_manager.money import ledger as ledger_room
 from culling_manager.money.ledger import LONGEST, Ledger, in_short, savings
-from culling_manager.money.lines import AppLine, app_line, read_app
+from culling_manager.money.lines import AppLine, app_line, app_object, read_app
 from tests.money_log import at
 
 
@@ -123,3 +127,126 @@ def test_a_line_stays_within_what_is_read():
 
     assert found is not None
     assert len(found.app) == len(found.run) == 256
+
+
+def test_a_full_disk_is_said_so_and_takes_no_other_line_with_it(ledger, monkeypatch):
+    """A part of a line was written; it is no line, and the next one stands by itself."""
+    ledger.write(NIGHT[0])
+    written = io.FileIO.write
+
+    class Full(io.FileIO):
+        def write(self, text):
+            return written(self, text[:20])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdopen", lambda descriptor, *_, **__: Full(descriptor, "r+"))
+        with pytest.raises(ReadError, match="No space left on device"):
+            ledger.write(NIGHT[1])
+    ledger.write(NIGHT[2])
+
+    assert ledger.lines() == [NIGHT[0], NIGHT[2]]
+
+
+def test_a_home_that_is_read_only_is_said_so(ledger, monkeypatch):
+    """Nothing is written, and nothing else stops for it."""
+    ledger.write(NIGHT[0])
+
+    def refused(path, *_):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(os, "open", refused)
+
+    with pytest.raises(ReadError, match="Read-only file system"):
+        ledger.write(NIGHT[1])
+
+
+def test_two_servers_of_one_user_lose_no_line(tmp_path):
+    """Both add to the one file, and cut it, at the same time; a line twice changes no sum."""
+    servers = [Ledger(tmp_path) for _ in range(2)]
+    barrier = threading.Barrier(2)
+
+    def serve(number: int) -> None:
+        barrier.wait()
+        for count in range(60):
+            servers[number].write(entry("started", count / 100, f"{number}-{count}"))
+
+    long = [entry("refused", 0, "x" * 250 + str(count)) for count in range(LONGEST // 520)]
+    servers[0].path.write_text("".join(json.dumps(app_object(each)) + "\n" for each in long))
+    threads = [threading.Thread(target=serve, args=(number,)) for number in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+    runs = {each.run for each in servers[0].lines()}
+    assert {f"{number}-{count}" for number in range(2) for count in range(60)} <= runs
+    assert servers[0].path.stat().st_size <= LONGEST
+
+
+def test_a_line_that_comes_while_the_file_is_cut_is_in_the_new_one(ledger, monkeypatch):
+    """Whoever cuts takes over what was added meanwhile, and whoever adds looks whether its file still counts."""
+    ledger.write(NIGHT[0])
+    other = Ledger(ledger.path.parent)
+    replace = ledger_room.replace_file
+
+    def meanwhile(path, contents, **more):
+        monkeypatch.setattr(ledger_room, "replace_file", replace)
+        other.write(NIGHT[1])
+        replace(path, contents, **more)
+
+    monkeypatch.setattr(ledger_room, "replace_file", meanwhile)
+    ledger._cut()
+
+    assert ledger.lines() == NIGHT[:2]
+
+
+@pytest.mark.parametrize("back", [0.5, 5.0])
+def test_a_clock_that_was_set_back_hides_no_return(back):
+    """The server that starts after a stop writes after it, whatever its clock says: then nothing was given back."""
+    lines = [entry("started", 9), entry("accepted", 18), entry("started", 18 - back, "r2")]
+
+    found = in_short(lines, at(40))
+
+    assert (found["stops"], found["false_stops"], found["at_most_seconds"]) == (1, 1, 0)
+
+
+def test_a_ledger_that_somebody_made_long_is_read_at_its_end(ledger):
+    """10 MB of old lines: the newest count, in no time and no memory, and the next line cuts it."""
+    text = json.dumps(app_object(entry("started", 1, "old"))).encode() + b"\n"
+    ledger.path.parent.mkdir(parents=True)
+    ledger.path.write_bytes(text * (10_000_000 // len(text)))
+
+    with ledger.path.open("ab") as file:
+        file.writelines(json.dumps(app_object(each)).encode() + b"\n" for each in NIGHT[:3])
+    before = ledger.lines()
+    ledger.write(NIGHT[3])
+
+    assert before[-3:] == NIGHT[:3]
+    assert ledger.lines()[-4:] == NIGHT
+    assert ledger.path.stat().st_size <= LONGEST
+    assert in_short(ledger.lines(), at(40))["at_most_seconds"] == 15 * 3600
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"\x00" * 1000,
+        b"[" * 100_000,
+        b'{"event": "accepted", "at": "2026-06-02T18:00:00Z", "app_type": "x", "app": "x", "run": ["x"]}',
+        b'{"event": ["accepted"], "at": 1e999}',
+        b'{"event": "accepted", "at": "9999-12-31T23:59:59-23:59", "app_type": "x", "app": "y", "run": "z"}',
+        b'"</script>"',
+        b"\xff\xfe\r\r\r",
+        b'{"event": "accepted", "at": "2026-06-02T18:00:00Z", "app_type": "x", "app": "x", "run": "x", '
+        b'"idle_seconds": NaN}',
+    ],
+)
+def test_hostile_content_is_no_line_and_takes_none_with_it(ledger, hostile):
+    """Whatever a user, or a program of theirs, has put there."""
+    for each in NIGHT[:3]:
+        ledger.write(each)
+    with ledger.path.open("ab") as file:
+        file.write(hostile)
+    ledger.write(NIGHT[3])
+
+    assert ledger.lines() == NIGHT

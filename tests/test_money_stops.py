@@ -294,3 +294,87 @@ def test_the_next_month_is_not_needed_to_know_this_one():
     assert early["still_away"] == 1
     assert early["window"]["to"].startswith("2026-06-02T20:00:00")
     assert timedelta(hours=2) == at(20) - at(18)
+
+
+def test_a_heartbeat_that_claims_to_be_old_hides_no_return():
+    """What wrote its first line after a stop began after it, but for the hour that a heartbeat may take."""
+    other = "d-1/alice/CodeEditor/default"
+    events = [line("accepted", at(18)), line("started", at(20), "x", other)]
+    claims = beat(at(20.5), "x", other, span=36_000.0)
+    idle = line("refused", at(20.5), "x", other, idle_seconds=1e6)
+
+    assert hours(report(events))[1] == 2.0
+    worse_than = report(events)
+    for forged in (claims, idle):
+        assert hours(report([*events, forged])) <= hours(worse_than)
+
+
+def test_a_leap_second_is_the_one_before_it():
+    """Nobody's start is lost for a minute of 61 seconds."""
+    leap = line("started", at(24) - timedelta(seconds=1), "r2")
+    leap["message"] = leap["message"].replace(":59.000000Z", ":60.000000Z")
+
+    found = report([line("accepted", at(18)), leap])
+
+    assert ":60.000000Z" in leap["message"]
+    assert hours(found)[1] == pytest.approx(6.0, abs=0.001)
+
+
+def test_what_one_app_writes_into_two_streams_counts_once():
+    """A container may have streams besides its app's."""
+    told = beat(at(10), gaps=[600.0], seconds={"active": 3600.0})
+    again = {**told, "logStreamName": f"{STREAM}/again"}
+
+    assert report([*NIGHT, told, again]) == report([*NIGHT, told])
+
+
+def test_summer_time_changes_nothing():
+    """Times have their zone, and days are those of UTC."""
+    before = line("accepted", at(18))
+    after = line("started", at(33), "r2")
+    for each, zone in ((before, "+02:00"), (after, "+01:00")):
+        offset = timedelta(hours=int(zone[1:3]))
+        text = each["message"].partition('"at": "')[2].partition('"')[0]
+        moved = (DAY.fromisoformat(text.replace("Z", "+00:00")) + offset).isoformat()
+        each["message"] = each["message"].replace(text, moved.replace("+00:00", zone))
+
+    assert report([NIGHT[0], NIGHT[1], before, after]) == report(NIGHT)
+
+
+def test_an_app_of_the_same_name_is_another_run():
+    """Stopped and started again and again, each stop counts until the next start."""
+    events = [line("started", at(0), "r0")]
+    for number in range(4):
+        events += [
+            line("accepted", at(3 + 5 * number), f"r{number}"),
+            line("started", at(5 + 5 * number), f"r{number + 1}"),
+        ]
+
+    found = report(events)
+
+    assert (found["stops"], hours(found)) == (4, (round(4 * (2 - 1 / 6), 4), 8.0))
+
+
+@pytest.mark.parametrize("owner", ["zoë", "李雷", "o'neill", "a b", "\u202eevil", "</script>", "=cmd|' /C calc'!A0"])
+def test_an_owner_may_be_called_anything(owner):
+    """Names are only compared."""
+    events = [{**each, "logStreamName": f"d-1/{owner}/JupyterLab/default"} for each in NIGHT]
+
+    found = report(events, by=frozenset({"owner"}))
+
+    assert list(found["by_owner"]) == [owner.lower().partition("/")[0]]
+
+
+@pytest.mark.parametrize("end", [at(20), at(33.5), at(48)])
+def test_a_stream_that_is_an_hour_ahead_in_all_of_it_gives_no_more(end):
+    """Its lines and the times at which the log has them."""
+    ahead = [line(event, at(hour + 1), run) for event, hour, run in (("started", 9, "r1"), ("accepted", 18, "r1"))]
+
+    worse([*ahead, line("started", at(34), "r2")], end=end)
+
+
+def test_a_return_that_the_log_received_before_its_clock_is_counted_from_then():
+    """Another stream of the owner is an hour ahead; when the log received it is not."""
+    back = {**line("started", at(21), "x", "d-1/alice/CodeEditor/default"), "ingestionTime": at(20).timestamp() * 1000}
+
+    assert hours(report([line("accepted", at(18)), back]))[1] == 2.0

@@ -10,6 +10,7 @@ import pytest
 
 from tests.mutation.__main__ import EQUIVALENT, NEAREST
 from tests.mutation.mutants import mutants
+from tests.mutation.selection import Seen
 
 HERE = Path(__file__).parent
 FAULTS = {
@@ -53,6 +54,44 @@ def test_a_fault_says_where_it_is():
         ("f", "return 1", "return None"): (3, "def f(a):\n    if a:\n        return None\n    return None"),
         ("f", "return 1", "return 2"): (3, "def f(a):\n    if a:\n        return 2\n    return None"),
     }
+
+
+def test_a_fault_is_tried_where_its_line_is_executed():
+    """A statement on all its lines, of a condition its head only; what is executed at import by all tests."""
+    source = """
+A = 1
+def f(a,
+      b=1):
+    if (a and
+        b):
+        return 1
+    return (a +
+            b)
+"""
+
+    found = {(each.before, each.line, each.last) for each in mutants(source)}
+
+    assert found == {
+        ("A = 1", 2, 0),
+        ("a, b=1", 3, 0),
+        ("if a and b:", 5, 6),
+        ("return 1", 7, 7),
+        ("return a + b", 8, 9),
+    }
+
+
+def test_the_quickest_tests_of_a_line_come_first(tmp_path):
+    """And those that take long are left out."""
+    record = tmp_path / "seen.json"
+    lines = {"a": (2.0, [1, 2]), "b": (1.0, [2, 3]), "c": (9.0, [1, 2, 3]), "d": (0.1, []), "other": (0.1, [1, 2])}
+    record.write_text(json.dumps({f"{test}.py::t": (took, {"room": found}) for test, (took, found) in lines.items()}))
+
+    seen = Seen.read(record, slow=3.0)
+
+    found = [list(seen.tests("room", *each, {"a", "b", "c", "d"})) for each in ((2, 2), (1, 1), (4, 9), (7, 0))]
+    assert found == [["b.py::t", "a.py::t"], ["a.py::t"], [], ["b.py::t", "a.py::t"]]
+    assert seen.tests("elsewhere", 1, 9, {"a"}) == {}
+    assert seen.tests("room", 1, 1, {"a"}) == {"a.py::t": 2.0}
 
 
 def test_words_about_the_code_are_no_code():

@@ -25,7 +25,8 @@ from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Outcome, Result, TerminalRecord
 from culling_manager.report import iso
 from culling_manager.server.handlers import OPENAPI, routes, verbs
-from culling_manager.server.status import name_timeouts
+from culling_manager.server.status import name_kernels_timeouts, name_timeouts
+from tests.conftest import patience
 from tests.doubles import NOON
 from tests.test_clients import SPACE, free_port, wait_for
 from tests.test_config_files import NOT_NEEDED, end, environment
@@ -78,7 +79,7 @@ def base(tmp_path_factory) -> Iterator[str]:
         wait_for(f"http://127.0.0.1:{port}/jupyter/default", process)
         url = f"http://127.0.0.1:{port}/jupyter/default"
         for what in ("kernels", "terminals"):
-            requests.post(f"{url}/api/{what}", json={}, headers=AUTHORIZED, timeout=30).raise_for_status()
+            requests.post(f"{url}/api/{what}", json={}, headers=AUTHORIZED, timeout=patience(30)).raise_for_status()
         yield f"{url}/{SPACE}"
         log = (home / "log").read_text()
         assert [
@@ -97,7 +98,7 @@ def test_a_real_server_does_as_the_document_says_whatever_is_sent(case, base):
 
 def test_what_is_served_is_valid_and_knows_where_it_is(base):
     """A generated client works with it as it is."""
-    served = requests.get(f"{base}/openapi.json", headers=AUTHORIZED, timeout=10).json()
+    served = requests.get(f"{base}/openapi.json", headers=AUTHORIZED, timeout=patience(10)).json()
 
     schemathesis.openapi.from_dict(served).validate()
     assert served["servers"] == [{"url": f"/jupyter/default/{SPACE}"}]
@@ -175,5 +176,6 @@ def full_document() -> dict[str, Any]:
         },
     )  # fmt: skip
     name_timeouts(document["apps"], CullingPolicy())
+    name_kernels_timeouts(document["kernels"], [kernel], CullingPolicy())
     found: dict[str, Any] = json.loads(json.dumps(document))
     return found

@@ -182,6 +182,34 @@ def test_a_build_that_fails_says_what_next_and_leaves_nothing_half(sources, hook
     assert not (sources / hook.BUILT).exists()
 
 
+def test_the_charts_library_comes_out_of_the_lock_with_its_licences(sources, hook):
+    """As npm has it, in the version that the lock names; it is fetched where it lies nowhere."""
+    (sources / hook.ASSETS).mkdir(parents=True)
+    before = hook.complete(sources)
+    locked = json.loads((sources / hook.LAB / "package-lock.json").read_text())["packages"]
+    for package, name in hook.LIBRARY.items():
+        folder = sources / hook.LAB / "node_modules" / package
+        (folder / "build").mkdir(parents=True)
+        (folder / "build" / name).write_text(f"code of {package}")
+        (folder / "LICENSE").write_text(f"licence of {package}")
+        described = {"version": locked[f"node_modules/{package}"]["version"], "dependencies": {"d3-array": "*"}}
+        (folder / "package.json").write_text(json.dumps(described))
+    part = sources / hook.LAB / "node_modules" / "d3-array"
+    part.mkdir()
+    (part / "LICENSE").write_text("licence of d3-array")
+    (part / "package.json").write_text(json.dumps({"version": "1.0", "dependencies": {"vega": "*"}}))
+
+    hook.take_library(sources)
+
+    told = (sources / hook.ASSETS / hook.LICENSES).read_text()
+    assert (before, hook.complete(sources)) == (False, True)
+    for package, name in hook.LIBRARY.items():
+        assert (sources / hook.ASSETS / name).read_text() == f"code of {package}"
+        assert f"{package} {locked[f'node_modules/{package}']['version']}" in told
+        assert f"licence of {package}" in told
+    assert "== d3-array 1.0 ==\n\nlicence of d3-array" in told
+
+
 @needs_node
 def test_words_and_states_by_node_itself():
     """`npm test`: the pure parts of the page; skipped where its packages were not fetched."""

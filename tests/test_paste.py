@@ -14,6 +14,7 @@ import requests
 
 from culling_manager.cli import main
 from culling_manager.client.paste import LINE
+from tests.conftest import patience
 from tests.test_clients import SPACE
 from tests.test_extension import TWIN, ServerProcess
 
@@ -32,7 +33,7 @@ def pasted(server: ServerProcess, kernel: str) -> subprocess.CompletedProcess[st
     environment = {**os.environ, "JPY_PARENT_PID": str(server.process.pid), "http_proxy": "http://127.0.0.1:9"}
     connection = str(server.home / "runtime" / f"kernel-{kernel}.json")
     command = [sys.executable, "-I", "-S", "-c", LINE, "-f", connection]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience(60))
 
 
 def test_the_line_keeps_its_own_kernel_with_the_standard_library_alone(server):
@@ -42,13 +43,13 @@ def test_the_line_keeps_its_own_kernel_with_the_standard_library_alone(server):
     session = requests.Session()
     session.get(f"{server.base}/tree")
     headers = {"X-XSRFToken": session.cookies["_xsrf"]}
-    kernel = session.post(f"{server.base}/api/kernels", json={}, headers=headers, timeout=60).json()["id"]
+    kernel = session.post(f"{server.base}/api/kernels", json={}, headers=headers, timeout=patience(60)).json()["id"]
 
     said = pasted(server, kernel)
 
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)["id"] == kernel
-    kept = requests.get(f"{server.base}/{SPACE}/keep-alive", timeout=10).json()["keep_alive"]
+    kept = requests.get(f"{server.base}/{SPACE}/keep-alive", timeout=patience(10)).json()["keep_alive"]
     assert [each["id"] for each in kept] == [kernel]
 
 

@@ -134,7 +134,10 @@ async def test_a_saved_document_is_use_of_its_kernel_alone(jp_fetch, jp_serverap
     """Of two kernels only that of the saved document was used; nobody is said to be there."""
     saved, other = [await open_document(jp_fetch, name) for name in ("a.ipynb", "b.ipynb")]
     for kernel_id in (saved, other):
+        await jp_serverapp.kernel_manager.get_kernel(kernel_id).ready
+        jp_serverapp.kernel_manager.stop_watching_activity(kernel_id)  # what it says of its start is no save
         long_ago(jp_serverapp, kernel_id)
+        jp_serverapp.kernel_manager._source.activity(kernel_id).noted_at = None
     body = {"type": "file", "format": "text", "content": "x"}
 
     await jp_fetch("api", "contents", "a.ipynb", method="PUT", body=json.dumps(body))

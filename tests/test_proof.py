@@ -33,6 +33,8 @@ CASES = {
     "its own timeout": ({"idle_timeout": 60.0}, {}, 60),
     "one timeout after it was asked": ({"checked_at": later(900)}, {}, 1500),
     "it said something since it was asked": ({"checked_at": later(-900)}, {}, 600),
+    "a timeout of a second": ({"idle_timeout": 1.0}, {}, 1),
+    "one that was only ever asked": ({"last_activity": None, "checked_at": later(30)}, {}, 630),
     "idle": ({"state": "idle"}, {}, None),
     "culling is off": ({}, {"idle_timeout": 0.0}, None),
     "another's kernel": ({"owned": False}, {}, None),
@@ -56,6 +58,13 @@ def test_only_all_answers_together_are_believed():
         answers = Answers(main=main, threads=threads, heard=heard)
 
         assert answers.free is (main and threads and not heard)
+
+
+def test_who_has_not_answered_has_not_finished():
+    """What is not said of an answer is that there was none, and that nothing was heard meanwhile."""
+    found = [Answers(), Answers(main=True), Answers(threads=True), Answers(main=True, threads=True)]
+
+    assert [each.free for each in found] == [False, False, False, True]
 
 
 # -- 10,000 histories --------------------------------------------------------------------------------

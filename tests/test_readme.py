@@ -17,9 +17,10 @@ from culling_manager.apps.auto import make
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.safeguards.guard import Safeguards
 from culling_manager.server.metrics import CullingCollector
+from culling_manager.server.recording import Recording
 from culling_manager.signals import GpuSignal, ProcessSignal, Signals, StampFileSignal
 
-ASKED = (Safeguards, Signals, ProcessSignal, GpuSignal, StampFileSignal, SpaceApp)
+ASKED = (Safeguards, Signals, Recording, ProcessSignal, GpuSignal, StampFileSignal, SpaceApp)
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

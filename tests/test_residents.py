@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
 
 from culling_manager.decisions import IN_SERVICE, Reason
-from culling_manager.records import KernelRecord
+from culling_manager.errors import ErrorCode
+from culling_manager.records import KernelRecord, Kind, TerminalRecord
 from tests.conftest import scenario
-from tests.doubles import NOON
+from tests.doubles import NOON, FakeApps
 from tests.test_appsource import LONG_AGO, TIMEOUT, World
 
 STRANGER = KernelRecord(identity="s", name="python3", state="idle", last_activity=NOON, app_name="a")
@@ -108,3 +112,195 @@ async def test_a_kernel_of_somebody_else_that_goes_was_used_until_then():
     await world.clock.run_for(TIMEOUT)
 
     assert (kept, world.apps.deleted) == ([], ["a"])
+
+
+# -- our own, and those of another manager ------------------------------------------------------------
+
+
+@scenario
+async def test_whose_a_kernel_is_goes_by_the_list_of_our_manager():
+    """One of ours that the gateway lists as well is counted once, and not told of as somebody else's."""
+    world = world_with(state="thinking")
+    world.start()
+    world.kernel("s", state="idle")
+    residents = world.source.residents
+    await world.clock.run_for(1)
+
+    household = [record.identity for record, _ in world.source._census(world.culler.now()).residents("a")]
+
+    assert residents.is_ours(replace(STRANGER, owned=True))
+    assert not residents.is_ours(replace(STRANGER, identity="another"))
+    assert household == ["s"]
+    assert world.culler.troubles.last_text() is None
+
+
+@scenario
+async def test_only_ours_are_asked_to_go_and_only_our_kernels_for_what_is_on_its_way():
+    """A terminal has nothing on its way, and what is somebody else's is left to them."""
+    world, caught, considered = world_with(), [], []
+    world.kernel("k")
+    world.terminals.start("a-t")
+    world.kernels.before_last_look = caught.append
+    terminal = TerminalRecord(identity="a-t", last_activity=NOON)
+    ours = world.kernels.records["k"]
+
+    async def consider(kind, identity, seconds=None):
+        considered.append((kind, identity, seconds))
+
+    world.culler.consider = consider
+    for record in (ours, STRANGER, terminal):
+        world.source.residents.catch_up(record)
+        await world.source.residents.cull_if_due(record)
+
+    assert caught == ["k"]
+    assert considered == [(Kind.KERNEL, "k", 300.0), (Kind.TERMINAL, "a-t", 300.0)]
+
+
+@scenario
+async def test_one_that_does_not_say_when_it_was_used_counts_from_when_it_was_first_seen():
+    """Not anew at each look, but anew when it is another of that name; the later of two instants counts."""
+    world = World()
+    residents, found = world.source.residents, []
+    silent = TerminalRecord(identity="t", last_activity=None)
+
+    for seconds in (0, 50):
+        found.append(residents._last_use(silent, NOON + timedelta(seconds=seconds)))
+    residents.forget(silent)
+    found.append(residents._last_use(silent, NOON + timedelta(seconds=90)))
+    used = replace(STRANGER, used_at=NOON + timedelta(seconds=9))
+
+    assert found == [NOON, NOON, NOON + timedelta(seconds=90)]
+    assert residents._last_use(used, NOON) == NOON + timedelta(seconds=9)
+
+
+@pytest.mark.parametrize(
+    ("state", "ours", "asked"),
+    [("starting", False, True), ("restarting", False, True), ("idle", False, False), ("busy", False, False)],
+)
+@scenario
+async def test_only_the_silent_of_somebody_else_are_asked_and_one_that_works_is_busy_from_now_on(state, ours, asked):
+    """One that has gone meanwhile, or is none of theirs, or a terminal, is nobody to ask."""
+    world, questions = world_with(state=state), []
+    world.start()
+    await world.clock.run_for(60)
+
+    async def is_at_work(identity):
+        questions.append(identity)
+        return True
+
+    world.kernels.is_at_work = is_at_work
+    record = world.source.residents.strangers["s"]
+    others = [replace(STRANGER, identity="gone", state="starting"), TerminalRecord(identity="t", last_activity=NOON)]
+
+    await world.source.residents.ask_silent([*others, record])
+
+    known = world.source.residents.strangers["s"]
+    assert questions == (["s"] if asked else [])
+    assert (known.state, known.last_activity) == (("busy", world.clock.wall) if asked else (state, NOON))
+
+
+@scenario
+async def test_one_that_was_asked_and_does_not_work_stays_as_it_was():
+    """So does one that goes while it is asked."""
+    world = world_with(state="starting")
+    world.start()
+    await world.clock.run_for(60)
+    residents = world.source.residents
+    record = residents.strangers["s"]
+    await residents.ask_silent([record])
+    idle = dict(residents.strangers)
+
+    async def goes(identity):
+        del residents.strangers[identity]
+        return True
+
+    world.kernels.is_at_work = goes
+    await residents.ask_silent([record])
+
+    assert idle == {"s": record}
+    assert residents.strangers == {}
+
+
+def test_what_is_wrong_with_somebody_elses_kernel_is_told_in_its_own_words(run):
+    """What failed, else what its kernelspec says, else its state; by a code, and over when it has gone."""
+
+    async def check():
+        found = []
+        for changes in ({"error": "no such socket"}, {"odd_timeout": "'soon' is no number"}, {"last_activity": None}):
+            world = world_with(**changes)
+            world.start()
+            await world.clock.run_for(60)
+            words, codes = world.culler.troubles.last_text(), world.culler.troubles.codes()
+            del world.kernels.others["s"]
+            await world.clock.run_for(TIMEOUT)
+            found.append((words, codes, world.culler.troubles.last_text()))
+        return found
+
+    beginning = "kernel s, which this server did not start, keeps its app: "
+    assert run(check()) == [
+        (beginning + words, [ErrorCode.UNREAD], None)
+        for words in ("no such socket", "'soon' is no number", "state 'idle', last activity None")
+    ]
+
+
+class OtherTerminals:
+    """A terminal manager that is not ours."""
+
+    def __init__(self, **last_activity) -> None:
+        self.terminals = {
+            name: SimpleNamespace(term_name=name, **({} if at is None else {"last_activity": at}))
+            for name, at in last_activity.items()
+        }
+        self.ended: list[str] = []
+
+    def on_eof(self, terminal) -> None:
+        del self.terminals[terminal.term_name]
+        self.ended.append(terminal.term_name)
+
+
+def without_our_terminals(manager) -> World:
+    """A world in which the server's terminals are those of another manager."""
+
+    class Apps(FakeApps):
+        server = SimpleNamespace(web_app=SimpleNamespace(settings={"terminal_manager": manager}))
+
+    world = World(apps=Apps())
+    del world.culler.watches[Kind.TERMINAL]
+    world.apps.put("a", created_at=LONG_AGO)
+    return world
+
+
+@scenario
+async def test_terminals_of_another_manager_count_and_are_heard_to_end_once_each():
+    """However often they are looked at; its own end goes on as before."""
+    manager = OtherTerminals(a1=NOON, a2=None)
+    world = without_our_terminals(manager)
+    await world.source.refresh()
+
+    for _ in range(3):
+        world.source.glance(world.culler.policy)
+        record = world.source.read("a", world.culler.now())
+    world.clock.stand_still(70)
+    manager.on_eof(manager.terminals["a1"])
+
+    assert record.last_activity == NOON
+    assert manager.ended == ["a1"]
+    assert world.source.ledger.memories["a"].last_activity == world.clock.wall
+    living = world.source._census(world.culler.now()).residents("a")
+    assert [each.identity for each, _ in living] == ["a2"]
+
+
+@scenario
+async def test_terminals_are_not_counted_twice_nor_where_there_are_none():
+    """Ours are ours; a server without terminals has none, and neither has one that cannot tell of their end."""
+    manager = OtherTerminals(a1=NOON)
+    mute_manager = SimpleNamespace(terminals=dict(manager.terminals))
+    both, none, mute = (without_our_terminals(each) for each in (manager, None, mute_manager))
+    both.culler.attach(both.terminals)
+
+    found = []
+    for world in (both, none, mute):
+        await world.source.refresh()
+        found.append([each.identity for each, _ in world.source._census(world.culler.now()).residents("a")])
+
+    assert found == [[], [], ["a1"]]

@@ -16,7 +16,14 @@ from culling_manager.decisions import QUIET_STATES, Action, Decision, Hold, Reas
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import KernelRecord
 from culling_manager.rules import kernel
-from culling_manager.rules.own_timeout import LEAST_SECONDS, NOTHING, OwnTimeout, own_seconds, own_timeout_in
+from culling_manager.rules.own_timeout import (
+    LEAST_SECONDS,
+    NOTHING,
+    OwnTimeout,
+    own_seconds,
+    own_timeout_from,
+    own_timeout_in,
+)
 from culling_manager.rules.run import Run
 from tests.doubles import NOON
 
@@ -217,6 +224,37 @@ def test_no_kernelspec_gets_around_a_second_or_the_bound(own, timeout, most):
         assert found <= max(own, LEAST_SECONDS)
         assert found <= max(most, LEAST_SECONDS) or not most
         assert found == own or own < LEAST_SECONDS or 0 < most < own
+
+
+SPEC = "the kernelspec's metadata.cull_idle_timeout"
+#: What a kernelspec says (seconds, or why it makes no sense), `max_idle_timeout` -> what status says of it.
+SAID = {
+    "nothing": (None, None, 0, "idle_timeout"),
+    "its own": (60.0, None, 0, SPEC),
+    "its own, within bounds": (60.0, None, 60, SPEC),
+    "more than the bound": (7200.0, None, 60, f"max_idle_timeout: {SPEC} is 7200 s"),
+    "less than a second": (1e-9, None, 0, f"{SPEC} is 1e-09 s, and a second at least"),
+    "never": (0.0, None, 0, f"{SPEC} is 0, which is never: it is kept, for max_idle_timeout is not set"),
+    "never, where there is a bound": (
+        *(0.0, None, 60), f"idle_timeout, for max_idle_timeout is set: {SPEC} is 0, which is never",
+    ),
+    "nonsense": (None, "odd", 0, f"{SPEC} makes no sense: it is kept, for max_idle_timeout is not set"),
+    "nonsense, where there is a bound": (
+        *(None, "odd", 60), f"idle_timeout, for max_idle_timeout is set: {SPEC} makes no sense",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "odd", "most", "words"), SAID.values(), ids=SAID)
+def test_status_says_which_timeout_holds_for_a_kernel_and_why(own, odd, most, words):
+    """The admin's setting or the kernelspec's, and what bounds it."""
+    assert own_timeout_from(own, odd, CullingPolicy(idle_timeout=600, max_idle_timeout=most)) == words
+
+
+@pytest.mark.parametrize("own", [None, 60.0, 0.0])
+def test_off_for_all_is_the_admins_word(own):
+    """Whatever a kernelspec says."""
+    assert own_timeout_from(own, None, CullingPolicy(idle_timeout=0)) == "idle_timeout"
 
 
 def test_what_the_law_offers_is_there():

@@ -44,6 +44,21 @@ def test_the_command_tells_what_was_given_back(ledger, capsys):
     assert "At most: the time from the deletion" in out
 
 
+def test_no_line_is_wider_than_the_terminal(ledger, capsys, monkeypatch, tmp_path):
+    """80 columns are enough for tables, and sentences go on in the next line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for days in (2.0, 4.0, 9.0):
+        night(ledger, days)
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps({"currency": "USD", "rates": {"Studio:JupyterLab": {"ml.t3.medium": 0.05}}}))
+
+    assert main(["savings", "--prices", str(prices)]) == 0
+
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "Given back: 29.5 to 30.0 h, 1.48 to 1.50 USD, by 3 stops." in out
+
+
 def test_without_a_ledger_it_says_so(ledger, capsys):
     """Nothing is no sum of nothing."""
     assert main(["savings"]) == 0

@@ -28,7 +28,7 @@ import pytest
 from tornado.websocket import websocket_connect
 
 from culling_manager.signals import processes as process_signal
-from tests.conftest import scenario, until
+from tests.conftest import patience, scenario, until
 from tests.emulator import SageMaker, environment
 from tests.test_config_files import Server, jupyter
 from tests.test_end_to_end import BOTH, Client, eventually
@@ -450,8 +450,9 @@ def storm(lived: Story) -> None:
     name = lived.type(f"{lived.program} storm.py >/dev/null 2>&1 & true")
     lived.until(lambda: len(lived.work()) == 501)
     lived.until(lambda: lived.entries()[name]["reason"] == "at work")
-    took, asked, end = [], set(), time.monotonic() + 4
-    while time.monotonic() < end:
+    took, asked, begun = [], set(), time.monotonic()
+    end, latest = begun + 4, begun + patience(20)
+    while time.monotonic() < end or (time.monotonic() < latest and (len(took) <= 40 or len(asked) <= 1)):
         began = time.monotonic()
         lived.client.ask("GET", "api/status")
         took.append(time.monotonic() - began)
@@ -470,7 +471,7 @@ def test_500_processes_do_not_keep_the_server_from_answering_while_they_are_samp
 
     assert plain.seen["samples"] > 1
     assert len(took) > 40
-    assert took[-1] < 2
+    assert took[-1] < patience(2), took
     assert plain.seen["storm"]["reason"] == "at work"
 
 

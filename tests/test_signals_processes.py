@@ -22,14 +22,14 @@ from ptyprocess import PtyProcess
 from traitlets import TraitError
 
 from culling_manager.errors import ReadError
-from culling_manager.records import Kind
+from culling_manager.records import MARKER, Kind, owner
 from culling_manager.signals import ProcessSignal, Signals
 from culling_manager.signals import table as table_module
 from culling_manager.signals.network import connections, talks_outside
 from culling_manager.signals.processes import COMES_WITH_IMAGES
-from culling_manager.signals.table import MARKER, owner, read_table, roles_of
+from culling_manager.signals.table import read_table, roles_of
 from culling_manager.signals.usage import Row, Table, Usage
-from tests.conftest import scenario, until
+from tests.conftest import patience, scenario, until
 from tests.test_signals_runner import subject
 
 BURN = "while True: pass"
@@ -328,7 +328,7 @@ def test_an_idle_kernel_is_no_use_and_its_silent_job_is(started, tmp_path, run):
             return await made.check(kernel) is None
 
         assert await until(rests)
-        client.execute_interactive(job, timeout=20)
+        client.execute_interactive(job, timeout=patience(20))
         words = await until(lambda: made.check(kernel))
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
         assert await until(rests)

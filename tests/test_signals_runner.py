@@ -168,7 +168,7 @@ def test_the_default_is_all_of_ours_and_they_are_registered():
 
     made = Signals().signals
 
-    assert list(made) == ["processes", "gpu", "stamp_file", "documents", "server_use", "other_kernels"]
+    assert list(made) == ["processes", "gpu", "stamp_file", "documents", "server_use", "other_kernels", "containers"]
     assert {name: installed[name] for name in made} == {name: type(each) for name, each in made.items()}
 
 
@@ -224,7 +224,8 @@ async def test_a_signal_that_cannot_be_started_keeps_and_says_so():
 
 def test_an_unknown_name_is_refused_with_the_names_there_are(theirs):
     """The message says what can be written instead."""
-    with pytest.raises(TraitError, match=r"Signals\.names = 'prcesses' .* broken, coffee, documents, gpu, .*processes"):
+    known = "broken, coffee, containers, documents, gpu, .*processes"
+    with pytest.raises(TraitError, match=rf"Signals\.names = 'prcesses' .* {known}"):
         Signals(names=["prcesses"])
 
 

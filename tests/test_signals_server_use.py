@@ -22,6 +22,7 @@ from tornado.websocket import WebSocketHandler
 from culling_manager.records import Kind
 from culling_manager.signals import ServerUseSignal, Signals
 from culling_manager.signals.rhythm import MOST_KINDS, Rhythms, shape
+from tests.conftest import patience
 from tests.doubles import NOON
 from tests.ports import free_port
 from tests.test_config_files import jupyter
@@ -348,7 +349,7 @@ def test_a_server_process_lives_a_whole_timeout_from_the_last_click_in_a_proxied
             client.set_timeout(seconds / 60)
             time.sleep(0.5)
             clicked_at = time.monotonic()
-            answer = client.session.get(f"{client.url}/proxy/{port}/", timeout=20)
+            answer = client.session.get(f"{client.url}/proxy/{port}/", timeout=patience(20))
             eventually(lambda: server.process.poll() is not None, server)
             lived = time.monotonic() - clicked_at
             code = server.process.poll()

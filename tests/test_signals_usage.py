@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from culling_manager.signals.network import outside
+from culling_manager.signals.snapshot import START_TOLERANCE_SECONDS
 from culling_manager.signals.table import LONGEST_NAME, command_of, roles_of
 from culling_manager.signals.usage import Row, Table, Usage, amount, summary, together, usages, usages_since
 
@@ -52,6 +53,48 @@ def test_a_child_that_ends_hands_its_parent_no_past():
     second = table(row(5, child_seconds=3660.25, moved_bytes=9e9, at=1.0), read_at=1001)
 
     assert shares(first, second) == {5: 0.25}
+
+
+def test_bytes_that_ended_children_had_moved_before_are_no_use_of_now():
+    """All of them, and what is not known of one counts for nothing; what they and their parent moved since is use."""
+    first = table(
+        row(5, moved_bytes=1e6, at=0.0),
+        *(
+            row(6, parent=5, moved_bytes=9e9),
+            row(7, parent=5, moved_bytes=4e9),
+            row(8, parent=5),
+            row(9, moved_bytes=1e9),
+        ),
+    )
+    second = table(row(5, moved_bytes=1e6 + 9e9 + 4e9 + 2e6, at=1.0), read_at=1001)
+
+    [found] = usages(first, second)
+
+    assert found.io_rate == 2e6
+
+
+def test_a_child_that_is_there_still_takes_nothing_from_what_its_parent_moved():
+    """Only what ended is its parent's; and a parent cannot have moved less than nothing."""
+    lives = row(6, parent=5, moved_bytes=9e9, at=0.0)
+    first = table(
+        row(5, moved_bytes=0.0, at=0.0), row(7, moved_bytes=5.0, at=0.0), row(8, parent=7, moved_bytes=99.0), lives
+    )
+    second = table(
+        row(5, moved_bytes=2e6, at=1.0), row(7, moved_bytes=5.0, at=1.0), replace(lives, at=1.0), read_at=1001
+    )
+
+    assert {each.row.pid: each.io_rate for each in usages(first, second)} == {5: 2e6, 7: 0.0, 6: 0.0}
+
+
+def test_what_a_new_process_moved_since_its_start_is_use():
+    """In the time between the two readings of the table; where that cannot be read it is none."""
+    first = table(read_at=1000)
+    second = table(
+        row(5, started_at=1001.0, moved_bytes=6e6, at=1.0), row(6, started_at=1001.0, at=1.0),
+        row(7, started_at=1000 - START_TOLERANCE_SECONDS, moved_bytes=2.0, at=1.0), read_at=1002,
+    )  # fmt: skip
+
+    assert {each.row.pid: each.io_rate for each in usages(first, second)} == {5: 3e6, 6: 0.0, 7: 1.0}
 
 
 def test_a_process_that_starts_between_the_readings_counts_from_its_start():
@@ -165,6 +208,22 @@ def test_the_average_since_an_earlier_reading_is_of_the_process_alone():
     found = {usage.row.pid: (usage.cpu_share, usage.io_rate) for usage in usages_since(earlier, later)}
 
     assert found == {5: (0.5, 0.0), 6: (0.0, 0.0)}
+
+
+def test_an_average_is_of_one_process_that_was_there_all_the_time():
+    """Not of one that is new, is another of that number, has ended, or was not read again."""
+    earlier = table(
+        *(row(5, moved_bytes=1e6, at=40.0), row(6, at=40.0), row(7, started_at=100, at=40.0), row(8, at=40.0)),
+        row(10, moved_bytes=5e6, at=40.0),
+    )
+    later = table(
+        *(row(5, moved_bytes=7e6, at=100.0), row(6, ended=True, at=100.0), row(7, started_at=900, at=100.0)),
+        *(row(8, cpu_seconds=1, at=40.0), row(9, at=100.0), row(10, moved_bytes=2e6, at=100.0)), read_at=1060,
+    )  # fmt: skip
+
+    found = {usage.row.pid: (usage.cpu_share, usage.io_rate) for usage in usages_since(earlier, later)}
+
+    assert found == {5: (0.0, 1e5), 10: (0.0, 0.0)}
 
 
 @pytest.mark.parametrize(

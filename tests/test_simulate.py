@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import logging
 import random
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,13 +26,14 @@ from culling_manager.cli import outlooks as outlooks_table
 from culling_manager.cli import simulate as cli_simulate
 from culling_manager.client.servers import Code
 from culling_manager.decisions import Reason
-from culling_manager.events import CULLING, SETTINGS, register
+from culling_manager.events import CULLING, SETTINGS, culling, emit_app, register
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import Kind
+from culling_manager.records import AppRecord, Happening, KernelRecord, Kind
 from culling_manager.report import iso
 from culling_manager.simulation.gaps import idle_gaps
 from culling_manager.simulation.history import from_line, read_history
 from culling_manager.simulation.things import Event, EventType
+from culling_manager.simulation.users import live, users_in
 from culling_manager.simulation.world import JUST_AFTER, simulate
 
 START = datetime(2026, 6, 1, 8, 0, tzinfo=timezone.utc)
@@ -218,7 +221,9 @@ def test_nothing_in_use_is_ever_stopped(history, minutes):
     for stop in simulate(history, policy(minutes), at(2000)).stops:
         mine = [each for each in ordered if (each.kind, each.identity) == (stop.kind, stop.identity)]
         before = [each for each in mine if stop.at - timedelta(minutes=minutes) <= each.at < stop.at]
-        assert {each.event for each in before} <= {EventType.CONNECTED, EventType.DISCONNECTED}
+        worked = any(each.event is EventType.WORKING and each.at < stop.at for each in mine)
+        no_news = {EventType.CONNECTED, EventType.DISCONNECTED} | (set() if worked else {EventType.RESTING})
+        assert {each.event for each in before} <= no_news
         assert stop.given_back >= 0
         assert stop.used_again is None or stop.used_again >= stop.at
 
@@ -353,6 +358,171 @@ def test_a_real_event_log_can_be_read(tmp_path):
     assert (history.skipped, history.culled) == (2, 1)
     assert history.unseen
     assert told(simulate(history.events, policy(30))) == [("kernel", "k", 90, 30, None)]
+
+
+# -- many users --------------------------------------------------------------------------------------
+
+
+def write(path: Path, *lines: dict, end: str = "\n") -> Path:
+    """A file of JSON lines, as a server writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(json.dumps(each) for each in lines) + end
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def used(*minutes: float, kind: str = "terminal", identity: str = "1") -> list[dict]:
+    """The same terminal of the same name, used at these minutes."""
+    return [line(at=iso(at(each)), kind=kind, id=identity, event="activity") for each in minutes]
+
+
+def test_terminal_1_of_two_users_is_two_terminals(tmp_path, capsys):
+    """And kernels and apps likewise: what one does is no use of what the other has."""
+    gone = {"event": "ended", "at": iso(at(600))}
+    for kind in ("terminal", "kernel", "app"):
+        write(tmp_path / kind / "alice" / "events.jsonl", *used(0, kind=kind), line(kind=kind, id="1") | gone)
+        write(tmp_path / kind / "bob" / "events.jsonl", *used(*range(0, 601, 20), kind=kind))
+
+        assert main(["simulate", str(tmp_path / kind), "--idle-timeout", "30", "--json"]) == Code.OK
+
+        found = json.loads(capsys.readouterr().out)
+        (policy,) = found["policies"]
+        assert found["users"] == 2
+        assert [(each["user"], each["id"], each["kind"]) for each in policy["stops"]] == [("alice", "1", kind)]
+        assert policy["given_back"][kind] == pytest.approx(570 * 60)
+
+
+def test_files_into_which_a_log_was_rotated_are_one_history(tmp_path):
+    """Also when they are compressed, and in whatever order; a file that is no log is none in a directory."""
+    write(tmp_path / "alice" / "events.jsonl", *used(60))
+    write(tmp_path / "alice" / "events.jsonl.1", *used(30))
+    write(tmp_path / "alice" / "events.jsonl.2026-06-01.gz", *used(0))
+    write(tmp_path / "bob" / "events.jsonl", *used(0, 60))
+    (tmp_path / "alice" / "notes.txt").write_text("no history")
+
+    lived = live(users_in([str(tmp_path)]), [policy(40)])
+
+    assert lived.users == ("alice", "bob")
+    assert [(each.owner, each.identity) for each in lived.outlooks[0].stops] == [("bob", "1")]
+    assert lived.events == 5
+
+
+def test_users_are_called_by_what_tells_them_apart(tmp_path):
+    """Files of their own by name, the same file in folders by the folders; what is named twice counts once."""
+    files = [write(tmp_path / name, *used(0)) for name in ("alice.jsonl", "bob.jsonl", "space/bob.log")]
+    (alone,) = users_in([str(files[0])])
+
+    named = users_in([*map(str, files[:2]), str(tmp_path), str(files[0])])
+
+    assert alone.name == str(files[0])
+    assert [each.name for each in named] == ["alice.jsonl", "bob.jsonl", "space/bob.log"]
+    assert [len(each.paths) for each in named] == [1, 1, 1]
+
+
+def test_the_answer_for_all_adds_up_and_the_curve_is_over_all(tmp_path, capsys, monkeypatch):
+    """Each figure of all is the sum of those of each; the advice has everybody's returns in it."""
+    monkeypatch.setenv("COLUMNS", "120")
+    gaps = {"alice": (10, 40, 900), "bob": (100, 20), "carol": (180, 90)}
+    files = [write(tmp_path / f"{name}.jsonl", *with_gaps(*each)) for name, each in gaps.items()]
+
+    def asked(*paths: Path) -> dict:
+        main(["simulate", *map(str, paths), "--json"])
+        return json.loads(capsys.readouterr().out)
+
+    each, all_of_them = [asked(path) for path in files], asked(tmp_path)
+    main(["simulate", str(tmp_path)])
+    told = capsys.readouterr().out
+
+    assert [row["stopped"] for row in all_of_them["policies"]] == [
+        sum(one["policies"][index]["stopped"] for one in each) for index in range(4)
+    ]
+    for index, row in enumerate(all_of_them["curve"]["unknown"]):
+        rows = [one["curve"]["unknown"][index] for one in each]
+        for name in ("given_back_hours", "idle_hours", "stops", "returns", "false_stops"):
+            assert row[name] == pytest.approx(sum(one[name] for one in rows), abs=0.001)
+    assert "of 3 users" in told
+    assert "most stopped of whom" in told
+    assert re.search(r"^alice.jsonl +2 stops +1 stop +1 stop +1 stop", told, re.MULTILINE)
+    assert all_of_them["advice"]["unknown"] in told
+
+
+@pytest.mark.parametrize(
+    ("users", "names"),
+    [
+        (["d-1/alice/JupyterLab/default", "d-1/bob/JupyterLab/default"], ["alice", "bob"]),
+        (["d-1/alice/JupyterLab/default", "d-1/alice/CodeEditor/default"], ["JupyterLab", "CodeEditor"]),
+        (["a.jsonl", "b.jsonl"], ["a.jsonl", "b.jsonl"]),
+        (["x/a/b", "x/b"], ["a/b", "b"]),
+    ],
+)
+def test_in_a_table_users_stand_without_what_all_have_in_common(users, names):
+    """A domain and an app type tell nobody apart; something of each name is left."""
+    assert list(outlooks_table.apart(users).values()) == names
+
+
+def test_of_a_great_many_users_those_with_most_stops_are_told(tmp_path, capsys, monkeypatch):
+    """And how many more there are; the sums are over all of them."""
+    monkeypatch.setenv("COLUMNS", "120")
+    for number in range(25):
+        write(tmp_path / f"{number:02}" / "events.jsonl", *used(*range(0, 60 * (number + 1), 59)))
+
+    main(["simulate", str(tmp_path), "--idle-timeout", "30"])
+    told = capsys.readouterr().out
+    main(["simulate", str(tmp_path), "--idle-timeout", "30", "--totals"])
+    sums = capsys.readouterr().out
+
+    assert re.search(r"^24 +\d+ stops", told, re.MULTILINE)
+    assert "And 5 more users with fewer stops: --json has all." in told
+    assert "terminals" in sums
+    assert not re.search(r"^24 ", sums, re.MULTILINE)
+
+
+def test_a_log_that_ends_in_the_middle_of_a_line_is_read_up_to_there_and_it_is_said(tmp_path, capsys):
+    """A server that was killed leaves such; anywhere else it is a fault with its place, in whosever file it is."""
+    start = {"__schema__": f"{JUPYTER}/kernel_actions/v1", "__timestamp__": iso(at(0)), "action": "start"}
+    good = write(tmp_path / "alice.jsonl", start | {"kernel_id": "k"}, end='\n{"__schema__": "https://ev')
+    write(tmp_path / "bob.jsonl", *used(0))
+
+    assert main(["simulate", str(tmp_path)]) == Code.OK
+    told = capsys.readouterr().out
+    good.write_bytes(good.read_bytes() + b"\n")
+    assert main(["simulate", str(tmp_path)]) == Code.REFUSED
+
+    assert "The last line of 1 file is cut short and left out." in told
+    assert f"{good}, line 2: " in capsys.readouterr().err
+
+
+def test_of_events_out_of_cloudwatch_each_stream_is_a_user(tmp_path, capsys):
+    """Also where they are in several files; the server's other lines tell nothing."""
+    ours = {"kind": "terminal", "identity": "1", "action": "dry run", "reason": "idle", "idle_seconds": 7200.0}
+    message = log_line(500, CULLING, **ours)
+    streams = [f"d-1/{name}/JupyterLab/default" for name in ("alice", "bob")]
+    found = [{"logStreamName": each, "timestamp": 1, "message": message} for each in streams]
+    write(tmp_path / "monday.jsonl", *found, found[0] | {"message": "[I 2026 ServerApp] Kernel started: {"})
+    later = found[0] | {"message": log_line(700, CULLING, **ours)}
+    write(tmp_path / "tuesday.jsonl", later)
+
+    main(["simulate", str(tmp_path), "--idle-timeout", "60", "--json"])
+
+    told = json.loads(capsys.readouterr().out)
+    assert (told["users"], told["skipped"]) == (2, 1)
+    stops = [(each["user"], each["id"]) for each in told["policies"][0]["stops"]]
+    assert stops == [(streams[0], "1"), (streams[0], "1"), (streams[1], "1")]
+
+
+def test_a_directory_without_a_history_is_said(tmp_path, capsys):
+    """And what such files are called; a damaged archive is named."""
+    (tmp_path / "notes.txt").write_text("")
+    broken = tmp_path / "logs" / "events.jsonl.gz"
+
+    assert main(["simulate", str(tmp_path)]) == Code.REFUSED
+    broken.parent.mkdir()
+    broken.write_bytes(gzip.compress(b"{}")[:-9])
+    assert main(["simulate", str(broken.parent)]) == Code.REFUSED
+
+    told = capsys.readouterr().err
+    assert "has no history: no file below it is called *.jsonl or *.log" in told
+    assert f"{broken} cannot be read: " in told
 
 
 # -- telling -----------------------------------------------------------------------------------------
@@ -500,6 +670,31 @@ def test_the_answer_is_one_sentence(tmp_path, capsys):
     assert "$" not in out
 
 
+@pytest.mark.parametrize(
+    ("gaps", "more", "words"),
+    [
+        ([], 0, "Nothing was idle in this history, so no timeout would have given anything back."),
+        ([5, 5, 9], 0, "unknown: 30 min is as good as any that is longer, for nothing was idle for longer than that"),
+        ([], 6000, "unknown: 30 min is the shortest of those compared after which nobody came back within 30 min"),
+        ([45], 0, "unknown: 1 h is the shortest of those compared after which nobody came back within 30 min"),
+        (
+            [40, 41, 70, 71, 130, 131, 132, 250, 251],
+            0,
+            "unknown: 30 min is the shortest of those compared after which the fewest (2) came back within 30 min",
+        ),
+    ],
+    ids=["no idle time", "short gaps", "everything idle", "one user", "false stops at every timeout"],
+)
+def test_the_answer_is_right_for_odd_histories(tmp_path, capsys, gaps, more, words):
+    """It says what the rows say, also where there is little to say."""
+    path = tmp_path / "history.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in with_gaps(*gaps)))
+
+    assert main(["simulate", str(path), "--totals", "--until", iso(at(sum(gaps) + more))]) == Code.OK
+
+    assert words in capsys.readouterr().out
+
+
 def test_a_return_after_days_is_not_soon(tmp_path, capsys):
     """Who is back after three days has lost nothing by the stop."""
     path = tmp_path / "history.jsonl"
@@ -536,3 +731,61 @@ def test_what_the_curve_cannot_mean_is_refused(tmp_path, capsys, option, value):
     assert main(["simulate", str(path), f"{option}={value}"]) == Code.USAGE
 
     assert option in capsys.readouterr().err
+
+
+# -- by instance type --------------------------------------------------------------------------------
+
+BIG, SMALL = "ml.p3.2xlarge", "ml.t3.medium"
+
+
+def two_apps() -> list[dict]:
+    """Two apps of Studio Classic, a kernel on each, idle from the same minute on; the dear one is used again."""
+    found = []
+    for app, kind in (("big", BIG), ("small", SMALL)):
+        found.append({"at": iso(at(0)), "kind": "app", "id": app, "event": "started", "instance_type": kind})
+        found.append({"at": iso(at(0)), "kind": "kernel", "id": f"k-{app}", "event": "started", "app": app})
+    found.append({"at": iso(at(100)), "kind": "kernel", "id": "k-big", "event": "activity"})
+    return found
+
+
+def test_a_history_that_tells_instance_types_has_a_timeout_and_a_price_for_each(tmp_path, capsys):
+    """Apps and what runs on them go by the table; each type has its own curve, price and answer."""
+    path, prices = tmp_path / "history.jsonl", tmp_path / "prices.json"
+    path.write_text("".join(json.dumps(each) + "\n" for each in two_apps()))
+    rates = {"Studio:KernelGateway": {BIG: 4.0, SMALL: 0.05}}
+    prices.write_text(json.dumps({"currency": "USD", "rates": rates}))
+    words = ["--idle-timeout", "120", "--idle-timeouts", "ml.p*=15", "--until", iso(at(300))]
+    words += ["--prices", str(prices), "--app-type", "KernelGateway", "--restart-cost", "1"]
+
+    assert main(["simulate", str(path), "--json", *words]) == Code.OK
+
+    found = json.loads(capsys.readouterr().out)
+    stops = {stop["id"]: stop["at"][11:16] for stop in reversed(found["policies"][0]["stops"])}
+    assert stops == {"k-big": "08:15", "big": "08:15", "k-small": "10:00", "small": "10:00"}
+    assert {kind: rows[0]["idle_hours"] for kind, rows in found["curve"].items()} == {BIG: 3.6667, SMALL: 2.0}
+    assert found["timeouts"] == {BIG: 15.0, SMALL: 1200.0}
+    assert {kind: rows[0]["cost"] for kind, rows in found["curve"].items()} == {BIG: 14.6667, SMALL: 0.1}
+
+
+def test_our_events_tell_the_instance_type_and_old_ones_need_not(tmp_path):
+    """Written by the event bus under our schemas, and read back; a line without it is as good as before."""
+    bus = EventLogger(handlers=[logging.FileHandler(tmp_path / "events.log")])
+    server = SimpleNamespace(event_logger=bus, log=logging.getLogger())
+    register(server)
+    app = AppRecord(
+        identity="a", name="a", state="InService", app_type="KernelGateway", created_at=at(0), watched_since=at(0)
+    )
+
+    async def record():
+        for kind in (BIG, None):
+            emit_app(server, "deleting", replace(app, instance_type=kind), at(60))
+            kernel = KernelRecord(identity="k", state="idle", last_activity=at(0), instance_type=kind)
+            happened = Happening(kind=KERNEL, record=kernel, action="warned", reason="active", at=at(60))
+            bus.emit(schema_id=CULLING, data=culling(happened))
+
+    asyncio.run(record())
+
+    lines = [json.loads(each) for each in (tmp_path / "events.log").read_text().splitlines()]
+    assert [each.get("instance_type") for each in lines] == [BIG, BIG, None, None]
+    history = read_history(str(tmp_path / "events.log"))
+    assert {each.instance_type for each in history.events} == {BIG, None}

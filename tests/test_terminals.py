@@ -15,8 +15,9 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from culling_manager import CullingKernelManager, CullingTerminalManager
-from culling_manager.records import Kind, Result
-from culling_manager.signals.table import MARKER
+from culling_manager.errors import SettingError
+from culling_manager.managers.keys import is_typed
+from culling_manager.records import MARKER, Kind, Result
 from tests.conftest import until
 
 SHELL = ["/bin/sh"]
@@ -214,6 +215,23 @@ def test_keep_terminals_keeps(run):
     run(check())
 
 
+def test_that_keep_terminals_is_fixed_holds_from_when_it_is_said():
+    """Whatever else is set: from then on no user may set the other."""
+    manager = CullingTerminalManager(keep_terminals=True)
+    before = manager._culler.policy
+
+    manager.keep_terminals_fixed = True
+    after = manager._culler.policy
+
+    assert [(each.keep_terminals, each.keep_terminals_fixed) for each in (before, after)] == [
+        (True, False),
+        (True, True),
+    ]
+    assert before.user_keep_terminals("keep_terminals", False) is False
+    with pytest.raises(SettingError, match="true, which the admin has fixed"):
+        after.user_keep_terminals("keep_terminals", False)
+
+
 def test_a_terminal_that_a_background_job_holds_is_terminated_once(run, caplog):
     """Told once, counted once: the gauge does not go negative, the log is not flooded."""
 
@@ -314,3 +332,37 @@ def test_upstreams_single_terminal_method_culls_one_that_is_due(run):
             await until(lambda: name not in terminals.manager.terminals)
 
     run(check())
+
+
+KEYS = {
+    "ls\n": True, "\x1b[A": True, "\x03": True, "\x1b[<0;1;1M": True, "\x1b[24;80Rq": True,
+    "": False, "\x1b[24;80R": False, "\x1b[?1;2c": False, "\x1b[I": False, "\x1b]11;rgb:0/0/0\x07": False,
+    "\x1b[?1;2c\x1b[24;80R": False, "\x1bP1$r0m\x1b\\": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "typed"), KEYS.items(), ids=map(repr, KEYS))
+def test_what_a_page_answers_by_itself_is_no_key(text, typed):
+    """Where the cursor is, what kind of terminal it is, that it is looked at."""
+    assert is_typed(text) is typed
+    assert is_typed(text.encode()) is typed
+
+
+def test_a_terminal_knows_when_it_was_typed_in_and_output_is_no_key(run):
+    """From its creation on; what it prints by itself moves its last activity only."""
+
+    async def check():
+        async with Terminals() as terminals:
+            name = terminals.create()
+            terminal = terminals.manager.terminals[name]
+            made = terminal.typed_at
+            await terminals.type(name, "sleep 0.3; echo done")
+            typed, before = terminal.typed_at, terminal.last_activity
+            await until(lambda: terminal.last_activity > max(before, typed + timedelta(seconds=0.2)))
+            record = terminals.manager._source.read(name, datetime.now(timezone.utc))
+            return made, typed, record
+
+    made, typed, record = run(check())
+
+    assert made < typed
+    assert record.typed_at == typed < record.last_activity

@@ -47,8 +47,61 @@ def test_no_more_requests_are_remembered_than_a_thousand_and_one_that_has_begun_
     for number in range(3 * MOST):
         requests.send(str(number))
 
-    assert len(requests) == MOST
+    assert len(requests) == MOST == 1000
     assert "at work" in requests
+
+
+def test_where_all_have_begun_the_oldest_is_forgotten():
+    """There is nothing else to forget, and the last is the one that may matter."""
+    requests = Unanswered()
+
+    for number in range(1002):
+        requests.begin(str(number))
+
+    assert len(requests) == 1000
+    assert next(iter(requests)) == "2"
+
+
+def test_those_that_were_only_sent_come_before_those_that_it_has_begun():
+    """Each once, and both count."""
+    requests = Unanswered()
+    requests.begin("begun")
+    requests.send("sent")
+    requests.send("sent, then begun")
+    requests.begin("sent, then begun")
+
+    assert list(requests) == ["sent", "begun", "sent, then begun"]
+    assert len(requests) == 3
+
+
+def test_it_is_news_when_one_begins_or_ends_and_only_then():
+    """Told again it is none; the end of what nobody knows is none either."""
+    requests = Unanswered()
+    requests.send("a")
+
+    began = [requests.begin("a"), requests.begin("a"), requests.begin("b")]
+    requests.send("c")
+    ended = [requests.end("a"), requests.end("a"), requests.end("c"), requests.end("never heard of")]
+
+    assert began == [True, False, True]
+    assert ended == [True, False, True, False]
+    assert list(requests) == ["b"]
+
+
+def test_all_that_it_has_shown_to_have_done_ends_and_another_process_has_been_given_nothing():
+    """Whether it had begun with it or not."""
+    requests = Unanswered()
+    for request in ("a", "b", "c"):
+        requests.send(request)
+        requests.begin(request if request != "b" else "d")
+
+    requests.end_all(["b", "c", "not this one"])
+    left = list(requests)
+    requests.send("e")
+    requests.forget()
+
+    assert left == ["a", "d"]
+    assert list(requests) == []
 
 
 # -- real kernels ------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 """Whole days of a user, scripted at random: nothing in use or kept is ever stopped, and nothing quiet is left over.
 
-A day is 24 hours of cells, long silent runs, background jobs that only activity signals see, terminals, keep-alives,
-tabs, a remote editor, hooks that ask for more time, signals that fail, and breaks. It is played against the real culler
+A day is 24 hours of cells, long silent runs, cells in subshells, states that are lost on their way, background jobs
+that only signals see, some of them starved of cores, terminals, keep-alives, tabs, proxied apps and forgotten tabs of
+them, a remote editor, hooks that ask for more time, signals that fail, and breaks. It is played against the real culler
 under a clock that moves from event to event, and every stop is held against a model that knows only what the user did.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import heapq
 import itertools
 import logging
@@ -24,11 +26,19 @@ from hypothesis import strategies as st
 
 from culling_manager.apps.source import AppSource
 from culling_manager.decisions import IN_SERVICE, Reason
+from culling_manager.engine.clock import NEVER
 from culling_manager.engine.culler import IdleCuller
 from culling_manager.engine.notices import ASK_AGAIN_SECONDS
+from culling_manager.engine.ports import KEPT
 from culling_manager.engine.shutdown import ANSWER_SECONDS
 from culling_manager.errors import StopError
 from culling_manager.records import Happening, Kind, Result, Use
+from culling_manager.rules.proof import proof_at
+from culling_manager.rules.run import Run
+from culling_manager.rules.unanswered import Unanswered
+from culling_manager.signals.processes import ProcessSignal
+from culling_manager.signals.rhythm import Rhythms
+from culling_manager.signals.usage import Row, Table, summary, together, usages
 from tests import test_appsource, test_attention
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps, FakeClock, FakeTerminals, FakeTimer, HomedKernels, _idle
@@ -74,15 +84,19 @@ class QuickClock(FakeClock):
 class Thing:
     """A kernel, a terminal or an app as its user knows it: when it was `used`, and what else is to keep it.
 
-    `seen` is when an activity signal last answered that it is in use. `free_at` is when something was taken away that
-    kept it: a keep-alive, a connection. An app that comes unheard of is listed half a timeout later at the latest.
+    `running` are the cells that run, each in its thread. `seen` is when an activity signal last answered that it is in
+    use. `free_at` is when something was taken away that kept it: a keep-alive, a connection. `lost` is when a word was
+    lost without which nobody can tell that it is idle, and `proved` when it has shown that it is. An app that comes
+    unheard of is listed half a timeout later at the latest.
     """
 
     kind: Kind
     identity: str
     used: datetime
     home: str = ""
-    busy: bool = False
+    running: dict[str, str] = field(default_factory=dict)
+    lost: datetime | None = None
+    proved: datetime | None = None
     connected: bool = False
     dead: bool = False
     timeout: float | None = None
@@ -93,14 +107,50 @@ class Thing:
     born: datetime | None = None
     warned_at: datetime | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a cell runs."""
+        return bool(self.running)
+
 
 @dataclass
 class Job:
-    """A background job: of a kernel or terminal, or of nothing but the app it runs on (`owner` None)."""
+    """A background job: of a kernel or terminal, or of nothing but the app it runs on (`owner` None).
+
+    `kind` is how it uses its cores, see `LOOKS`; an idle cluster is nobody's job.
+    """
 
     owner: str | None
     start: datetime
     end: datetime
+    kind: str = "one"
+
+
+#: How jobs look to who reads the process table for a second: the processes, for each the least and the most of a core,
+#: how long it waits for one, and in how long pieces it runs (seconds); those of work and of heartbeats as measured.
+LOOKS = {
+    "one": (1, (0.3, 1.0), (0.0, 0.5), (0.002, 0.006)),
+    "starved": (1, (0.001, 0.05), (0.85, 0.95), (0.0007, 0.004)),
+    "crowd": (60, (0.006, 0.03), (0.9, 0.97), (0.001, 0.004)),
+    "cluster": (5, (0.01, 0.06), (0.01, 0.2), (0.00005, 0.0003)),
+}
+
+
+@functools.cache
+def look(kind: str, variant: int) -> str | None:
+    """What the law of the process signal says of a job that looks like that: in words, or None for heartbeats."""
+    dice, (many, *ranges) = random.Random(f"{kind}-{variant}"), LOOKS[kind]
+    first, second = {}, {}
+    for pid in range(100, 100 + many):
+        share, waits, piece = (dice.uniform(*each) for each in ranges)
+        ran = {pid: (share, min(waits, 1 - share), max(1, round(share / piece)))}
+        known = {"pid": pid, "parent": 10, "session": 100, "name": "p", "kept_bytes": 0.0, "moved_bytes": 0.0}
+        first[pid] = Row(**known, at=0.0, threads={pid: (0.0, 0.0, 0)})
+        second[pid] = Row(**known, at=1.0, threads=ran, cpu_seconds=share, state=dice.choice("RS"))
+    found, signal = usages(Table(first, 0.0, many), Table(second, 1.0, many)), ProcessSignal
+    table, least = Table(second, 1.0, many), signal.cpu_share.default_value
+    alone = [each for each in found if each.over(least, signal.io_rate.default_value) and not each.beats]
+    return summary(alone) or together(found, table, 10, least)
 
 
 @dataclass(frozen=True)
@@ -140,8 +190,96 @@ class ManyApps(FakeApps):
 
 
 @dataclass
+class Heard:
+    """What the server has heard of one kernel: what it was given, its state, and its runs."""
+
+    known: Unanswered = field(default_factory=Unanswered)
+    state: str = "idle"
+    run: Run = field(default_factory=Run)
+
+
+@dataclass
+class TalkingKernels(HomedKernels):
+    """Kernels that say when they begin a request and when they have ended it, as far as that is heard.
+
+    Their records are made of what was heard as our managers make them, and one that says 'busy' can be asked.
+    """
+
+    day: Any = None
+    heard: dict[str, Heard] = field(default_factory=dict)
+    first_proof: datetime = NEVER
+
+    def given(self, identity: str, request: str, heard: bool) -> None:
+        """A request goes through the server; that the kernel begins it may be lost."""
+        known = self.heard.setdefault(identity, Heard(run=Run(self.day.culler.policy.long_run)))
+        known.known.send(request)
+        if heard:
+            known.known.begin(request)
+            known.state = "busy"
+        self.show(identity, last_activity=self.day.clock.wall)
+
+    def ended(self, identity: str, request: str) -> None:
+        """It says that it is done with a request, which says nothing of another."""
+        known = self.heard[identity]
+        known.known.end(request)
+        known.state = "idle"
+        self.show(identity, last_activity=self.day.clock.wall)
+
+    def show(self, identity: str, **changes: Any) -> None:
+        known, now = self.heard[identity], self.day.clock.wall
+        works = known.state == "busy" or bool(known.known.begun)
+        known.run.long_run = self.day.culler.policy.long_run
+        known.run.follow(works, now)
+        run = {
+            "busy_since": known.run.busy_since,
+            "ran_until": known.run.ran_until,
+            "run_seconds": known.run.run_seconds,
+        }
+        self.put(identity, state="busy" if works else "idle", settled=not known.known, **run, **changes)
+
+    def glance(self, policy):
+        self.first_proof = NEVER
+        for identity, last, own in super().glance(policy):
+            at = proof_at(self.records[identity], policy) if last is KEPT else None
+            if at is not None and at > self.day.clock.wall:
+                self.first_proof = min(self.first_proof, at)
+            yield identity, None if at is not None and at <= self.day.clock.wall else last, own
+
+    def next_proof(self) -> datetime:
+        return self.first_proof
+
+    async def prove(self, record) -> None:
+        """One that is done is idle from now on."""
+        day, identity = self.day, record.identity
+        thing, known = day.things.get(identity), self.heard.get(identity)
+        if identity not in self.records or known is None:
+            return
+        self.put(identity, checked_at=day.clock.wall)
+        if thing.running or thing.dead:
+            return
+        known.state = "idle"
+        known.known.forget()
+        day.proved(thing)
+        self.show(identity, last_activity=day.clock.wall)
+
+    async def confirm(self, record) -> None:
+        """One that was given something that was not heard of is asked, too."""
+        day, known = self.day, self.heard.get(record.identity)
+        if record.settled or not record.alive or known is None:
+            return
+        if day.things[record.identity].running:
+            self.put(record.identity, last_activity=day.clock.wall)
+        else:
+            known.known.forget()
+            self.show(record.identity)
+
+
+@dataclass
 class DayGuard:
-    """Signals that see the day's jobs and its remote editor, as late as they may and no more than they must; a hook."""
+    """Signals that see the day's jobs, its editor and its proxied apps, as late as they may and no more than they must.
+
+    And a hook.
+    """
 
     day: Day
     lead_seconds: float = LEAD
@@ -155,10 +293,11 @@ class DayGuard:
         identity, app = record.identity, hasattr(record, "watched_since")
         at_work = [job for job in day.jobs if job.start <= began and job.end > day.clock.wall]
         at_work = [job for job in at_work if job.owner == identity or (app and not day.rules.classic)]
+        at_work = [job for job in at_work if look(job.kind, self.asked % 16) is not None]
         if not at_work and day.clock.wall >= day.ill_until:
-            stamps = [at for at in day.stamps if at <= began] if app else []
+            stamps = [at for at in (*day.stamps, *day.proxied) if at <= began] if app else []
             return Use(used_at=max(stamps, default=None))
-        if identity in day.things:
+        if identity in day.things and (not at_work or any(job.kind != "cluster" for job in at_work)):
             day.things[identity].seen = day.clock.wall
         return Use(used_by=f"{len(at_work)} processes" if at_work else "a signal failed, which counts as use")
 
@@ -187,6 +326,10 @@ class Day:
         self.things: dict[str, Thing] = {}
         self.jobs: list[Job] = []
         self.stamps: list[datetime] = []
+        self.clicks: list[datetime] = []
+        self.proxied: list[datetime] = []
+        self.rhythms = Rhythms()
+        self.pages: dict[int, datetime] = {}
         self.kept: dict[tuple[Kind | None, str | None], datetime] = {}
         self.ill_until = self.changed_at = self.clock.wall
         self.wrong: list[str] = []
@@ -223,6 +366,8 @@ class Day:
         self.things.clear()
         self.kept.clear()
         self.jobs.clear()
+        self.rhythms = Rhythms()
+        self.pages.clear()
         culler = self.culler = IdleCuller(LOG, self.clock)
         self.guard = culler.guard = DayGuard(self)
         own = {
@@ -237,7 +382,8 @@ class Day:
             "max_age": rules.max_age * 60.0,
             "max_at_work": rules.max_at_work * 60.0,
         }
-        self.kernels, self.terminals = HomedKernels(own_settings=own, culler=culler), FakeTerminals(culler=culler)
+        self.kernels = TalkingKernels(own_settings=own, culler=culler, day=self)
+        self.terminals = FakeTerminals(culler=culler)
         for source in (self.kernels, self.terminals):
             source.stop = self.checked(source.stop)
         self.terminals.own_settings = own
@@ -282,6 +428,9 @@ class Day:
         ends = [thing.used + whole, self.changed_at, *self.kept_until(thing)]
         ends += [] if seen is None else [seen + again + whole]
         ends += [] if thing.free_at is None else [thing.free_at]
+        ends += [] if thing.proved is None else [thing.proved + whole]
+        if thing.lost is not None:  # it is asked one timeout after it was last heard, or asked, or that was changed
+            ends += [thing.lost + 2 * whole, self.changed_at + whole]
         ends += [] if thing.listed_by is None else [thing.listed_by + whole]
         for each in self.things.values():  # in Classic a terminal ends with its app, which it keeps until then
             ends += self.kept_until(each) if each.home == thing.identity else []
@@ -298,7 +447,8 @@ class Day:
         if thing.kind is Kind.TERMINAL and self.rules.keep_terminals:
             return "terminals are kept"
         everything = thing.kind is Kind.APP and not self.rules.classic
-        if any(job.start <= now < job.end and (everything or job.owner == thing.identity) for job in self.jobs):
+        jobs = [job for job in self.jobs if job.start <= now < job.end and job.kind != "cluster"]
+        if any(everything or job.owner == thing.identity for job in jobs):
             return "a job runs"
         return None
 
@@ -385,11 +535,13 @@ class Day:
             if thing.seen is not None:
                 app.seen = max(thing.seen, app.seen or thing.seen)
         unseen = timedelta(seconds=LEAD + ANSWER_SECONDS + 2 * self.rules.ask_seconds + 2 * self.rules.hook_seconds)
-        early = [at for at in self.stamps if at <= now - unseen and at >= app.used]
         whole = timedelta(seconds=self.timeout_of(app))
-        if early and now <= max(early) + whole and not too_old:
-            self.wrong.append(f"FALSE KILL app {app.identity}: an editor used it at {max(early):%H:%M:%S}")
-        app.free_at = max([app.free_at or app.used, *(at + whole for at in self.stamps if at <= now)])
+        for who, used in (("an editor", self.stamps), ("somebody in a proxied app", self.clicks)):
+            early = [at for at in used if at <= now - unseen and at >= app.used]
+            if early and now <= max(early) + whole and not too_old:
+                self.wrong.append(f"FALSE KILL app {app.identity}: {who} used it at {max(early):%H:%M:%S}")
+        used = [at for at in (*self.stamps, *self.proxied) if at <= now]
+        app.free_at = max([app.free_at or app.used, *(at + whole for at in used)])
         if not too_old:
             self.judge(app)
         for thing in [app, *on_it]:
@@ -400,6 +552,18 @@ class Day:
         if not self.rules.classic:
             self.jobs.clear()
         self.stamps.clear()
+        self.clicks.clear()
+        self.proxied.clear()
+
+    def proved(self, kernel: Thing) -> None:
+        """A kernel whose word that it is idle was lost has shown that it is: that counts as use, of its app too."""
+        kernel.lost, kernel.proved = None, self.clock.wall
+        run, policy = self.kernels.heard[kernel.identity].run, self.culler.policy
+        since = run.busy_since
+        if self.rules.grace and since is not None and (self.clock.wall - since).total_seconds() >= policy.long_run:
+            kernel.grace_until = self.clock.wall + timedelta(minutes=self.rules.grace)
+        if kernel.home in self.things:
+            self.things[kernel.home].proved = self.clock.wall
 
     # -- what a user does
 
@@ -435,36 +599,55 @@ class Day:
     def after(self, seconds: float, event: Callable[[], None]) -> None:
         heapq.heappush(self.events, (self.clock.mono + seconds, next(self.numbers), event))
 
-    def run_cell(self, who: int, seconds: float, chatty: bool = False, job: float = 0.0) -> None:
+    def run_cell(
+        self, who: int, seconds: float, chatty: bool = False, job: float = 0.0, thread: str = "main", loses: str = ""
+    ) -> None:
+        """Run a cell in a thread that is free; `loses` says whether its 'busy' or its 'idle' is not heard."""
         kernel = self.kernel(who)
-        if kernel.busy:
+        if kernel.dead or thread in kernel.running.values():
             return
-        kernel.busy = True
+        request = str(next(self.numbers))
+        kernel.running[request] = thread
         self.use(kernel)
-        self.kernels.put(kernel.identity, state="busy", last_activity=self.clock.wall, busy_since=self.clock.wall)
+        self.kernels.given(kernel.identity, request, heard=loses != "busy")
         if job:
             self.jobs.append(Job(kernel.identity, self.clock.wall, self.clock.wall + timedelta(seconds=job)))
         if chatty:
             for part in range(1, 4):
-                self.after(seconds * part / 4, lambda: self.say(kernel))
-        self.after(seconds, lambda: self.end_cell(kernel, seconds))
+                self.after(seconds * part / 4, lambda: self.say(kernel, request))
+        self.after(seconds, lambda: self.end_cell(kernel, request, loses))
 
-    def say(self, kernel: Thing) -> None:
-        if self.things.get(kernel.identity) is kernel and kernel.busy and not kernel.dead:
+    def say(self, kernel: Thing, request: str) -> None:
+        if self.things.get(kernel.identity) is kernel and request in kernel.running and not kernel.dead:
             self.use(kernel)
             self.kernels.put(kernel.identity, last_activity=self.clock.wall)
 
-    def end_cell(self, kernel: Thing, seconds: float) -> None:
+    def end_cell(self, kernel: Thing, request: str, loses: str) -> None:
         if self.things.get(kernel.identity) is not kernel or kernel.dead:
             return
-        now = self.clock.wall
-        kernel.busy = False
+        del kernel.running[request]
         self.use(kernel)
-        ran: dict[str, Any] = {}
-        if self.rules.grace and seconds >= self.culler.policy.long_run:
-            kernel.grace_until = now + timedelta(minutes=self.rules.grace)
-            ran = {"ran_until": now, "run_seconds": seconds}
-        self.kernels.put(kernel.identity, state="idle", last_activity=now, busy_since=None, **ran)
+        if loses == "idle":
+            kernel.lost = self.clock.wall
+            return
+        if kernel.lost is not None:
+            kernel.lost = self.clock.wall  # it was heard, and is asked a timeout later
+        self.kernels.ended(kernel.identity, request)
+        run = self.kernels.heard[kernel.identity].run
+        if self.rules.grace and run.ran_until == self.clock.wall and run.run_seconds >= self.culler.policy.long_run:
+            kernel.grace_until = run.ran_until + timedelta(minutes=self.rules.grace)
+
+    def visit(self, page: int, typed: int | None) -> None:
+        """Something is sent to a proxied app: what somebody typed, or what its page asks by itself."""
+        if self.rules.classic or self.culler is None or self.state_of("a") != IN_SERVICE:
+            return
+        now = self.clock.wall
+        if self.rhythms.is_use((page, typed), now.timestamp()):
+            self.proxied.append(now)
+            if typed is None and now > self.pages.setdefault(page, now) + timedelta(hours=1):
+                self.wrong.append(f"FORGOTTEN a page at {now:%H:%M:%S}: what it asks by itself still counts")
+        if typed is not None:
+            self.clicks.append(now)
 
     def shut_down(self, who: int) -> None:
         """The user closes a notebook and its kernel; its jobs end with it."""
@@ -490,11 +673,11 @@ class Day:
             self.terminals.end(thing.identity)
             self.gone(thing, culled=False)
 
-    def start_job(self, who: int, seconds: float, detached: bool) -> None:
+    def start_job(self, who: int, seconds: float, detached: bool, kind: str = "one") -> None:
         terminal = self.terminal(who)
         if not self.rules.classic:
             owner = None if detached else terminal.identity
-            self.jobs.append(Job(owner, self.clock.wall, self.clock.wall + timedelta(seconds=seconds)))
+            self.jobs.append(Job(owner, self.clock.wall, self.clock.wall + timedelta(seconds=seconds), kind))
 
     def connect(self, who: int, seconds: float) -> None:
         kernel = self.kernel(who)
@@ -575,7 +758,9 @@ class Day:
         ends += [thing.grace_until for thing in self.things.values() if thing.grace_until is not None]
         longest = max([HOUR, *(self.timeout_of(thing) for thing in self.things.values())])
         rest = (max(ends) - self.clock.wall).total_seconds() + self.rules.veto * 60
-        await self.clock.run_for(rest + 2 * longest + 300)
+        if any(thing.lost is not None for thing in self.things.values()):
+            rest += self.rules.grace * 60  # whose end was lost has run until it was asked, as far as anybody can tell
+        await self.clock.run_for(rest + 3 * longest + 300)
         self.wrong += [f"FORGOTTEN {thing}" for thing in self.things.values()]
         self.culler.stop()
 
@@ -599,6 +784,10 @@ KINDS = [
     "die",
     "short",
     "look",
+    "beside",
+    "lost",
+    "proxy",
+    "starved",
 ]
 
 
@@ -646,6 +835,18 @@ class Task:
                 yield at, lambda: day.kernel(who + 3, timeout=dice.choice([90.0, 1800.0, 6 * HOUR]))
             case "look":
                 yield at, lambda: day.look(self.minutes)
+            case "beside":
+                yield at, lambda: day.run_cell(who, seconds, thread="beside")
+                yield from self.cells(day, at + 30, seconds / 2, dice)
+            case "lost":
+                loses, thread = dice.choice(["idle", "idle", "busy"]), dice.choice(["main", "main", "beside"])
+                chatty = dice.random() < 0.5
+                yield at, lambda: day.run_cell(who, seconds, chatty, thread=thread, loses=loses)
+            case "proxy":
+                yield from self.proxied(day, at, seconds, dice)
+            case "starved":
+                kind = dice.choice(["starved", "crowd", "cluster"])
+                yield at, lambda: day.start_job(who, seconds, dice.random() < 0.5, kind)
 
     def cells(self, day: Day, at: float, seconds: float, dice: random.Random) -> Iterator[tuple[float, Callable]]:
         """Cells of random length, with time to think in between."""
@@ -656,6 +857,15 @@ class Task:
             job = dice.uniform(60, 3 * HOUR) if dice.random() < 0.03 and not day.rules.classic else 0.0
             yield at, lambda length=length, chatty=chatty, job=job: day.run_cell(self.who, length, chatty, job)
             at += length + dice.expovariate(1 / 240)
+
+    def proxied(self, day: Day, at: float, seconds: float, dice: random.Random) -> Iterator[tuple[float, Callable]]:
+        """Somebody works in a proxied app; its page asks for news every few minutes, and is forgotten there."""
+        pace, then, page = dice.uniform(120, 300), at, next(day.numbers)
+        while then < at + seconds:
+            yield then, lambda: day.visit(page, next(day.numbers))
+            then += dice.expovariate(1 / 300)
+        for beat in range(min(int(3 * seconds / pace), 150)):
+            yield at + 1 + beat * pace, lambda: day.visit(page, None)
 
     def shell(self, day: Day, at: float, seconds: float, dice: random.Random) -> Iterator[tuple[float, Callable]]:
         """Some typing, and then a job that runs on."""
@@ -755,6 +965,64 @@ def test_the_model_of_a_day_finds_a_culler_that_stops_too_early_or_too_late(beli
     asyncio.run(day.play(busy_day))
 
     assert any(words in each for each in day.wrong)
+
+
+def blind_to_threads(patch: pytest.MonkeyPatch) -> None:
+    """The state alone tells whether a kernel works, and nobody asks it."""
+    patch.setattr(Unanswered, "begin", lambda self, request: self.end(request))
+
+
+def nobody_asks(patch: pytest.MonkeyPatch) -> None:
+    """What says 'busy' is busy."""
+
+    async def prove(self, record) -> None:
+        """Nothing is found out."""
+
+    patch.setattr(TalkingKernels, "prove", prove)
+
+
+def deaf_to_proxies(patch: pytest.MonkeyPatch) -> None:
+    """What goes through the server to an app of its own is nobody's use."""
+    patch.setattr(Rhythms, "is_use", lambda self, kind, at: False)
+
+
+def no_rhythm(patch: pytest.MonkeyPatch) -> None:
+    """Whatever is sent to a proxied app is use."""
+    patch.setattr(Rhythms, "is_use", lambda self, kind, at: True)
+
+
+def sees_cores_only(patch: pytest.MonkeyPatch) -> None:
+    """Who gets next to nothing of a core is taken for idle."""
+    patch.setitem(globals(), "look", lambda kind, variant: "it works" if kind == "one" else None)
+
+
+def sees_all_that_moves(patch: pytest.MonkeyPatch) -> None:
+    """Heartbeats are work."""
+    patch.setitem(globals(), "look", lambda kind, variant: "it works")
+
+
+FAULTS = {
+    "a cell in a subshell": (blind_to_threads, [Task(540, "beside", 0, 300, 7)], "FALSE KILL"),
+    "a lost idle": (nobody_asks, [Task(540, "lost", 0, 20, 1)], "FORGOTTEN"),
+    "somebody in a proxied app": (deaf_to_proxies, [Task(540, "proxy", 0, 300, 7)], "FALSE KILL"),
+    "a forgotten tab": (no_rhythm, [Task(540, "proxy", 0, 300, 7)], "FORGOTTEN a page"),
+    "a starved job": (sees_cores_only, [Task(540, "starved", 0, 300, 1)], "FALSE KILL"),
+    "a crowd on few cores": (sees_cores_only, [Task(540, "starved", 0, 300, 0)], "FALSE KILL"),
+    "an idle cluster": (sees_all_that_moves, [Task(540, "starved", 0, 900, 3)], "LATE"),
+}
+
+
+@pytest.mark.parametrize(("fault", "tasks", "words"), FAULTS.values(), ids=FAULTS.keys())
+def test_the_model_of_a_day_finds_what_would_go_wrong_without_each_remedy(fault, tasks, words, monkeypatch):
+    """A day that is right as it is; with the remedy taken out work is killed, or something stays."""
+    opened = [Task(539, "notebook", 0, 1, 3), *tasks]
+    right = play(Rules(), None, opened)
+    fault(monkeypatch)
+
+    wrong = play(Rules(), None, opened)
+
+    assert right.wrong == []
+    assert any(words in each for each in wrong.wrong)
 
 
 # -- what such days have found -----------------------------------------------------------------------------

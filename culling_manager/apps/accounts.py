@@ -33,7 +33,7 @@ SHARE = 10_000.0
 LEDGER = "ledger of savings"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Accounts:
     """Keeps the accounts of one source of apps. `residents` gives who lives on an app, and what is decided on each.
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ..decisions import Decision, Reason, keeps_app, keeps_app_until
 from ..records import KernelRecord, TerminalRecord
+from ..report import document_of
 
 Resident = KernelRecord | TerminalRecord
 #: So many of those that keep an app are named.
@@ -21,22 +22,31 @@ def subject_of(record: Resident) -> str:
     return f"{record.kind.value} {record.identity}"
 
 
+def keeper(record: Resident, decision: Decision) -> str:
+    """How one that keeps an app is named, and why: a kernel by its document, its id last."""
+    document, why = document_of(record), decision.reason.value
+    if document is not None:
+        return f"kernel of {document} ({why}; {record.identity})"
+    return f"{subject_of(record)} ({why})"
+
+
 def _latest(*known: datetime | None) -> datetime | None:
     return max((at for at in known if at is not None), default=None)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Household:
     """Kernels and terminals that live, or may live, on the same apps, and what they mean for each of those.
 
     `keepers` names the first of those that keep them, one more than are told; `until` is when the last is due of those
-    that keep them until an instant.
+    that keep them until an instant, and `renews` whether one of them by a lease.
     """
 
     residents: list[tuple[Resident, Decision]] = field(default_factory=list)
     last_use: datetime | None = None
     keepers: list[str] = field(default_factory=list)
     until: datetime | None = None
+    renews: bool = False
     kept_until: datetime | None = None
 
     def add(self, record: Resident, decision: Decision, used_at: datetime | None) -> None:
@@ -44,16 +54,23 @@ class Household:
         self.residents.append((record, decision))
         self.last_use = _latest(self.last_use, used_at)
         if len(self.keepers) <= NAMED and keeps_app(decision):
-            self.keepers.append(f"{subject_of(record)} ({decision.reason.value})")
+            self.keepers.append(keeper(record, decision))
         own = record.kept_until if decision.reason is Reason.WITH_APP else None
         self.until = _latest(self.until, keeps_app_until(decision), own)
+        self.renews |= decision.renews or (own is not None and record.leased)
         self.kept_until = _latest(self.kept_until, record.kept_until)
+
+    def kept_by(self, more: list[str]) -> str | None:
+        """Who keeps the app, and `more`, in words; None when nobody does."""
+        keepers = self.keepers + more
+        return ", ".join(keepers[:NAMED]) + (" and others" if keepers[NAMED:] else "") if keepers else None
 
     def join(self, other: Household) -> None:
         """Count, beside those of one household, what others mean for an app."""
         self.last_use = _latest(self.last_use, other.last_use)
         self.keepers += other.keepers[: NAMED + 1 - len(self.keepers)]
         self.until = _latest(self.until, other.until)
+        self.renews |= other.renews
         self.kept_until = _latest(self.kept_until, other.kept_until)
 
 

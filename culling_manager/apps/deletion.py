@@ -21,7 +21,7 @@ POLL_SECONDS = 60.0
 NOTE = "note of the last stop"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Deletions:
     """The deletions of one server's apps, as the ledger has them."""
 

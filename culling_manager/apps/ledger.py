@@ -13,7 +13,7 @@ from ..records import AppRecord, utc
 FRESH_SECONDS = 1.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Memory:
     """What is remembered of an app for as long as it is in service; `listed` is its creation as it is listed."""
 
@@ -37,7 +37,7 @@ class Memory:
         self.last_activity = None if self.last_activity is None else min(self.last_activity, now)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Ledger:
     """The apps as they were last listed, `refreshed_at`, and what is remembered of them.
 

@@ -8,8 +8,6 @@ such a reason the bridge keeps the stamp fresh, and never otherwise.
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,6 +16,7 @@ from typing import Any
 
 from ..concurrency import in_thread
 from ..engine.ports import Roots
+from ..files import replace_file
 from ..records import Kind
 from ..signals.stamp_file import StampFileSignal, our_stamp
 from .ports import Engine
@@ -95,17 +94,5 @@ def _is_news(used_at: datetime | None, now: datetime) -> bool:
 
 
 def _write(path: str, text: str) -> None:
-    """Replace the file at once; a link that somebody put there is replaced, not followed.
-
-    Jupyter's own `atomic_writing` follows a link and writes in place, for a reader in the middle of it to see, and its
-    backup has a name that others can put there first: in a folder of everybody's none of that will do.
-    """
-    descriptor, name = tempfile.mkstemp(dir=Path(path).parent, prefix=".sagemaker-last-active.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Replace the file at once; the probe, which may be another user's, reads it."""
+    replace_file(Path(path), text.encode(), 0o644)

@@ -15,11 +15,9 @@ _STATUS_IN_REFUSAL = re.compile(r"Status \((\w+)\) not in")
 
 
 class NotebookInstance(SageMakerAppManager):
-    """The instance that this server runs on. Needs ``sagemaker:StopNotebookInstance`` and, to look before it stops,
-    ``sagemaker:DescribeNotebookInstance`` on itself.
+    """The instance that this server runs on. Needs ``sagemaker:StopNotebookInstance`` and, to look before it stops and
+    for `idle_timeouts`, ``sagemaker:DescribeNotebookInstance`` on itself.
     """
-
-    _instance_type: str | None = None
 
     def runs_elsewhere(self) -> str | None:
         """An app may have the name of an instance."""
@@ -29,13 +27,19 @@ class NotebookInstance(SageMakerAppManager):
     async def list_apps(self) -> list[AppRecord]:
         """The instance itself, which is in service, for we run on it; that needs no call."""
         found = self.metadata
+        kind = await self.own_type(
+            "describe_notebook_instance",
+            found.arn,
+            lambda answer: answer.get("InstanceType"),
+            NotebookInstanceName=found.name,
+        )
         return [
             AppRecord(
                 identity=found.arn,
                 name=found.name,
                 app_type="NotebookInstance",
                 state="InService",
-                instance_type=self._instance_type,
+                instance_type=kind,
             )
         ]
 
@@ -47,8 +51,8 @@ class NotebookInstance(SageMakerAppManager):
             await self.prepare()
             self.log.info("Culling: %s; it is stopped without another look at its status", error)
             return app
-        self._instance_type = answer.get("InstanceType")
-        return replace(app, state=answer.get("NotebookInstanceStatus"), instance_type=self._instance_type)
+        self.instance_type = answer.get("InstanceType") or self.instance_type
+        return replace(app, state=answer.get("NotebookInstanceStatus"), instance_type=self.instance_type)
 
     async def delete_app(self, app: AppRecord) -> None:
         """Ask SageMaker to stop it."""

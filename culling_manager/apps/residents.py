@@ -19,7 +19,7 @@ from .ports import Engine
 STOP_WAIT_SECONDS = 300.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Residents:
     """The kernels and terminals that may live on apps.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,10 +21,16 @@ TRIES = 3
 #: again. A throttled call is repeated within that time; one that was not answered is not.
 DECIDED_SECONDS = 5.0
 ENDING = ("DeleteApp", "StopNotebookInstance")
+#: How long (seconds) SageMaker may take to say what a server runs on.
+TYPE_SECONDS = 30.0
 
 
 class SageMakerAppManager(AppManager):
     """What the app managers for SageMaker share. Raises `MetadataError` when the metadata file is no help."""
+
+    #: What this server runs on, as far as it is known.
+    instance_type: str | None = None
+    _asked_type = False
 
     def __init__(self, metadata: ResourceMetadata | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -82,6 +90,26 @@ class SageMakerAppManager(AppManager):
             if self._client is None:
                 self._client = _make_client(self.metadata.region)
             return self._client
+
+    async def own_type(
+        self, operation: str, arn: str, in_answer: Callable[[Mapping[str, Any]], str | None], **parameters: Any
+    ) -> str | None:
+        """The instance type of what this server runs on, asked for once, and only where `idle_timeouts` go by it.
+
+        Never in the way: where it cannot be had, `reason` says so, and `idle_timeout` holds.
+        """
+        if self._asked_type or self.instance_type or not getattr(self.parent, "idle_timeouts", None):
+            return self.instance_type
+        self._asked_type = True
+        try:
+            self.instance_type = in_answer(
+                await asyncio.wait_for(self.call(operation, arn, **parameters), TYPE_SECONDS)
+            )
+            self.reason = "" if self.instance_type else "SageMaker does not say its instance type: idle_timeout holds"
+        except Exception as error:
+            self.reason = f"its instance type is not known, so idle_timeout holds: {error or repr(error)}"
+            self.log.info("Culling: %s", self.reason)
+        return self.instance_type
 
     def named(self, app_type: str, name: str) -> tuple[str, dict[str, str]]:
         """ARN and request parameters of an app of the domain and owner that the metadata file names."""

@@ -20,7 +20,7 @@ from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Kind, Record, TerminalRecord
 from .accounts import Accounts, open_accounts
 from .base import AppManager
-from .census import NAMED, Census
+from .census import Census
 from .deletion import Deletions
 from .ledger import FRESH_SECONDS, Ledger
 from .ports import Engine
@@ -36,7 +36,7 @@ LIMIT_SECONDS = 300.0
 Answer = TypeVar("Answer")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class AppSource:
     """The apps of one app manager as a `Source`, and as the `Neighbours` of kernels and terminals."""
 
@@ -105,16 +105,15 @@ class AppSource:
         living = self._census(now).of(identity)
         memory.note(living.last_use)
         memory.clamp(now)
-        keepers = living.keepers + ["a kernel that is being started"] * bool(self.engine.starts)
-        more = " and others" if keepers[NAMED:] else ""
         return replace(
             record,
             state=self.ledger.state(identity),
             created_at=memory.created_at,
             watched_since=memory.watched_since,
             last_activity=memory.last_activity,
-            kept_by=", ".join(keepers[:NAMED]) + more if keepers else None,
+            kept_by=living.kept_by(["a kernel that is being started"] * bool(self.engine.starts)),
             residents_until=living.until,
+            residents_renew=living.renews,
             residents_kept_until=living.kept_until,
             protected=self.apps.is_protected(record.name),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from traitlets import Bool
@@ -14,18 +13,12 @@ from .sagemaker import SageMakerAppManager
 #: The types of a space's own app, in lower case and as SageMaker's API spells them.
 SPACE_TYPES = {"jupyterlab": "JupyterLab", "codeeditor": "CodeEditor"}
 
-#: How long (seconds) SageMaker may take to say what a space runs on.
-TYPE_SECONDS = 30.0
-
 
 class SpaceApp(SageMakerAppManager):
     """The app that this very server runs on.
 
     Needs ``sagemaker:DeleteApp`` on it, and for `idle_timeouts` ``DescribeApp``.
     """
-
-    _instance_type: str | None = None
-    _asked = False
 
     hold_native_shutdown = Bool(
         False,
@@ -47,19 +40,11 @@ class SpaceApp(SageMakerAppManager):
         return [replace(app, instance_type=kind)]
 
     async def _own_type(self) -> str | None:
-        """The instance type, asked for once, and only where `idle_timeouts` go by it; never in the way."""
-        if self._asked or not getattr(self.parent, "idle_timeouts", None):
-            return self._instance_type
-        self._asked = True
+        """The instance type, as its service says it of the app."""
         arn, parameters = self.named(self.app_type, self.metadata.name)
-        try:
-            answer = await asyncio.wait_for(self.call("describe_app", arn, **parameters), TYPE_SECONDS)
-            self._instance_type = (answer.get("ResourceSpec") or {}).get("InstanceType")
-            self.reason = "" if self._instance_type else "SageMaker does not say its instance type: idle_timeout holds"
-        except Exception as error:
-            self.reason = f"its instance type is not known, so idle_timeout holds: {error or repr(error)}"
-            self.log.info("Culling: %s", self.reason)
-        return self._instance_type
+        return await self.own_type(
+            "describe_app", arn, lambda found: (found.get("ResourceSpec") or {}).get("InstanceType"), **parameters
+        )
 
     @property
     def app_type(self) -> str:

@@ -10,6 +10,7 @@ exit codes (of several servers, the highest):
    8  the token is wrong or missing, or does not allow this
    9  the answer is not the one that the extension gives
   10  the server does not answer
+ 126  run: the command is no program; 127: there is no such command; else run's is the command's own
  130  interrupted
 """
 
@@ -24,13 +25,13 @@ from .._version import __version__
 from ..client.servers import Code, Failure
 from ..client.words import printable, speak_plainly
 from ..errors import CullingError, SettingError
-from . import keeping, options, savings, selection, settings, simulate, status
+from . import keeping, options, running, savings, selection, settings, simulate, status
 
 PROGRAM = "jupyter culling"
-Command = Callable[[argparse.Namespace], Code]
+Command = Callable[[argparse.Namespace], int]
 
 #: The commands that ask a server; a fault in another is ours and not that of an answer.
-ASKING = (status.status, keeping.keep_alive, keeping.resume, settings.settings)
+ASKING = (status.status, keeping.keep_alive, keeping.resume, running.run, settings.settings)
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -54,15 +55,25 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     words = "Keep everything, or one thing, for a time; `keep-alive off` takes that back."
     options.for_keep_alive(command("keep-alive", keeping.keep_alive, words))
     options.for_resume(command("resume", keeping.resume, "The same as `keep-alive off`."))
+    options.for_run(command("run", running.run, "Run a command, and keep what it runs on for as long as it lives."))
     options.for_set(command("set", settings.settings, "Show or change the settings of a running server."))
-    for name, run, words in (
+    for name, run, told in (
         ("enable", selection.enable, "Select culling_manager's managers where Jupyter reads it."),
         ("disable", selection.disable, "Take that selection away again; from everywhere, unless one place is given."),
     ):
-        selection.add_arguments(command(name, run, words, shared=False), enabling=name == "enable")
+        selection.add_arguments(command(name, run, told, shared=False), enabling=name == "enable")
     savings.add_arguments(command("savings", savings.savings, savings.SUMMARY, shared=False))
     simulate.add_arguments(command("simulate", simulate.simulate, simulate.SUMMARY, shared=False))
-    return parser.parse_args([hyphened(each) for each in (sys.argv[1:] if argv is None else argv)])
+    ours, after = apart(sys.argv[1:] if argv is None else argv)
+    return parser.parse_args([hyphened(each) for each in ours], argparse.Namespace(command=after))
+
+
+def apart(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words for this command, and those of the command that is to be run, which are not ours to read."""
+    if words[:1] != ["run"] or "--" not in words:
+        return words, []
+    place = words.index("--")
+    return words[:place], words[place + 1 :]
 
 
 def hyphened(word: str) -> str:

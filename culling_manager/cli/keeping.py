@@ -30,7 +30,7 @@ def keep_alive(options: Namespace) -> Code:
     if options.until:
         body = {"until": until_iso(options.until, shared.now())}
     client = shared.chosen(options)
-    entry = client.post("keep-alive", body | _thing(client, options))
+    entry = client.post("keep-alive", body | thing(client, options))
     if options.json:
         shared.tell_json(entry)
     else:
@@ -39,7 +39,7 @@ def keep_alive(options: Namespace) -> Code:
     return Code.OK
 
 
-def _thing(client: Client, options: Namespace) -> dict[str, str]:
+def thing(client: Client, options: Namespace) -> dict[str, str]:
     """Kind and id of what is meant; everything, when nothing was named."""
     kernel = this_kernel(client) if options.this else None
     if kernel is not None:
@@ -54,7 +54,8 @@ def _thing(client: Client, options: Namespace) -> dict[str, str]:
 def found_among(kind: str, wanted: str, entries: Iterable[Mapping[str, Any]]) -> str:
     """The id of what `wanted` is the id of, the notebook, the name, or the beginning of; it has to be just one.
 
-    A kernel is meant by the path of its notebook, then the last part of that, then the name of its session.
+    A kernel is meant by the path of its notebook, then the last part of that, then the name of its session; a terminal
+    by what runs in it, too.
 
     Raises
     ------
@@ -84,6 +85,8 @@ def _tests(kind: str, wanted: str) -> Iterator[Callable[[Mapping[str, Any]], boo
         yield lambda each: str(each.get("path") or "").strip("/") == wanted.strip("/")
         yield lambda each: posixpath.basename(str(each.get("path") or "")) == wanted
         yield lambda each: each.get("session_name") == wanted
+    if kind == "terminal":
+        yield lambda each: each.get("runs") == wanted
     if kind == "app":
         yield lambda each: each.get("name") == wanted
         yield lambda each: str(each["id"]).startswith(wanted) or str(each.get("name") or "").startswith(wanted)
@@ -94,6 +97,8 @@ def _listed(kind: str, entry: Mapping[str, Any]) -> str:
     """One of several that may be meant: what tells it from the others."""
     words = short(kind, str(entry["id"]))
     document = entry.get("path") or entry.get("session_name") if kind == "kernel" else None
+    if entry.get("runs"):
+        return f"{words} ({entry['runs']})"
     return f"{document} ({words})" if document else words
 
 
@@ -108,7 +113,8 @@ def resume(options: Namespace) -> Code:
     if options.json:
         shared.tell_json(found)
         return Code.OK
-    done = ", ".join(subject(each) for each in wanted)
+    leases = {str(each.get("lease")): each for each in entries}
+    done = ", ".join(subject(leases.get(each.get("lease", ""), each)) for each in wanted)
     shared.tell(f"No longer kept by request: {done}." if wanted else "Nothing was kept by request.")
     for entry in found["keep_alive"]:
         shared.tell(f"Still: {kept(entry, shared.now())}.")
@@ -125,15 +131,17 @@ def _to_take_back(options: Namespace, entries: Sequence[Mapping[str, Any]], clie
     for kind in LISTS:
         wanted = getattr(options, kind)
         if wanted is not None:
-            mine = [each for each in entries if each["kind"] == kind]
+            mine = [each for each in entries if each["kind"] == kind and not each.get("lease")]
             there = {str(each["id"]): each for each in client.get("status")[LISTS[kind]]} if mine else {}
             identity = found_among(kind, wanted, [there.get(str(x["id"]), x) for x in mine]) if mine else wanted
             return [{"kind": kind, "id": identity}]
-    if entries and not any(each["kind"] == "all" for each in entries):
+    if entries and not any(each["kind"] == "all" and not each.get("lease") for each in entries):
         told = "; ".join(kept(each, shared.now()) for each in entries)
         raise Failure(Code.REFUSED, f"There is no keep-alive for everything; take these back by name or --all: {told}.")
     return [{"kind": "all"}]
 
 
 def _query(entry: Mapping[str, Any]) -> dict[str, str]:
+    if entry.get("lease"):
+        return {"lease": str(entry["lease"])}
     return {"kind": str(entry["kind"])} | ({} if entry["kind"] == "all" else {"id": str(entry["id"])})

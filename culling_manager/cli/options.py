@@ -57,7 +57,7 @@ def one_thing(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGro
     """The options that name one thing; without any it is everything."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--kernel", metavar="NOTEBOOK|ID", help="only this notebook's kernel, or by id")
-    group.add_argument("--terminal", metavar="NAME", help="only this terminal")
+    group.add_argument("--terminal", metavar="NAME", help="only this terminal, by its name or what runs in it")
     words = "this notebook's kernel, or in a terminal everything on its server; nobody asks which server"
     group.add_argument("--this", action="store_true", help=words)
     group.add_argument("--app", metavar="ID", help="only this app, by id or name; the beginning will do")
@@ -82,6 +82,14 @@ def for_keep_alive(parser: argparse.ArgumentParser) -> None:
 def for_resume(parser: argparse.ArgumentParser, when: str = "") -> None:
     """The options of `resume`."""
     one_thing(parser).add_argument("--all", action="store_true", help=f"{when}every keep-alive that there is")
+
+
+def for_run(parser: argparse.ArgumentParser) -> None:
+    """The options of `run`; what is to be run is read before them."""
+    parser.usage = "%(prog)s [--for TIME] [options] -- COMMAND [ARGUMENT ...]"
+    words = "4h, 90m or a number of minutes: so long at most, however long it runs (default: max_keep_alive)"
+    parser.add_argument("--for", dest="most", metavar="TIME", help=words)
+    one_thing(parser).add_argument("--all", action="store_true", help="everything on the server")
 
 
 def for_set(parser: argparse.ArgumentParser) -> None:

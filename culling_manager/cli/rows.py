@@ -70,7 +70,7 @@ class Group:
 
 def beside(what: str, extra: str, width: int) -> str:
     """Two texts on one line of `width`, else the second cut, else the first cut in its middle and the second below."""
-    line = f"{what} {extra}".rstrip()
+    line = f"{what} {extra}".replace("\n", " ").rstrip()
     if len(line) <= width or len(what) <= width // 2:
         return line if len(line) <= width else line[: width - 1] + "…"
     if len(what) > width:
@@ -93,9 +93,12 @@ def row(kind: str, entry: Entry, now: datetime, warn: float = WARN_SECONDS, dry_
     left = left_of(entry, now)
     idle = entry.get("idle_seconds")
     busy = entry.get("reason") == "busy"
+    # that one's own space is billed stands before what it is, so that its name is not cut for that
+    what, billed, _ = named(kind, entry).partition(" (billed)") if kind == "app" else (named(kind, entry), "", "")
+    extra = printable((entry.get("name") if kind == "kernel" else entry.get("instance_type")) or "")
     return Row(
-        what=named(kind, entry),
-        extra=printable((entry.get("name") if kind == "kernel" else entry.get("instance_type")) or ""),
+        what=what,
+        extra=f"{billed.strip()}\n{extra}".strip(),
         state=printable(entry.get("state") or "unknown"),
         idle="" if idle is None or busy else duration(idle),
         stops=_stops(entry, left, dry_run),
@@ -113,18 +116,23 @@ def left_of(entry: Entry, now: datetime) -> float | None:
 
 
 def named(kind: str, entry: Entry) -> str:
-    """What a person calls it: a kernel's notebook, else the beginning of its id; one's own space; others by name."""
+    """What a person calls it: a kernel's notebook, else the beginning of its id; one's own space; others by name.
+
+    A terminal's name is a number, so what runs in it stands behind.
+    """
     identity = str(entry["id"])
     if kind == "kernel":
         return printable(entry.get("path") or entry.get("session_name") or short(kind, identity))
+    if kind == "terminal" and entry.get("runs"):
+        return printable(f"{to_type(kind, entry)} ({entry['runs']})")
     space = space_of(identity, entry.get("type")) if kind == "app" else None
     return printable(space or entry.get("name") or short(kind, identity))
 
 
 def to_type(kind: str, entry: Entry) -> str:
-    """What a command that is to be pasted calls it: an app of one's own space by its name."""
+    """What a command that is to be pasted calls it: an app of one's own space and a terminal by their names."""
     identity = str(entry["id"])
-    return printable(entry.get("name") or short(kind, identity)) if kind == "app" else named(kind, entry)
+    return named(kind, entry) if kind == "kernel" else printable(entry.get("name") or short(kind, identity))
 
 
 def _stops(entry: Entry, left: float | None, dry_run: bool) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from datetime import datetime
+from shutil import get_terminal_size
 
 from ..client.servers import Code
 from ..errors import SettingError
 from ..money import ledger as books
 from ..money.lines import moment
 from ..money.prices import read_prices
-from ..money.words import lines
+from ..money.words import lines, wrapped
 from . import shared
 from .shared import tell, tell_json
 
@@ -39,8 +40,10 @@ def savings(options: Namespace) -> Code:
     elif not found:
         tell(f"No app has been started or stopped here yet, as far as {ledger.path} knows.")
     else:
+        width = get_terminal_size().columns
         for line in lines(told):
-            tell(line)
+            for part in wrapped(line, width) or [""]:
+                tell(part)
     return Code.OK
 
 

@@ -135,7 +135,10 @@ def _trouble(trouble: Entry, now: datetime) -> str:
 def _lately(outcome: Entry, now: datetime) -> str:
     idle = outcome.get("idle_seconds")
     kind, identity = str(outcome.get("kind")), str(outcome.get("identity"))
-    words = f"{kind} {short(kind, identity)} {outcome.get('result')}: {outcome.get('reason')}"
+    name, which = outcome.get("name"), short(kind, identity)
+    first, last = (which, name) if kind == "terminal" or not name else (name, which)
+    words = f"{_said(kind, str(first))} {outcome.get('result')}: {outcome.get('reason')}"
     words += "" if idle is None else f", {duration(idle)} without use"
     words += f" ({outcome['message']})" if outcome.get("message") else ""
+    words += f" ({last})" if last else ""
     return f"{clock(moment(str(outcome['at'])), now)}  {printable(words)}"

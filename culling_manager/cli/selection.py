@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from ..client.servers import Code, Failure, running_servers
 from ..errors import SettingError
+from ..files import replace_file
 from ..policy import minutes
 from .shared import tell
 
@@ -129,15 +128,7 @@ def _write(path: Path, found: Mapping[str, Any]) -> None:
     """Write the file whole or not at all, readable by whoever the server runs as."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".new")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(json.dumps(found, indent=2) + "\n")
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(path, json.dumps(found, indent=2).encode() + b"\n", 0o644)
     except OSError as error:
         words = f"{path} cannot be written: {error.strerror}. Try --user, or who may write there."
         raise Failure(Code.REFUSED, words) from None

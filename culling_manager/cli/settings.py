@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
 from ..client.http import Client
 from ..client.servers import Code, Failure
+from ..client.words import printable
 from ..report import duration
 from .shared import chosen, tell, tell_json
 
@@ -24,7 +26,10 @@ def settings(options: Namespace) -> Code:
         if minutes is None:
             minutes = client.get("settings")["idle_time"] / 60
         body: dict[str, Any] = {"idle_time": minutes, "save": options.save}
-        _post(client, body if keep is None else body | {"keep_terminals": keep}, options)
+        try:
+            _post(client, body if keep is None else body | {"keep_terminals": keep}, options)
+        except Failure as failure:
+            raise Failure(failure.exit_code, _as_typed(str(failure), options.idle_timeout)) from None
     return _tell_settings(options, client.get("settings"))
 
 
@@ -41,12 +46,24 @@ def _post(client: Client, body: dict[str, Any], options: Namespace) -> None:
         client.post("settings", body)  # an older server saves both, or nothing
 
 
+def _as_typed(words: str, minutes: float | None) -> str:
+    """A refusal with the options of this command in place of the fields of its request; who wants none reads how."""
+    for field, option in (("idle_time", "--idle-timeout"), ("keep_terminals", "--keep-terminals")):
+        words = re.sub(rf"^{field} = ", f"{option} = ", words)
+    if minutes is not None and minutes <= 0:
+        words = f"{words.removesuffix('.')}. To have nothing stopped for a time: jupyter culling keep-alive 8h"
+    return words
+
+
 def _tell_settings(options: Namespace, found: Mapping[str, Any]) -> Code:
     if options.json:
         tell_json(found)
         return Code.OK
     now = _pair({name: found[name] for name in ("idle_time", "keep_terminals")})
     tell(f"{now[:1].upper()}{now[1:]}.")
+    for pattern, seconds in (found.get("idle_timeouts") or {}).items():
+        if seconds != found["idle_time"]:
+            tell(f"On {printable(pattern)}: {f'idle timeout {duration(seconds)}' if seconds else 'culling is off'}.")
     tell(f"Configured: {_pair(found['configured'])}." if found.get("configured") else "Nothing is configured.")
     saved = found.get("saved")
     tell(f"Saved for the next start: {_pair(saved)}." if saved else "Nothing is saved for the next start.")

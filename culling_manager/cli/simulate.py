@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from ..client.servers import Code
 from ..client.words import ACCEPTED_UNTIL
 from ..errors import SettingError
-from ..money.curve import SOON, curve
+from ..money.curve import SOON, Gap, curve
 from ..money.document import advice
 from ..money.prices import read_prices
 from ..money.report import UNKNOWN
@@ -21,12 +21,10 @@ from ..policy import CullingPolicy, minutes, number
 from ..records import Kind
 from ..report import duration, iso, moment
 from ..simulation import history as cli_history
-from ..simulation.gaps import idle_gaps
-from ..simulation.history import History, read_history
+from ..simulation import users as cli_users
 from ..simulation.things import Stop
-from ..simulation.world import Outlook
-from ..simulation.world import simulate as lived
-from .outlooks import print_outlooks, things
+from ..simulation.users import Lived, live, users_in
+from .outlooks import most_stopped, print_outlooks, things
 
 SUMMARY = "What would have been stopped, and when, under other settings, and what of it was used again."
 #: The timeouts (minutes) that are compared where none is given.
@@ -36,13 +34,15 @@ USUAL = (30.0, 60.0, 120.0, 240.0)
 def add_arguments(parser: ArgumentParser) -> None:
     """The options of the command."""
     format_words = (cli_history.__doc__ or "").partition("\n\n")[2].replace("::", ":").replace("``", "")
+    users_words = (cli_users.__doc__ or "").partition("\n\n")[2].replace("``", "")
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = (
         "FILE has JSON lines: a history as follows, or the log of the server's event bus\n"
-        f"(c.EventLogger.handlers). {format_words}"
+        f"(c.EventLogger.handlers). {format_words}\n{users_words}"
     )
     add = parser.add_argument
-    add("file", metavar="FILE", help="a history or an event log; - is the standard input")
+    words = "a history or an event log, or a directory of them; each file is one user's; - is the standard input"
+    add("files", metavar="FILE", nargs="+", help=words)
     words = "to compare; may be given more than once (30, 60, 120, 240)"
     add("--idle-timeout", type=float, action="append", metavar="MINUTES", help=words)
     words = "by --instance-type, such as ml.p*=15,*=120 (the first match counts)"
@@ -58,12 +58,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="MINUTES",
         help="older apps are deleted whatever is on them (0: no)",
     )
+    words = "what only a signal sees keeps for so long at most (0: no end)"
+    add("--max-at-work", type=float, default=0.0, metavar="MINUTES", help=words)
     add("--keep-terminals", action=BooleanOptionalAction, default=False, help="terminals are left alone")
     add("--cull-connected", action=BooleanOptionalAction, default=True, help="an open tab keeps nothing")
-    add("--until", metavar="TIME", help="how long the history goes on after its last event")
+    add("--until", metavar="TIME", help="how long the history goes on (to the last that it tells)")
     add("--soon", type=float, default=SOON, metavar="MIN", help="who is back within this was stopped too early (30)")
     add("--prices", metavar="FILE", help="a price file; without one there are hours only")
-    add("--instance-type", metavar="TYPE", help="what the history ran on, such as ml.g5.xlarge")
+    add("--instance-type", metavar="TYPE", help="what it ran on, where the history does not say")
     add("--app-type", default="JupyterLab", metavar="TYPE", help="as what, for the price (JupyterLab)")
     add("--restart-cost", type=float, default=0.0, metavar="N", help="what one restart costs a person, in the currency")
     add("--totals", action="store_true", help="only the sums")
@@ -81,6 +83,7 @@ def policies(options: Namespace) -> list[CullingPolicy]:
             long_run=minutes("--long-run", options.long_run) * 60,
             grace=minutes("--grace", options.grace) * 60,
             max_age=minutes("--max-age", options.max_age) * 60,
+            max_at_work=minutes("--max-at-work", options.max_at_work) * 60,
             idle_timeouts=table,
             instance_type=options.instance_type,
             keep_terminals=options.keep_terminals,
@@ -106,36 +109,48 @@ def by_type(text: str) -> tuple[tuple[str, float], ...]:
 
 def simulate(options: Namespace) -> Code:
     """Read, live it under each policy, tell."""
-    wanted, history = policies(options), read_history(options.file)
-    until = _until(options.until)
-    outlooks = [lived(history.events, policy, until) for policy in wanted]
-    curve = timeouts(options, history, wanted, until)
+    wanted, until = policies(options), _until(options.until)
+    lived = live(users_in(options.files), wanted, until)
+    curve = timeouts(options, lived.gaps, wanted)
     if options.json:
-        sys.stdout.write(json.dumps(as_json(history, outlooks) | curve, indent=1) + "\n")
+        sys.stdout.write(json.dumps(as_json(lived) | curve, indent=1) + "\n")
         return Code.OK
-    for line in notices(history):
+    for line in notices(lived):
         sys.stdout.write(line + "\n")
-    if history.events:
-        print_outlooks(outlooks, [] if options.totals else things(outlooks))
-        for line in curve_lines(curve):
+    if lived.events:
+        several = len(lived.users) > 1
+        users = [] if options.totals else most_stopped(lived.outlooks, lived.users)
+        print_outlooks(lived.outlooks, [] if options.totals or several else things(lived.outlooks), users=users)
+        for line in [*hidden(lived, users), *curve_lines(curve)]:
             sys.stdout.write(line + "\n")
     return Code.OK
 
 
+def hidden(lived: Lived, shown: Sequence[str]) -> Iterable[str]:
+    """How many users have no line in the table, and where they have one."""
+    left = len({each.owner for outlook in lived.outlooks for each in outlook.stops}) - len(shown)
+    if shown and left:
+        yield f"And {left} more users with fewer stops: --json has all."
+
+
 def timeouts(
-    options: Namespace, history: History, wanted: Sequence[CullingPolicy], until: datetime | None
+    options: Namespace, idle: Mapping[str | None, Sequence[Gap]], wanted: Sequence[CullingPolicy]
 ) -> dict[str, Any]:
     """The curve over the idle gaps of apps, and which timeout follows from it. Raises `SettingError`, `ReadError`."""
     soon = number("--soon", options.soon, low=0, high=525_600, accepted="a number of minutes from 0 to 525600")
     cost = number("--restart-cost", options.restart_cost, low=0, high=1e9, accepted="an amount of 0 or more")
     prices = None if options.prices is None else read_prices(options.prices)
-    price = None if prices is None else prices.rate(options.app_type, options.instance_type)
-    gaps = idle_gaps(history.events, until)
     waits = [each.idle_timeout for each in wanted if each.idle_timeout > 0]
-    rows = [each.as_json() for each in curve(gaps, waits, soon * 60, price, cost)] if gaps else []
-    kind = options.instance_type or UNKNOWN
+    gaps: dict[str, list[Gap]] = {}
+    for name, told in idle.items():
+        gaps.setdefault(name or options.instance_type or UNKNOWN, []).extend(told)
+    rates = {name: None if prices is None else prices.rate(options.app_type, name) for name in gaps}
     found: dict[str, Any] = {
-        "curve": {kind: rows} if rows else {},
+        "curve": {
+            name: [each.as_json() for each in curve(told, waits, soon * 60, rates[name], cost)]
+            for name, told in sorted(gaps.items())
+            if waits
+        },
         "timeouts": {},
         "advice": {},
         "soon_minutes": soon,
@@ -143,15 +158,19 @@ def timeouts(
         "prices": None if prices is None else {"currency": prices.currency, "as_of": prices.as_of},
     }
     for name in found["curve"]:
-        found["timeouts"][name], found["advice"][name] = advice(found, name, price)
+        found["timeouts"][name], found["advice"][name] = advice(found, name, rates[name])
     return found
 
 
 def curve_lines(found: dict[str, Any]) -> Iterable[str]:
     """The curve as a table for people, and the answer in one sentence."""
+    if not found["curve"]:
+        yield ""
+        yield "Nothing was idle in this history, so no timeout would have given anything back."
     for kind, rows in found["curve"].items():
         yield ""
-        yield from table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in rows])
+        yield kind
+        yield from table(CURVE, [curve_row(each) for each in rows])
         yield found["advice"][kind]
 
 
@@ -162,40 +181,43 @@ def _until(text: str | None) -> datetime | None:
         raise SettingError("--until", text, ACCEPTED_UNTIL.partition(", or ")[2]) from None
 
 
-def notices(history: History) -> Iterable[str]:
-    """What a reader has to know of the history."""
-    events = history.events
-    if not events:
+def notices(lived: Lived) -> Iterable[str]:
+    """What a reader has to know of the histories."""
+    if lived.first is None or lived.last is None:
         yield "Nothing in this history tells of a kernel, terminal or app."
         return
-    first, last = min(each.at for each in events), max(each.at for each in events)
-    span = f"{first.astimezone():%Y-%m-%d %H:%M} to {last.astimezone():%Y-%m-%d %H:%M}"
-    yield f"{len(events)} events in {duration((last - first).total_seconds())}, {span}."
-    if history.unseen:
+    span = f"{lived.first.astimezone():%Y-%m-%d %H:%M} to {lived.last.astimezone():%Y-%m-%d %H:%M}"
+    of = f" of {len(lived.users)} users" if len(lived.users) > 1 else ""
+    yield f"{lived.events} events{of} in {duration((lived.last - lived.first).total_seconds())}, {span}."
+    if lived.unseen:
         yield (
             "An event log does not tell of each use, and where it tells nothing that counts as use: "
             "short timeouts would have stopped more than is shown."
         )
-    if history.skipped:
-        yield f"{history.skipped} lines tell of nothing that matters here."
-    if history.culled:
+    if lived.skipped:
+        yield f"{lived.skipped} lines tell of nothing that matters here."
+    if lived.cut:
+        yield f"The last line of {lived.cut} {'file' if lived.cut == 1 else 'files'} is cut short and left out."
+    if lived.culled:
         words = "what would have become of it under longer timeouts cannot be known"
-        yield f"The culler of that time really stopped some of it ({history.culled}): {words}."
+        yield f"The culler of that time really stopped some of it ({lived.culled}): {words}."
 
 
-def as_json(history: History, outlooks: Sequence[Outlook]) -> dict[str, Any]:
+def as_json(lived: Lived) -> dict[str, Any]:
     """For programs: durations in seconds, times in ISO 8601."""
+    several = len(lived.users) > 1
     found = [
         {
             "idle_timeout": each.policy.idle_timeout,
             "stopped": len(each.stops),
             "regretted": len(each.regretted),
             "given_back": {kind.value: each.given_back(kind) for kind in Kind},
-            "stops": [_stop_json(stop) for stop in each.stops],
+            "stops": [_stop_json(stop) | ({"user": stop.owner} if several else {}) for stop in each.stops],
         }
-        for each in outlooks
+        for each in lived.outlooks
     ]
-    return {"events": len(history.events), "skipped": history.skipped, "culled": history.culled, "policies": found}
+    events = {"events": lived.events, "skipped": lived.skipped, "culled": lived.culled, "cut": lived.cut}
+    return {"users": len(lived.users), **events, "policies": found}
 
 
 def _stop_json(stop: Stop) -> dict[str, Any]:

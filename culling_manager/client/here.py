@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from ..records import MARKER
 from .http import Client
-from .servers import Code, Failure, Server, parse_url, running_servers, with_token
+from .servers import Code, Failure, Server, parse_url, running_servers, the_one, wanted_servers, with_token
 
 
 def this_server(token: str | None = None) -> Server:
@@ -29,6 +30,30 @@ def this_server(token: str | None = None) -> Server:
     except ValueError:
         words = "--this is for a notebook and for a terminal of a Jupyter Server, and this is neither"
         raise Failure(Code.USAGE, f"{words}: give --server or --url, and --kernel ID.") from None
+
+
+def server_around(token: str | None = None, before: Server | None = None) -> Server:
+    """The server that this process runs on: that which started it, also when that was restarted; else the only one.
+
+    `before` is where it was last.
+
+    Raises
+    ------
+    Failure
+        When there is none, or one of several may be meant.
+    """
+    known = running_servers()
+    marked, pid = os.environ.get(MARKER, "").partition(":")[0], os.environ.get("JPY_PARENT_PID", "")
+    url = os.environ.get("JUPYTER_SERVER_URL", "")
+    for found in (
+        [each for each in known if str(each.pid) == marked],
+        [each for each in known if url and each.is_meant_by(url)],
+        [each for each in known if str(each.pid) == pid],
+        [each for each in known if before is not None and each.base_url == before.base_url],
+    ):
+        if found:
+            return with_token(found[0], token)
+    return this_server(token) if url and not known else the_one(wanted_servers(None, token, None))
 
 
 def this_kernel(client: Client) -> str | None:

@@ -34,6 +34,7 @@ EXITS = {
     ErrorCode.OTHER_SITE: Code.TOKEN_REFUSED,
     ErrorCode.NOT_FOUND: Code.REFUSED,
     ErrorCode.TOO_LATE: Code.REFUSED,
+    ErrorCode.LEASE_ENDED: Code.REFUSED,
     ErrorCode.NOT_OUR_MANAGERS: Code.NOT_SELECTED,
     ErrorCode.NOT_SAVED: Code.REFUSED,
     ErrorCode.INTERNAL: Code.UNEXPECTED,
@@ -88,9 +89,12 @@ class Client:
     def _ours(self, method: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         if method == "GET":
             name += f"?{NO_ACTIVITY}"
-        else:
+        elif not self.server.token:
             self._be_known()
         answer = self._send(method, f"{URL_SPACE}/{name}", body)
+        if method != "GET" and answer.status == 403 and self.server.token:  # a proxy's token is none of the server's
+            self._be_known()
+            answer = self._send(method, f"{URL_SPACE}/{name}", body)
         if wants_login(answer) and self._log_in():
             answer = self._send(method, f"{URL_SPACE}/{name}", body)
         if answer.status != 200:
@@ -179,7 +183,7 @@ class Client:
         if wants_login(answer):
             return self._not_let_in(answer)
         if code in EXITS and words:
-            return Failure(EXITS[code], words)
+            return Failure(EXITS[code], words, code)
         return self._older(answer, words)
 
     def _older(self, answer: Answer, words: str) -> Failure:

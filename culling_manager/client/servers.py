@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from ..errors import CullingError
+from ..errors import CullingError, ErrorCode
 
 #: Addresses to listen on that are none to connect to.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -43,11 +43,11 @@ class Code(IntEnum):
 
 
 class Failure(CullingError):
-    """Why a command could not be carried out: words, and the exit code."""
+    """Why a command could not be carried out: words, the exit code, and the code of the answer, where it has one."""
 
-    def __init__(self, code: Code, words: str) -> None:
-        super().__init__(words)
-        self.exit_code = code
+    def __init__(self, exit_code: Code, words: str, code: ErrorCode | None = None) -> None:
+        super().__init__(words, code=code)
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

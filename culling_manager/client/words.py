@@ -30,6 +30,7 @@ _UNITS = {
 #: Signs of ours that not every terminal has.
 _PLAIN = {"·": "-", "…": "~", "─": "-", "━": "-"}
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
+ACCEPTED_DURATION = "one duration, each unit once, such as 3h or 1h30m"
 ACCEPTED_UNTIL = "a time of day such as 18:30, or a date and time such as 2026-06-01T18:30"
 
 
@@ -57,11 +58,19 @@ def asked_duration(text: str) -> str | int:
     """What somebody typed as the server reads it: '4hours' is 4h, '1h30' is 1h30m, '90' is a number of minutes.
 
     What is not understood stays as it is: the server says what it accepts.
+
+    Raises
+    ------
+    SettingError
+        When a unit comes twice: nobody knows whether '1h 2h' is one time or two.
     """
     text = text.strip()
     if text.isdecimal():
         return int(text)
     parts = _AMOUNT.findall(text)
+    known = [unit for unit in (_UNITS.get(unit.lower()) for _, unit in parts) if unit is not None]
+    if len(set(known)) < len(known):
+        raise SettingError("duration", text, ACCEPTED_DURATION)
     if _DURATION.fullmatch(text) or not parts or _AMOUNT.sub("", text):
         return text
     units = [_UNITS.get(unit.lower()) for _, unit in parts]
@@ -114,9 +123,11 @@ def short(kind: str, identity: str) -> str:
 
 
 def subject(entry: Mapping[str, Any]) -> str:
-    """What a keep-alive entry keeps: 'everything', 'kernel 1a2b3c4d'."""
-    kind, identity = str(entry.get("kind")), entry.get("id")
-    return "everything" if kind == "all" else printable(f"{kind} {short(kind, str(identity))}")
+    """What a keep-alive entry keeps: 'everything', 'kernel work/a.ipynb (1a2b3c4d)', 'terminal 1 (train.py)'."""
+    kind, name = str(entry.get("kind")), entry.get("name")
+    which = short(kind, str(entry.get("id")))
+    first, last = (which, name) if kind == "terminal" or not name else (name, which)
+    return "everything" if kind == "all" else printable(f"{kind} {first}" + (f" ({last})" if last else ""))
 
 
 def kept(entry: Mapping[str, Any], now: datetime) -> str:
@@ -128,7 +139,9 @@ def kept(entry: Mapping[str, Any], now: datetime) -> str:
     # what is left of 4 h a moment after they were asked for is 3 h 59 min: said to the nearest minute
     left = max(0.0, (until - now).total_seconds())
     words = duration(left if left < 60 else round(left / 60) * 60)
-    return f"{subject(entry)} is kept until {minute(until, now)}, for {words}"
+    leased = entry.get("lease") is not None and entry.get("ends") != entry.get("until")
+    more = ", by a lease that is renewed" if leased else ""
+    return f"{subject(entry)} is kept until {minute(until, now)}, for {words}{more}"
 
 
 def asker(entry: Mapping[str, Any]) -> str:

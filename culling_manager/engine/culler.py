@@ -36,7 +36,7 @@ class IdleCuller:
         self.rounds = rounds = Rounds(self.situation)
         self.watches, self.beats = rounds.watches, rounds.beats
         self._settings = Settings(lambda: [watch.source for watch in rounds.watches.values()])
-        self._comings = Comings(self.situation, rounds.watches)
+        self.comings = Comings(self.situation, rounds.watches)
 
     @classmethod
     def of(cls, server: Any, log: Any = None) -> IdleCuller:
@@ -81,9 +81,7 @@ class IdleCuller:
         SettingError
             When a value is not accepted; then nothing is changed.
         """
-        for_all = {} if idle_timeout is None or not self.policy.idle_timeouts else {"idle_timeouts": ()}
-        changes = {"idle_timeout": idle_timeout, "keep_terminals": keep_terminals, **for_all}
-        self._settings.change(changes, self.policy)
+        self._settings.change({"idle_timeout": idle_timeout, "keep_terminals": keep_terminals}, self.policy)
         self.update_policy()
 
     def reset_settings(self) -> None:
@@ -116,7 +114,7 @@ class IdleCuller:
         TooLateError
             When it is too late: it is being shut down, or what it lives on is being deleted.
         """
-        self._comings.check_stays(kind, identity)
+        self.comings.check_stays(kind, identity)
         return self.situation.keep(kind, identity, until, asked_by)
 
     def end_keep_alive(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
@@ -198,19 +196,19 @@ class IdleCuller:
 
     def place(self, terminal: TerminalRecord) -> TerminalRecord:
         """The record with what is known of where the terminal runs."""
-        return self._comings.place(terminal)
+        return self.comings.place(terminal)
 
     def starting(self) -> AbstractContextManager[None]:
         """A kernel is being started within, which may take minutes, and whose app nobody can tell before its end."""
-        return self._comings.starting()
+        return self.comings.starting()
 
     def arrived(self, kind: Kind, identity: str) -> None:
         """Something was started: it may be due later, and what it lives on may be new."""
-        self._comings.arrived(kind, identity)
+        self.comings.arrived(kind, identity)
 
     def leaving(self, kind: Kind, identity: str) -> None:
         """Something is about to be taken off its manager's list, by whomever."""
-        self._comings.leaving(kind, identity)
+        self.comings.leaving(kind, identity)
 
     def trouble(self, subject: str, words: str, code: ErrorCode = ErrorCode.FAILED) -> bool:
         """Remember what went wrong; into the log once per change. Gives whether it is one."""

@@ -11,7 +11,7 @@ from .ports import KEPT, Source
 from .situation import Situation
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Band:
     """All that has one timeout: what was in use after `cutoff` cannot be due, the `oldest` of it not before `left`.
 
@@ -23,7 +23,7 @@ class Band:
     left: timedelta | None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Horizon:
     """Tells what of one source has to be looked at more closely."""
 

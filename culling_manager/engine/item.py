@@ -14,7 +14,7 @@ from .clock import AT_ONCE
 NOT_USED = Use()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Item:
     """One kernel, terminal or app as it was read last, and what is under way with it.
 

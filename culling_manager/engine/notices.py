@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ..decisions import KEEPS_UNTIL, Reason, timeout
 from ..errors import ErrorCode
 from ..records import KernelRecord, Use
 from ..report import sentence
+from ..rules.common import LEASE_DOUBT_SECONDS
 from ..rules.proof import proof_at
 from .clock import NEVER
 from .item import NOT_USED, Item
-from .ports import Proving, Source
+from .ports import Naming, Proving, Source
 from .situation import Situation
 
 #: How often (seconds) what activity signals found in use is looked at again.
@@ -26,7 +27,7 @@ ASK_LEAST_SECONDS = 2.0
 ENDS_BY_ITSELF = KEEPS_UNTIL | {Reason.BUSY}
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Notices:
     """What the items of one source need besides culling; `attended` are those that are warned of or found in use."""
 
@@ -34,10 +35,14 @@ class Notices:
     situation: Situation
     attended: set[str] = field(default_factory=set)
     _visit_mono: float = 0.0
+    _proving: Proving | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._proving = self.source if isinstance(self.source, Proving) else None  # asking that takes a while
 
     def whom_to_visit(self) -> list[str]:
         """Those to look at now, once per heartbeat: whether what they are warned of, or in use by, still holds."""
-        if not self.attended or self.until_visit() > 0:
+        if self.until_visit() > 0:
             return []
         self._visit_mono = self.situation.clock.monotonic() + self.situation.policy.cull_interval
         return list(self.attended)
@@ -76,7 +81,7 @@ class Notices:
 
     def next_proof(self) -> datetime:
         """When the first of the busy kernels that nothing else is known of is to be asked."""
-        return self.source.next_proof() if isinstance(self.source, Proving) else NEVER
+        return NEVER if self._proving is None else self._proving.next_proof()
 
     def have_proved(self, item: Item, now: datetime, then: Callable[[str], None]) -> None:
         """Have a busy kernel asked whether it still is, when it is time for that, and `then` looked at."""
@@ -94,15 +99,15 @@ class Notices:
     async def _prove(self, item: Item) -> None:
         """A question that fails is told, and shows nothing."""
         try:
-            if isinstance(self.source, Proving) and isinstance(item.record, KernelRecord):
-                await self.source.prove(item.record)
+            if self._proving is not None and isinstance(item.record, KernelRecord):
+                await self._proving.prove(item.record)
         except Exception as error:
             subject = f"kernel {item.record.identity}"
             self.situation.journal.bug(subject, "asking whether it is still busy failed", error, "it is kept")
 
     def _proof_at(self, item: Item) -> datetime | None:
         """When a busy kernel is asked; None when nobody can, or it is not to be asked."""
-        if not isinstance(item.record, KernelRecord) or not isinstance(self.source, Proving):
+        if self._proving is None or not isinstance(item.record, KernelRecord):
             return None
         return proof_at(item.record, self.situation.policy)
 
@@ -119,6 +124,11 @@ class Notices:
             situation.journal.trouble(f"signals of {subject}", f"{subject} is kept: {words}", ErrorCode.SIGNAL_FAILED)
             found = Use(used_by=words)
         item.answered(found, began, situation.now())
+
+    def name(self, item: Item) -> None:
+        """Have its record say what a person calls it, where that is found out only before it is told of."""
+        if isinstance(self.source, Naming):
+            item.record = replace(item.record, **self.source.names(item.record.identity))
 
     def over(self, item: Item) -> None:
         """There is nothing more to be warned of: what it was warned of has happened, or it is gone."""
@@ -164,6 +174,8 @@ class Notices:
     def _warning(self, item: Item) -> float:
         """Seconds ahead of its deadline at which to warn of it."""
         policy, decision = self.situation.policy, item.decision
+        if decision.renews:  # its program lives as long as it is renewed, which is well before that
+            return min(LEASE_DOUBT_SECONDS, policy.warning(self.timeout(item)))
         if decision.due_for is Reason.TOO_OLD or decision.reason is Reason.TOO_OLD:
             return policy.age_warning
         if decision.due_for is Reason.AT_WORK_TOO_LONG:
@@ -183,4 +195,5 @@ class Notices:
         return f"{sentence(item.record, item.decision, now).removesuffix('.')}, unless it still works."
 
     def _tell(self, action: str, item: Item, now: datetime, words: str = "") -> None:
+        self.name(item)
         self.situation.journal.tell_item(action, item, now, words)

@@ -93,6 +93,14 @@ class SharedKernels(Protocol):
 
 
 @runtime_checkable
+class Naming(Protocol):
+    """A source that finds out what a person calls its things only where they are told of."""
+
+    def names(self, identity: str) -> Mapping[str, Any]:
+        """That, as fields of its record, as far as it can be told; raises nothing."""
+
+
+@runtime_checkable
 class Proving(Protocol):
     """A source that can ask a kernel that says 'busy' whether it still is, and believes what that shows."""
 

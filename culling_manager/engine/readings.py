@@ -26,7 +26,7 @@ UNKNOWN_SECONDS = 15.0
 WORTH_TELLING = frozenset({Reason.KEPT_ALIVE, Reason.USED, Reason.GRACE, Reason.UNKNOWN})
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Freshness:
     """How old the facts of one source are that do not come by themselves, and fetching them.
 
@@ -91,7 +91,7 @@ class Freshness:
         return NEVER if stale_after is None else now + timedelta(seconds=stale_after)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Readings:
     """The items of one source, each with the decision on what can be seen of it."""
 
@@ -225,12 +225,7 @@ class Readings:
 
     def _with_requests(self, record: Record) -> Record:
         """With what was asked for, and what activity signals have found."""
-        request = self.situation.requests.longest(self.source.kind, record.identity)
-        if request is not None:
-            until = record.kept_until or request.until
-            record = replace(record, kept_until=max(request.until, until), asked_by=request.asked_by)
-        if (asked_at := self.situation.requests.asked_at(self.source.kind, record.identity)) is not None:
-            record = replace(record, asked_at=asked_at)
+        record = self.situation.requests.noted_on(record)
         item = self.items.get(record.identity)
         if item is None:
             return record

@@ -1,15 +1,21 @@
-"""Keep-alives: requests that something is kept until an instant. They live in memory and go with what they are for."""
+"""Keep-alives: requests that something is kept until an instant. They live in memory and go with what they are for.
+
+Beside the requests there are `leases`, of which one thing may have many.
+"""
 
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from ..errors import SettingError
 from ..policy import LONGEST_MINUTES, LONGEST_SECONDS, number, plain
-from ..records import KeepAlive, Kind, utc
+from ..records import KeepAlive, Kind, Record, utc
+from ..report import duration as duration_words
+from .leases import LEASE_SECONDS, Leases
 
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(d|h|min|m|s)", re.IGNORECASE)
 _SECONDS = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
@@ -21,7 +27,7 @@ UNTIL_ACCEPTED = "a clock time such as '18:30', or an ISO 8601 time to come with
 
 
 class KeepAlives:
-    """All requests that hold, one for each thing at most: a new one replaces the old.
+    """All requests that hold, one for each thing at most: a new one replaces the old. Beside them stand `leases`.
 
     Whoever decides by them is called with kind and identity (None: everything) when one comes, or is ended.
     """
@@ -29,12 +35,13 @@ class KeepAlives:
     def __init__(self) -> None:
         self._found: dict[tuple[Kind | None, str | None], KeepAlive] = {}
         self._asked_at: dict[tuple[Kind | None, str | None], datetime] = {}
+        self.leases = Leases()
         self.when_changed: list[Callable[[Kind | None, str | None], None]] = []
 
     @property
     def any(self) -> bool:
         """Whether anything may be kept by a request."""
-        return bool(self._found)
+        return bool(self._found) or self.leases.any
 
     def put(self, request: KeepAlive) -> None:
         """Take a request on."""
@@ -45,10 +52,43 @@ class KeepAlives:
 
     def end(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
         """Let go what was kept by a request, and give that; None when there was none."""
-        found = self.take_back(kind, identity)
+        self._asked_at.pop((kind, identity), None)
+        found = self._found.pop((kind, identity), None)
         if found is not None:
             self._changed(found)
         return found
+
+    def lease(self, kind: Kind | None, identity: str | None, now: datetime, ends: datetime, asked_by: str) -> KeepAlive:
+        """Begin a lease that may be renewed until `ends`; gives it.
+
+        Raises
+        ------
+        SettingError
+            When there are too many.
+        """
+        until, name = min(now + timedelta(seconds=LEASE_SECONDS), ends), uuid.uuid4().hex
+        request = KeepAlive(
+            kind=kind, identity=identity, until=until, asked_at=now, asked_by=asked_by, lease=name, ends=ends
+        )
+        self.leases.forget_past(now)
+        self.leases.begin(request)
+        self._asked_at[kind, identity] = now
+        self._changed(request)
+        return request
+
+    def renew(self, name: str, now: datetime) -> KeepAlive:
+        """Renew a lease, which is no new request of a user's; gives it. Raises as `Leases.renew`."""
+        self.leases.forget_past(now)
+        request = self.leases.renew(name, now)
+        self._changed(request)
+        return request
+
+    def end_lease(self, name: str, now: datetime, seconds: float) -> KeepAlive:
+        """End a lease, within `seconds`; gives it. KeyError when there is none of this name."""
+        self.leases.forget_past(now)
+        request = self.leases.end(name, now, seconds)
+        self._changed(request)
+        return request
 
     def _changed(self, request: KeepAlive) -> None:
         for call in self.when_changed:
@@ -61,15 +101,18 @@ class KeepAlives:
             key: replace(each, until=each.until + by, asked_at=each.asked_at + by) for key, each in self._found.items()
         }
         self._asked_at = {key: at + by for key, at in self._asked_at.items()}
+        self.leases.shift(by)
 
     def take_back(self, kind: Kind | None, identity: str | None) -> KeepAlive | None:
-        """Forget one, without a word, because what it was for is gone; None when there was none."""
+        """Forget one, and leases, without a word, because what it was for is gone; None when there was none."""
+        self.leases.drop(kind, identity)
         self._asked_at.pop((kind, identity), None)
         return self._found.pop((kind, identity), None)
 
     def asked_for(self, kind: Kind) -> list[str]:
         """Identities of what is kept by a request of its own."""
-        return [str(identity) for each, identity in self._found if each is kind]
+        asked = [*self._found, *((each.kind, each.identity) for each in self.leases)]
+        return [str(identity) for each, identity in dict.fromkeys(asked) if each is kind]
 
     def until(self, kind: Kind, identity: str) -> datetime | None:
         """Until when something is kept by request; None when it is not."""
@@ -78,10 +121,19 @@ class KeepAlives:
 
     def longest(self, kind: Kind, identity: str) -> KeepAlive | None:
         """The request that keeps something the longest; None when there is none."""
-        if not self._found:
+        if not self.any:
             return None
-        asked = (self._found.get((None, None)), self._found.get((kind, identity)))
+        asked = [self._found.get((None, None)), self._found.get((kind, identity))]
+        asked += [*self.leases.on(None, None), *self.leases.on(kind, identity)]
         return max((each for each in asked if each is not None), key=lambda each: each.until, default=None)
+
+    def noted_on(self, record: Record) -> Record:
+        """The record with what was asked for it."""
+        request, asked_at = self.longest(record.kind, record.identity), self.asked_at(record.kind, record.identity)
+        if request is not None:
+            until = max(request.until, record.kept_until or request.until)
+            record = replace(record, kept_until=until, asked_by=request.asked_by, leased=request.renewable)
+        return record if asked_at is None else replace(record, asked_at=asked_at)
 
     def asked_at(self, kind: Kind, identity: str) -> datetime | None:
         """When a user last asked that something is kept, or everything, also where that has ended; None for never."""
@@ -93,7 +145,8 @@ class KeepAlives:
     def current(self, now: datetime) -> list[KeepAlive]:
         """The requests that hold at `now`; those that have ended are dropped."""
         self._found = {key: each for key, each in self._found.items() if each.until >= now}
-        return sorted(self._found.values(), key=lambda each: (each.until, each.identity or ""))
+        self.leases.forget_past(now)
+        return sorted([*self._found.values(), *self.leases], key=lambda each: (each.until, each.identity or ""))
 
 
 def seconds_of(value: object) -> float:
@@ -173,5 +226,11 @@ def end_of(duration: object, until: object, now: datetime, longest: float) -> da
     else:
         name, value, seconds = "until", until, (instant_of(until, now) - now).total_seconds()
     if seconds > (longest or LONGEST_SECONDS):
-        raise SettingError(name, value, f"at most max_keep_alive = {plain((longest or LONGEST_SECONDS) / 60)} minutes")
+        bound = f"at most max_keep_alive = {plain((longest or LONGEST_SECONDS) / 60)} minutes"
+        raise SettingError(name, value, f"{bound}{_how_to_have_more(longest)}" if longest else bound)
     return now + timedelta(seconds=seconds)
+
+
+def _how_to_have_more(longest: float) -> str:
+    """What whoever needs more than the longest keep-alive (seconds) can do."""
+    return f" ({duration_words(longest)}); ask again before that ends, or let the admin set it higher (0: no bound)"

@@ -35,6 +35,7 @@ class Rounds:
         self.alarm = Alarm(situation, self._wake, self._until_next)
         self._situation = situation
         self._tell_at = 0.0
+        self._held = False
         situation.when_jumped.append(self.forget_decisions)
         situation.requests.when_changed.append(self._forget_reading)
 
@@ -53,10 +54,22 @@ class Rounds:
         """One wake-up: count it, and tell whether anything can be due. O(1), no I/O but an hourly line in the log."""
         self.alarm.count += 1
         now, mono = self._situation.now(), self._situation.clock.monotonic()
-        if mono >= self._tell_at:
+        if mono >= self._tell_at and not self._held:
             self._tell_at = mono + TELL_SECONDS
             self._safely(self._tell_heartbeat)
         return any(now > watch.next_look and watch.looking is None for watch in self.watches.values())
+
+    def hold_heartbeats(self) -> None:
+        """Settings are still to come that will hold: until then no line says what does."""
+        self._held = True
+
+    def release_heartbeats(self) -> None:
+        """They are there; a line that was due meanwhile is written now."""
+        self._held = False
+        mono = self._situation.clock.monotonic()
+        if self.alarm.count and mono >= self._tell_at:
+            self._tell_at = mono + TELL_SECONDS
+            self._safely(self._tell_heartbeat)
 
     def look_soon(self, kind: Kind | None = None) -> None:
         """Something may be due that was not: look at all, or all of a kind, now."""

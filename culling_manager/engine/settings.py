@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..policy import CullingPolicy
+from ..policy import CullingPolicy, no_longer
 from .ports import Source
 
 
@@ -34,13 +34,16 @@ class Settings:
         return CullingPolicy(cull_interval=min(intervals, default=10.0), **settings)
 
     def change(self, changes: dict[str, Any], policy: CullingPolicy) -> None:
-        """Change what is not None under the `policy` of before.
+        """Change what is not None under the `policy` of before; a timeout for everything as `no_longer` says.
 
         Raises
         ------
         SettingError
             When a value is not accepted; then nothing is changed.
         """
+        seconds = changes.get("idle_timeout")
+        if seconds is not None and policy.idle_timeouts:
+            changes = {**changes, "idle_timeouts": no_longer(self.configured("idle_timeouts", policy), seconds)}
         wanted = {**self._wanted, **{name: value for name, value in changes.items() if value is not None}}
         CullingPolicy(**wanted)
         for name in wanted:

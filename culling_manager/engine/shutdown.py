@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from ..decisions import Decision, Reason
 from ..errors import ErrorCode, StopError
 from ..records import Kind, Outcome, Record, Result
-from ..report import called
+from ..report import called, name_of
 from .backoff import backoff
 from .clock import AT_ONCE
 from .item import Item
@@ -35,7 +35,7 @@ CONCURRENT_STOPS = 128
 TOLD = {Result.CULLED: "culled", Result.DRY_RUN: "dry run", Result.FAILED: "failed"}
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Shutdown:
     """Carries out what was decided on the items of one source, side by side."""
 
@@ -72,6 +72,7 @@ class Shutdown:
             return Result.GONE, ""
         if not decision.cull:
             return Result.CHANGED, decision.reason.value
+        self.notices.name(item)
         if situation.policy.dry_run:
             item.rehearsed, item.due_at = True, None
             return Result.DRY_RUN, ""
@@ -93,12 +94,11 @@ class Shutdown:
         if getattr(item.record, "state", None) == "busy":
             return  # culled for being busy: that it works is known
         if item.asking is not None:
-            await asyncio.wait([item.asking])
-            return
+            await asyncio.wait([item.asking])  # it may have been asked before the last use of it
         longest = self.situation.lead(self.notices.timeout(item)) + timedelta(seconds=ANSWER_SECONDS)
         asked_at, answered_at, used_at = item.use.asked_at, item.use.answered_at, item.record.last_activity
-        old = asked_at is None or answered_at is None or self.situation.now() - answered_at > longest
-        if old or (asked_at is not None and used_at is not None and asked_at < used_at):
+        old = answered_at is None or self.situation.now() - answered_at > longest
+        if old or asked_at is None or (used_at is not None and asked_at < used_at):
             await self.notices.ask(item)
 
     async def _confirm(self, item: Item) -> None:
@@ -185,6 +185,7 @@ class Shutdown:
             idle_seconds=item.decision.idle_seconds,
             at=now,
             message=words,
+            name=name_of(item.record),
         )
         item.next_at = AT_ONCE
         if result is not Result.CHANGED:

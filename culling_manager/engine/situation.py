@@ -17,7 +17,7 @@ from .requests import KeepAlives
 STOP_LIMIT_SECONDS = 120.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Situation:
     """One for a whole culler, handed down to all its parts; `policy`, `guard` and `neighbours` may be replaced.
 

@@ -24,7 +24,7 @@ from .shutdown import Shutdown
 from .situation import Situation
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Watch:
     """The items of one source, and when to look at them next: `nearer` is called when that may have come nearer."""
 
@@ -91,7 +91,6 @@ class Watch:
     def forget_reading(self, identity: str | None) -> None:
         """What was asked for one item, or for all, changed: read anew. What failed is not tried sooner for that."""
         self.readings.forget_reading(identity)
-        self.look_soon()
 
     def look_at(self, identity: str) -> None:
         """Something was learnt about one item: judge it alone, and look at all only when it is due."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ..money.days import Window
+from ..money.lines import FREE
 from ..money.runs import DISPUTED, App, Runs
 from .calls import FleetCalls
 from .pricing import component_of, instance_type
@@ -28,7 +29,8 @@ def billed_hours(
     for app, _, run in runs:
         known = None if run.instance_type == DISPUTED else run.instance_type
         kind = known or types.get(app) or "unknown"
-        observed.setdefault(kind, []).append(sum(run.kept.values()) / 3600)
+        hours = sum(seconds for reason, seconds in run.kept.items() if reason != FREE) / 3600
+        observed.setdefault(kind, []).append(hours)
     names = sorted(billed.keys() | {kind for kind, hours in observed.items() if any(hours)})
     return {
         kind: {

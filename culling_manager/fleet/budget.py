@@ -33,6 +33,7 @@ def options_from(settings: Mapping[str, str]) -> FleetOptions:
         domains=tuple(each.strip() for each in settings.get("DOMAINS", "").split(",") if each.strip()),
         expected_minutes=least,
         most_minutes=most,
+        planned_dry_run=settings.get("DRY_RUN_PLANNED") == "true",
         expected_keep_terminals=None if not keep else keep == "true",
         max_age_seconds=float(settings.get("MAX_AGE_IN_MINS") or 130) * 60,
         rate=float(settings.get("CALLS_PER_SECOND") or 8),

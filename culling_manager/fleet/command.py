@@ -4,7 +4,8 @@ The source logs believes what is written: a role that may write into the whole l
 roles may, can write a heartbeat into another user's stream. The source presigned asks each server itself.
 
 exit codes: 0 every running app is culled as it should be; 1 some are not; 2 usage; 3 the check itself failed, in whole
-or for a domain (AWS refused, or users log in by SSO and the source is presigned).
+or for a domain (AWS refused, or users log in by SSO and the source is presigned); 4 some are not, and of these one
+stays billed because its role lacks a permission.
 """
 
 from __future__ import annotations

@@ -14,13 +14,13 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 from ..errors import CallError, ReadError
-from ..money.days import DAY_SECONDS, Window, as_json, from_json, midnight, together
+from ..money.days import DAY_SECONDS, DAYS_BEFORE, Window, as_json, from_json, midnight, together
 from ..money.document import document
 from ..money.report import Asked
 from ..money.runs import Runs
 from .account import Account, read_account
 from .calls import FleetCalls
-from .insights import DAYS_BEFORE, BeforeLogError, read_day
+from .insights import BeforeLogError, read_day
 from .options import FleetOptions
 from .store import Store
 

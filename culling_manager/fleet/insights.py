@@ -16,7 +16,7 @@ from typing import Any
 from ..decisions import Reason
 from ..engine.clock import monotonic
 from ..errors import CallError
-from ..money.days import DAY_SECONDS, Log, Window, midnight
+from ..money.days import DAY_SECONDS, DAYS_BEFORE, Log, Window, midnight
 from ..money.lines import APP_MARKER, moment
 from ..money.runs import Event
 from ..report import HEARTBEAT_MARKER
@@ -25,8 +25,6 @@ from .options import FleetOptions
 
 #: As many rows has an answer at most.
 MOST_ROWS = 10_000
-#: So many days before the window are read, so that stops from before it count on; older ones do not.
-DAYS_BEFORE = 7
 #: So long (seconds) after the window is read, as far as there is a log: whether an app that was silent stayed so.
 AFTER_SECONDS = 7800.0
 #: How often (seconds) a query is asked whether it is done; the second is the longest.

@@ -13,7 +13,10 @@ from ..policy import plain
 from ..report import iso
 from .records import Finding, State
 
-EXIT_FINE, EXIT_SOME_NOT, EXIT_USAGE, EXIT_FAILED = 0, 1, 2, 3
+EXIT_FINE, EXIT_SOME_NOT, EXIT_USAGE, EXIT_FAILED, EXIT_BILLED = 0, 1, 2, 3, 4
+
+#: What is found of an app that stays billed because its role may not do what is needed: first of all, and one grant.
+BILLED = "stays billed: permission missing"
 
 #: From so many on that have the same reason it is told once.
 MANY = 3
@@ -48,10 +51,20 @@ class FleetReport:
         return tuple(each for each in self.findings if each.state.needs_care)
 
     @property
+    def billed(self) -> tuple[Finding, ...]:
+        """Those that stay billed because a permission is missing."""
+        return tuple(each for each in self.findings if lacks_permission(each))
+
+    @property
     def exit_code(self) -> int:
-        """0 when all is well, 1 when somebody needs care, 3 when something could not be checked at all."""
+        """0 when all is well, 1 when somebody needs care, 4 when of them one stays billed for a missing permission.
+
+        3 when something could not be checked at all.
+        """
         if self.problems:
             return EXIT_FAILED
+        if self.billed:
+            return EXIT_BILLED
         return EXIT_SOME_NOT if self.needing_care else EXIT_FINE
 
     def as_json(self) -> dict[str, Any]:
@@ -61,20 +74,21 @@ class FleetReport:
             "checked_at": iso(self.checked_at),
             "exit_code": self.exit_code,
             "summary": self.summary(),
+            "stays_billed": len(self.billed),
             "counts": {state.value: number for state, number in self.counts.items()},
             "domains": list(self.domains),
             "problems": list(self.problems),
             "notices": list(self.notices),
             "seconds": round(self.seconds, 3),
             "calls": dict(self.calls),
-            "findings": [each.as_json() for each in self.findings],
+            "findings": [each.as_json() | {"category": category(each)} for each in self.findings],
         }
 
     def summary(self) -> str:
         """One line: '3 of 5 running apps are fine; 1 not installed, 1 unreachable; 7 without a running app'."""
         counts = self.counts
         judged = len(self.findings) - counts[State.NO_APP]
-        billed = sum(lacks_permission(each) for each in self.findings)
+        billed = len(self.billed)
         counts[State.WRONG_SETTINGS] -= billed
         bad = [f"{billed} stay{'s' if billed == 1 else ''} billed: permission missing"] if billed else []
         bad += [f"{number} {state.value}" for state, number in counts.items() if number and state.needs_care]
@@ -91,15 +105,15 @@ class FleetReport:
         Where `MANY` have the same reason it is told once, with how many they are and who.
         """
         chosen = self.needing_care if findings is None else findings
-        same: dict[tuple[State, str], list[str]] = {}
+        same: dict[tuple[str, str], list[str]] = {}
         for each in chosen:
-            same.setdefault((each.state, each.reason), []).append(name(each))
+            same.setdefault((category(each), each.reason), []).append(name(each))
         told = [self.summary(), *self.problems, *self.notices]
-        for (state, reason), names in same.items():
+        for (found, reason), names in same.items():
             if len(names) < MANY:
-                told += [f"{each}: {state.value}. {reason}" for each in names]
+                told += [f"{each}: {found}. {reason}" for each in names]
             else:
-                told.append(f"{len(names)} times {state.value}. {reason} {', '.join(names)}")
+                told.append(f"{len(names)} times {found}. {reason} {', '.join(names)}")
         return told
 
 
@@ -132,6 +146,11 @@ def lacks_permission(finding: Finding) -> bool:
     """Whether its app stays billed because its role may not do what is needed: one grant puts that right."""
     codes = None if finding.reading is None else finding.reading.codes
     return finding.state is State.WRONG_SETTINGS and ErrorCode.PERMISSION_MISSING.value in (codes or ())
+
+
+def category(finding: Finding) -> str:
+    """What it is told as: its state, but for those that stay billed because a permission is missing."""
+    return BILLED if lacks_permission(finding) else finding.state.value
 
 
 def _place(finding: Finding) -> tuple[bool, int, tuple[str, bool, str, str, str]]:

@@ -10,9 +10,12 @@ exit codes: 0 the report is whole; 2 usage; 3 a query, a file or a permission fa
 from __future__ import annotations
 
 import argparse
+import gc
+import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -93,10 +96,14 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Read, count, tell, and give the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal has no sign for is no reason to fail
     parser, asked = arguments(argv)
     now = utcnow()
     try:
-        found = report(asked, now)
+        with uncollected():
+            found = report(asked, now)
         tell(asked, found)
     except SettingError as error:
         parser.error(str(error))
@@ -107,6 +114,18 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write("culling-fleet-report: interrupted\n")
         return 130
     return EXIT_FINE
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Meanwhile nobody looks for garbage: a month is millions of small objects, and all of them stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def report(asked: argparse.Namespace, now: datetime) -> dict[str, Any]:
@@ -182,7 +201,7 @@ def tell(asked: argparse.Namespace, found: dict[str, Any]) -> None:
     if asked.html:
         path = Path(asked.html)
         try:
-            path.write_text(page(found), "utf-8")
+            path.write_text(page(found), "utf-8", "replace")
         except OSError as error:
             raise ReadError(f"the page could not be written to {path}: {error}") from error
         sys.stdout.write(f"{path}\n")

@@ -14,6 +14,7 @@ from ..money.days import DAY_SECONDS, Log, Window, from_text, midnight, together
 from ..money.lines import moment
 from ..money.logs import files_of, read_events
 from ..money.runs import Runs
+from ..money.stops import SILENCE_SECONDS, proven
 from .account import Account, read_account
 from .calls import FleetCalls
 from .insights import read_log
@@ -91,15 +92,32 @@ def _from_files(paths: list[Path], window: Window) -> Source:
     log = Log(window)
     for event in read_events(paths):
         log.add(event)
-    notes = []
+    runs, notes = log.runs(), []
     if log.odd:
         notes.append(f"{log.odd} lines are marked as ours and are not as we write them: they count for nothing.")
-    if log.last is not None and window.end - log.last > 3900:
-        told = datetime.fromtimestamp(log.last, timezone.utc)
+    until = known_until(runs, window, log.last)
+    if log.last is not None and until < window.end:
+        last, end = (datetime.fromtimestamp(each, timezone.utc) for each in (log.last, until))
         notes.append(
-            f"These logs end at {told:%Y-%m-%d %H:%M} UTC, before the report does: later returns are not seen."
+            f"These logs end at {last:%Y-%m-%d %H:%M} UTC, before the report does: nothing is counted after "
+            f"{end:%Y-%m-%d %H:%M} UTC."
         )
-    return Source(runs=log.runs(), until=max(window.end, log.last or window.end), notes=tuple(notes))
+    return Source(runs=runs, until=until, notes=tuple(notes))
+
+
+def known_until(runs: Runs, window: Window, last: float | None) -> float:
+    """Up to when exported logs tell of the window: to the end of the day (UTC) of their last event, or beyond it.
+
+    Where an app that writes every hour, and that nobody is known to have stopped, falls silent with them, they were cut
+    there, and tell nothing of the rest of that day. Whoever came back after a cut is not seen, so no time counts then.
+    """
+    if last is None or last >= window.end - SILENCE_SECONDS:
+        return max(window.end, last or window.end)
+    cut = any(
+        (run.beat or run.kept) and run.end > last - SILENCE_SECONDS and proven(run, window.end) is None
+        for _, _, run in runs
+    )
+    return min(window.end, last + 0.001 if cut else (last // DAY_SECONDS + 1) * DAY_SECONDS)
 
 
 def _from_days(paths: list[str], window: Window) -> Source:
@@ -111,9 +129,17 @@ def _from_days(paths: list[str], window: Window) -> Source:
     within = {each.isoformat() for each in window.dates() if window.end - midnight(each) >= DAY_SECONDS}
     days = ((name, from_text(_bytes(path), str(path))) for name, path in sorted(found.items()) if name != "account")
     runs = together(day if name in within else day.without_times() for name, day in days)
-    account = Account.from_json(json.loads(_bytes(found["account"]))) if "account" in found else Account()
+    account = _account(found["account"]) if "account" in found else Account()
     last = max((run.end for _, _, run in runs), default=window.end)
     return Source(runs=runs, until=max(window.end, last), account=account)
+
+
+def _account(path: Path) -> Account:
+    """What the daily check stored of the account."""
+    try:
+        return Account.from_json(json.loads(_bytes(path)))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ReadError(f"{path} is not what the daily check stores of an account: {error!r}") from error
 
 
 def _bytes(path: Path) -> bytes:

@@ -30,6 +30,8 @@ def publish(report: FleetReport, link: str) -> None:
     text = "\n".join([*told, *rest, f"The whole report: {link}"])
     number = len(report.needing_care)
     subject = f"culling_manager: {number} of {len(report.findings)} need care" if number else "culling_manager: check"
+    if report.billed:
+        subject = f"{subject.replace(': ', f': {len(report.billed)} billed for want of a permission; ', 1)}"
     topic = os.environ["TOPIC_ARN"]
     _aws("sns", "publish", topic, TopicArn=topic, Subject=subject[:LONGEST_SUBJECT], Message=text)
 

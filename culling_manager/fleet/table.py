@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .records import Finding, State
-from .report import FleetReport, settings
+from .report import FleetReport, category, lacks_permission, settings
 from .targets import Tell
 
 #: Below this width the settings stand in the sentence and not in columns of their own.
@@ -66,12 +66,13 @@ def _table(rows: list[Finding], width: int) -> Any:
         table.add_column("version", no_wrap=True, max_width=16, overflow="ellipsis")
     table.add_column("why", overflow="fold", min_width=24)
     several, domain = len({each.target.domain for each in rows}) > 1, None
-    for each in sorted(rows, key=lambda row: row.target.domain):
+    for each in sorted(rows, key=lambda row: (not lacks_permission(row), row.target.domain)):
         if several and each.target.domain != domain:
             table.add_row(Text(each.target.domain, style="bold"))
         domain = each.target.domain
         cells = settings(each) if wide else ()
-        who, state = Text(_who(each)), Text(each.state.value, style=STYLES[each.state])
+        style = "bold red" if lacks_permission(each) else STYLES[each.state]
+        who, state = Text(_who(each)), Text(category(each), style=style)
         table.add_row(who, state, *(Text(cell) for cell in cells), Text(each.reason if wide else _why(each)))
     return table
 

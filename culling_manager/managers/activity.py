@@ -32,7 +32,7 @@ REST_SECONDS = 0.01
 BATCH = 500
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class KernelActivity:
     """What we know of a kernel besides upstream's own attributes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,40 +22,34 @@ IDLE_TALK = UNTRACKED | POLLS
 LAG_SECONDS = 5.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Ear:
     """What was heard of one kernel since we listen to it; `changed` is called when that is news.
 
     `used_at` is when it last said something that is use of it, `talked_at` when it last said something that is none,
     such as its answer to a page that polls it. `working` has the requests that it began to work on and has not ended.
+    `asking` is the session of our own questions.
     """
 
     changed: Callable[[], None]
     used_at: datetime | None = None
     talked_at: datetime | None = None
     working: set[str] = field(default_factory=set)
+    asking: str = field(default_factory=lambda: uuid.uuid4().hex)
     _stream: ZMQStream | None = None
 
     def listen(self, info: Mapping[str, Any]) -> None:
         """Connect to where `info` says that the kernel publishes; a restarted one is connected to again by itself."""
-        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
-        socket.linger = 0
-        socket.subscribe(b"")
-        public, secret = info.get("curve_publickey"), info.get("curve_secretkey")
-        if public and secret:  # it encrypts what it says
-            socket.curve_publickey = socket.curve_serverkey = public.encode()
-            socket.curve_secretkey = secret.encode()
-        place = f"{info['ip']}:{info['iopub_port']}"
-        ipc = info["transport"] == "ipc"
-        socket.connect(f"ipc://{info['ip']}-{info['iopub_port']}" if ipc else f"{info['transport']}://{place}")
-        self._stream = ZMQStream(socket)
+        self._stream = stream_to(info, "iopub", zmq.SUB)
+        self._stream.setsockopt(zmq.SUBSCRIBE, b"")
         self._stream.on_recv(self.hear)
 
     def hear(self, frames: list[bytes]) -> None:
         """Take note of one message. What cannot be understood counts as use."""
         kind, parent = kind_of(frames), parent_of(frames)
         now = utcnow()
-        if parent.get("msg_type") in IDLE_TALK or kind == "iopub_welcome":
+        ours = parent.get("session") == self.asking
+        if ours or parent.get("msg_type") in IDLE_TALK or kind == "iopub_welcome":
             self.talked_at = now
             return
         self.used_at = now
@@ -79,3 +74,17 @@ class Ear:
         """Listen no more."""
         if self._stream is not None and not self._stream.closed():
             self._stream.close()
+
+
+def stream_to(info: Mapping[str, Any], channel: str, kind: int) -> ZMQStream:
+    """A connection to one channel of the kernel that listens where `info` says."""
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+    socket.linger = 0
+    public, secret = info.get("curve_publickey"), info.get("curve_secretkey")
+    if public and secret:  # it encrypts what it says
+        socket.curve_publickey = socket.curve_serverkey = public.encode()
+        socket.curve_secretkey = secret.encode()
+    place = f"{info['ip']}:{info[f'{channel}_port']}"
+    ipc = info["transport"] == "ipc"
+    socket.connect(f"ipc://{place.replace(':', '-')}" if ipc else f"{info['transport']}://{place}")
+    return ZMQStream(socket)

@@ -13,7 +13,7 @@ from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
 
 from ..decisions import QUIET_STATES
-from ..engine.clock import utcnow
+from ..engine.clock import NEVER, utcnow
 from ..engine.culler import IdleCuller
 from ..engine.ports import KEPT, Roots
 from ..errors import ErrorCode, ReadError, StopError
@@ -118,6 +118,7 @@ class GuestKernelSource:
             disconnected_at=kernel.disconnected_at,
             started_at=kernel.met_at,
             busy_since=kernel.run.busy_since,
+            checked_at=kernel.checked_at,
             idle_timeout=own.seconds,
             odd_timeout=own.odd,
             alive=kernel.alive,
@@ -204,6 +205,17 @@ class GuestKernelSource:
             raise ReadError(
                 "it answers neither on its shell nor on its control channel, so nobody can tell what it does"
             )
+
+    def next_proof(self) -> datetime:
+        """A glance leaves none out that is busy."""
+        return NEVER
+
+    async def prove(self, record: KernelRecord) -> None:
+        """Ask a kernel here that is shown as busy whether it still is; one that has finished is idle from now on."""
+        kernel = self.guests.known.get(record.identity)
+        if kernel is not None and await kernel.prove():
+            words = "Culling: kernel %s was said to be busy and nothing since, but it answers: it is idle from now on."
+            self._culler.log.info(words, record.identity)
 
     async def stop(self, record: KernelRecord) -> None:
         """Have its manager shut it down. KeyError when it is gone already, StopError when it is listed all the same."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
 
 from ..engine.culler import IdleCuller
 from ..join import join_apps, join_guard
 from ..records import Kind
-from .guest_settings import settings_of
-from .guest_source import GuestKernelSource
 from .kernel_settings import KernelSettings
+from .saves import follow_saves
+
+if TYPE_CHECKING:
+    from .guest_source import GuestKernelSource  # hardly any server has one
 
 #: Our managers, by the names of their sections; the first is the one that is meant when only terminals' would fit.
 OURS = ("GatewayCullingKernelManager", "CullingKernelManager")
@@ -52,12 +54,16 @@ def welcome(server: Any, culler: IdleCuller) -> GuestKernelSource | None:
         return None
     if known is not None and getattr(known.source, "manager", None) is manager:
         return None
+    from .guest_settings import settings_of
+    from .guest_source import GuestKernelSource
+
     own = settings_of(wanted, server)
     guest = GuestKernelSource(manager, own, culler, _words(manager, wanted))
     culler.attach(guest)
     join_guard(culler, own)
     if culler.neighbours is None:
         join_apps(culler, own, own.app_manager_class)
+    follow_saves(server, guest)
     _rest(manager)
     server.log.warning("Culling: %s", guest.words)
     IOLoop.current().add_callback(culler.start)
@@ -66,6 +72,8 @@ def welcome(server: Any, culler: IdleCuller) -> GuestKernelSource | None:
 
 def guest_of(culler: IdleCuller) -> GuestKernelSource | None:
     """The guest that a culler watches, if it watches one."""
+    from .guest_source import GuestKernelSource
+
     watch = culler.watches.get(Kind.KERNEL)
     return watch.source if watch is not None and isinstance(watch.source, GuestKernelSource) else None
 

@@ -86,7 +86,8 @@ class KernelSettings(LoggingConfigurable):
         config=True,
         help="""Minutes for which an activity signal (a background process, a GPU in use) keeps something at most, since
         Jupyter itself last saw use of it or a user last asked that it is kept; then it is due, warned of like any
-        other. So a loop that somebody forgot does not keep the bill for ever. 0: no end.""",
+        other. A terminal is kept by what it prints for as long at most, since a key was last typed in it. So a loop
+        that somebody forgot does not keep the bill for ever. 0: no end.""",
     )
     max_age = Minutes(
         0.0,

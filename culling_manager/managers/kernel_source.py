@@ -60,8 +60,8 @@ class KernelSource(Connected):
         """Identity, last activity and own timeout of each kernel."""
         timeouts, connections, sockets = self.own_timeouts, self.manager._kernel_connections, self.sockets
         untold = not policy.cull_connected and self.sockets.unknown is not None
-        activities, special = self.activities, self.special
-        bounded = policy.max_idle_timeout > 0  # then off is nothing of its own
+        activities, special, counted = self.activities, self.special, self.sockets.any
+        owns: dict[float, float | None] = {}
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
         wait, now, first_proof = timedelta(seconds=policy.idle_timeout), utcnow(), NEVER
         for kernel_id, kernel in list(self.manager._kernels.items()):
@@ -71,17 +71,20 @@ class KernelSource(Connected):
                 told = timeouts.get(kernel_id)
                 if told is None:
                     told = timeouts[kernel_id] = self.own_timeout(kernel)
-                if told.seconds is not None and policy.idle_timeout > 0 and not (bounded and told.seconds <= 0):
-                    own = own_seconds(told.seconds, policy)
+                seconds, odd = told
+                if seconds is not None:
+                    own = owns[seconds] if seconds in owns else owns.setdefault(seconds, _own(seconds, policy))
                 state = kernel.execution_state
                 last = kernel.last_activity
-                if state == "busy" or (activity is not None and activity.works(state)):
+                if state == "busy" or (activity is not None and activity.outstanding.begun and activity.works(state)):
                     proof = _proof_at(last, activity, wait if own is None else timedelta(seconds=own))
                     last = KEPT if busy_keeps and now < proof else None
                     first_proof = min(first_proof, proof) if now < proof else first_proof
-                elif state not in QUIET_STATES or last is None or last.tzinfo is None or told.odd is not None or untold:
+                elif state not in QUIET_STATES or last is None or last.tzinfo is None or odd is not None or untold:
                     last = None
-                elif not policy.cull_connected and (connections.get(kernel_id) or sockets.count(kernel_id)):
+                elif not policy.cull_connected and (
+                    connections.get(kernel_id) or (counted and sockets.count(kernel_id))
+                ):
                     last = KEPT
             except Exception:
                 last = None  # `read` fails on it too, and tells
@@ -229,6 +232,12 @@ def last_activity(kernel: Any) -> datetime | None:
     except TraitError:
         return None
     return found
+
+
+def _own(seconds: float, policy: CullingPolicy) -> float | None:
+    """A timeout of a kernel's own as it counts (seconds); None where the policy's holds."""
+    none = policy.idle_timeout <= 0 or (policy.max_idle_timeout > 0 and seconds <= 0)  # off is nothing within bounds
+    return None if none else own_seconds(seconds, policy)
 
 
 def _proof_at(last: datetime | None, activity: KernelActivity | None, wait: timedelta) -> datetime:

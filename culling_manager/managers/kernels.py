@@ -16,14 +16,14 @@ from ..engine.clock import utcnow
 from ..engine.culler import IdleCuller
 from ..errors import SettingError
 from ..join import join_apps, join_guard
-from ..records import Kind
-from ..signals.table import MARKER, owner
+from ..records import MARKER, Kind, owner
 from ..traits import configured
 from .activity import follow_iopub
 from .clients import follow_clients
 from .kernel_settings import KernelSettings
 from .kernel_source import KernelSource
 from .requests import follow_requests
+from .saves import follow_saves
 from .use import UNTRACKED
 
 
@@ -46,6 +46,7 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
             raise TraitError(f"{type(self).__name__}: {error}") from None
         join_guard(self._culler, self)
         join_apps(self._culler, self, self.app_manager_class)
+        follow_saves(self.parent, self)
         IOLoop.current().add_callback(self._culler.start)
 
     def _make_source(self) -> KernelSource:

@@ -29,6 +29,11 @@ class Sockets:
         self._open: dict[str, weakref.WeakSet[Any]] = {}
         self._found: Any = None
 
+    @property
+    def any(self) -> bool:
+        """Whether one may be open to any kernel."""
+        return bool(self._open)
+
     def count(self, kernel_id: str) -> int:
         """How many are open."""
         found = self._open.get(kernel_id)

@@ -14,6 +14,7 @@ from ..engine.ports import Roots
 from ..errors import StopError
 from ..policy import CullingPolicy
 from ..records import Kind, TerminalRecord, utc
+from ..signals.foreground import runs_in
 from ..traits import interval
 from .hosts import TerminalHost
 
@@ -45,10 +46,14 @@ class TerminalSource:
             self.manager.keep_terminals = changes["keep_terminals"]
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
-        """Identity and last activity of each terminal; none has a timeout of its own."""
+        """Identity and last activity of each terminal; none has a timeout of its own.
+
+        With `max_at_work` more than its last output decides: when a key was last typed in it.
+        """
         for name, terminal in list(self.manager.terminals.items()):
             last = getattr(terminal, "last_activity", None)
-            yield name, last if last is not None and last.tzinfo is not None else None, None
+            simple = last is not None and last.tzinfo is not None and policy.max_at_work <= 0
+            yield name, last if simple else None, None
 
     def catch_up(self, identity: str) -> None:
         """Nothing is on its way that would not show."""
@@ -60,7 +65,8 @@ class TerminalSource:
     def fingerprint(self, identity: str) -> Hashable:
         """The fingerprint of one terminal. KeyError when it is gone."""
         terminal = self.manager.terminals[identity]
-        return (getattr(terminal, "last_activity", None), id(terminal), terminal in self.terminated)
+        at = getattr(terminal, "last_activity", None), getattr(terminal, "typed_at", None)
+        return (*at, id(terminal), terminal in self.terminated)
 
     def read(self, identity: str, now: datetime) -> TerminalRecord:
         """Read one terminal. KeyError when it is gone."""
@@ -68,6 +74,7 @@ class TerminalSource:
         record = TerminalRecord(
             identity=identity,
             last_activity=utc(getattr(terminal, "last_activity", None), "last_activity"),
+            typed_at=getattr(terminal, "typed_at", None),
             ended=terminal in self.terminated,
         )
         return self.manager._culler.place(record)
@@ -85,6 +92,12 @@ class TerminalSource:
 
     async def confirm(self, record: TerminalRecord) -> None:
         """Nothing to ask."""
+
+    def names(self, identity: str) -> dict[str, str | None]:
+        """What runs in it, as a person calls it."""
+        process = getattr(self.manager.terminals.get(identity), "ptyproc", None)
+        shell, terminal = getattr(process, "pid", None), getattr(process, "fd", None)
+        return {"runs": runs_in(shell, terminal) if isinstance(shell, int) and shell > 0 else None}
 
     def roots(self, identity: str) -> Roots:
         """Its shell."""

@@ -16,9 +16,9 @@ from ..engine.clock import utcnow
 from ..engine.culler import IdleCuller
 from ..errors import SettingError
 from ..join import join_guard
-from ..records import Kind
-from ..signals.table import MARKER, owner
+from ..records import MARKER, Kind, owner
 from ..traits import DEFAULT_INTERVAL_SECONDS, Minutes, Seconds, configured
+from .keys import note_keys
 from .terminal_source import TerminalSource
 
 
@@ -119,6 +119,7 @@ class CullingTerminalManager(TerminalSettings, TerminalManager):  # type: ignore
         self._mark = owner(Kind.TERMINAL, uuid.uuid4().hex, os.getpid())
         terminal = super().new_terminal(**kwargs)
         terminal.owned_by = self._mark  # type: ignore[attr-defined]
+        note_keys(terminal)
         return terminal
 
     def make_term_env(self, *args: Any, **kwargs: Any) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,43 +51,67 @@ class Point:
         }
 
 
+class Gaps:
+    """Many gaps in order: what a timeout would have done with them is told without looking at each of them anew."""
+
+    def __init__(self, ended: Iterable[float], still_open: Iterable[float]) -> None:
+        self._ended, self._open = sorted(ended), sorted(still_open)
+
+    @classmethod
+    def of(cls, gaps: Iterable[Gap]) -> Gaps:
+        """These."""
+        gaps = list(gaps)
+        return cls((each.seconds for each in gaps if each.ended), (each.seconds for each in gaps if not each.ended))
+
+    def __bool__(self) -> bool:
+        return bool(self._ended or self._open)
+
+    def point(self, timeout: float, soon: float, price: float | None = None, restart_cost: float = 0.0) -> Point:
+        """What a timeout (seconds) would have done with them.
+
+        A gap of exactly the timeout is not stopped. `price` is per hour, `restart_cost` what one return costs a person.
+        """
+        at, past = bisect_right(self._ended, timeout), bisect_right(self._open, timeout)
+        over = [*self._ended[at:], *self._open[past:]]
+        returns = len(self._ended) - at
+        wasted = math.fsum([*self._ended[:at], *self._open[:past], timeout * len(over)])
+        return Point(
+            timeout=timeout,
+            given_back=math.fsum(each - timeout for each in over),
+            idle=wasted,
+            stops=len(over),
+            returns=returns,
+            false_stops=bisect_right(self._ended, timeout + soon) - at,
+            cost=None if price is None else price * wasted / 3600 + restart_cost * returns,
+        )
+
+    def curve(
+        self,
+        timeouts: Iterable[float],
+        soon: float = SOON * 60,
+        price: float | None = None,
+        restart_cost: float = 0.0,
+    ) -> list[Point]:
+        """One point for each timeout (seconds), the shortest first."""
+        return [self.point(each, soon, price, restart_cost) for each in sorted(set(timeouts))]
+
+
 def point(
     gaps: Iterable[Gap], timeout: float, soon: float, price: float | None = None, restart_cost: float = 0.0
 ) -> Point:
-    """What a timeout (seconds) would have done with these gaps.
-
-    A gap of exactly the timeout is not stopped. `price` is per hour, `restart_cost` what one return costs a person.
-    """
-    given, idle, stops, returns, false = [], [], 0, 0, 0
-    for gap in gaps:
-        given.append(max(0.0, gap.seconds - timeout))
-        idle.append(min(gap.seconds, timeout))
-        if gap.seconds > timeout:
-            stops += 1
-            returns += gap.ended
-            false += gap.ended and gap.seconds <= timeout + soon
-    wasted = math.fsum(idle)
-    cost = None if price is None else price * wasted / 3600 + restart_cost * returns
-    return Point(
-        timeout=timeout,
-        given_back=math.fsum(given),
-        idle=wasted,
-        stops=stops,
-        returns=returns,
-        false_stops=false,
-        cost=cost,
-    )
+    """What a timeout (seconds) would have done with these gaps; see `Gaps`."""
+    return Gaps.of(gaps).point(timeout, soon, price, restart_cost)
 
 
 def curve(
-    gaps: Sequence[Gap],
+    gaps: Iterable[Gap],
     timeouts: Iterable[float],
     soon: float = SOON * 60,
     price: float | None = None,
     restart_cost: float = 0.0,
 ) -> list[Point]:
     """One point for each timeout (seconds), the shortest first."""
-    return [point(gaps, each, soon, price, restart_cost) for each in sorted(set(timeouts))]
+    return Gaps.of(gaps).curve(timeouts, soon, price, restart_cost)
 
 
 def break_even(price: float | None, restart_cost: float) -> float | None:

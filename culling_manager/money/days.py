@@ -13,12 +13,14 @@ from hashlib import blake2b
 from typing import Any
 
 from ..errors import ReadError
-from .lines import APP_MARKER, read_app, read_beat
-from .runs import App, Event, Run, Runs
+from .lines import APP_MARKER, LEAST_GAP, read_app, read_beat
+from .runs import App, Event, Run, Runs, app_of
 
 #: The form of the documents; one of another form is made anew.
 FORM = 1
 DAY_SECONDS = 86_400.0
+#: So many days before the window are read, so that stops from before it count on; older ones do not.
+DAYS_BEFORE = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ class Log:
             else:
                 day.add_line(event, line)
         elif (beat := read_beat(event.message)) is not None:
-            told = f"{event.stream.lower()}\n{event.logged}\n{event.message}".encode("utf-8", "replace")
+            told = "\n".join([*app_of(event.stream), str(event.logged), event.message]).encode("utf-8", "replace")
             mark = blake2b(told, digest_size=10).digest()
             counts = self.window.has(event.logged) and mark not in self._beats
             day.add_beat(event, beat if times else replace(beat, seconds={}), counts)
@@ -114,6 +116,25 @@ def capped(day: Runs) -> Runs:
                 run.kept = {reason: each * most / total for reason, each in run.kept.items()}
             left -= min(total, most)
     return day
+
+
+def within_days(runs: Iterable[Run], window: Window) -> list[tuple[Run, list[float]]]:
+    """The idle gaps (seconds) that the runs of one app told of: at most 24 hours for each day on which it was there.
+
+    The longest are cut first, whatever a forged line says.
+    """
+    told = [(run, run.gaps) for run in runs]
+    if sum(sum(gaps) for _, gaps in told) <= DAY_SECONDS:
+        return told
+    spans = [(max(run.first, window.begin), min(run.end, window.end)) for run, _ in told]
+    days = {day for first, end in spans for day in range(int(first // DAY_SECONDS), int(end // DAY_SECONDS) + 1)}
+    left = len(days) * DAY_SECONDS
+    kept: list[list[float]] = [[] for _ in told]
+    for gap, place in sorted((gap, place) for place, (_, gaps) in enumerate(told) for gap in gaps):
+        if left >= LEAST_GAP:
+            kept[place].append(min(gap, left))
+            left -= min(gap, left)
+    return [(run, gaps) for (run, _), gaps in zip(told, kept, strict=True)]
 
 
 def as_json(day: Runs, of: date) -> dict[str, Any]:

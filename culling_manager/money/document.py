@@ -26,8 +26,8 @@ LIST_PRICE = "List price: no Savings Plans, no private discounts. Storage stays 
 def document(runs: Runs, asked: Asked) -> dict[str, Any]:
     """The report as one JSON document. Names of people are in it only where they were asked for."""
     counted = Counted(runs, asked)
-    told = counted.group(counted.stops)
-    by_type = counted.groups(lambda stop: counted.type_of(stop.app, stop.instance_type))
+    told = counted.group(counted.worths)
+    by_type = counted.groups(lambda each: each.kind)
     prices = asked.prices
     found: dict[str, Any] = {
         "window": {"from": instant(asked.window.begin), "to": instant(asked.window.end)},
@@ -36,6 +36,7 @@ def document(runs: Runs, asked: Asked) -> dict[str, Any]:
         "by_type": by_type,
         **_others(counted, asked),
         "wasted": counted.wasted(),
+        "wasted_cost": counted.wasted_cost(),
         "idle_now": counted.idle_now(),
         "curve": counted.curves(),
         "timeouts": {},
@@ -59,13 +60,15 @@ def _others(counted: Counted, asked: Asked) -> dict[str, Any]:
     """What else it was to be told by."""
     found: dict[str, Any] = {}
     if "reason" in asked.by:
-        found["by_reason"] = counted.groups(lambda stop: stop.reason)
+        found["by_reason"] = counted.groups(lambda each: each.stop.reason)
     if "day" in asked.by:
         found["by_day"] = counted.by_day()
     if "owner" in asked.by:
         several = len({each.app.domain for each in counted.stops}) > 1
         found["by_owner"] = counted.groups(
-            lambda stop: f"{stop.app.domain}/{stop.owner}" if several and stop.app.domain else stop.owner
+            lambda each: (
+                f"{each.stop.app.domain}/{each.stop.owner}" if several and each.stop.app.domain else each.stop.owner
+            )
         )
         if asked.anonymous:
             found["by_owner"] = {f"person {number}": each for number, each in enumerate(found["by_owner"].values(), 1)}
@@ -87,12 +90,18 @@ def advice(found: Mapping[str, Any], kind: str, price: float | None) -> tuple[fl
         best = min(priced, key=lambda row: (row["cost"], -row["timeout_minutes"]))
         return round(wait / 60, 4), (
             f"{kind}: {duration(wait)}, for after that long idling has cost what a restart costs ({cost:g} {currency} "
-            f"at {price:g} {currency} per hour), and so never more than twice of what hindsight would have made of it; "
-            f"of those compared, {duration(best['timeout_minutes'] * 60)} would have been cheapest here."
+            f"at {price:g} {currency} per hour), and so, whenever somebody comes back, never more than twice of what "
+            f"hindsight would have made of it; of those compared, {duration(best['timeout_minutes'] * 60)} would have "
+            "been cheapest here."
         )
-    row = next((row for row in rows if row["false_stops"] == 0), rows[-1])
-    back = "nobody came" if row["false_stops"] == 0 else f"the fewest ({row['false_stops']}) came"
     hours = rows[0]["given_back_hours"] + rows[0]["idle_hours"]
+    if rows[0]["stops"] == 0:
+        return rows[0]["timeout_minutes"], (
+            f"{kind}: {duration(rows[0]['timeout_minutes'] * 60)} is as good as any that is longer, for nothing was "
+            f"idle for longer than that; none of the {hours:.1f} idle hours would have been given back."
+        )
+    row = min(rows, key=lambda row: (row["false_stops"], row["timeout_minutes"]))
+    back = "nobody came" if row["false_stops"] == 0 else f"the fewest ({row['false_stops']}) came"
     return row["timeout_minutes"], (
         f"{kind}: {duration(row['timeout_minutes'] * 60)} is the shortest of those compared after which {back} back "
         f"within {found['soon_minutes']:g} min; it gives back {row['given_back_hours']:.1f} of {hours:.1f} idle hours. "

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ReadError, printable
-from .files import replace_file
+from ..files import replace_file
 
 FILE_NAME = "culling_manager_last_stop.json"
 #: The longest file that is written and read (bytes), and the longest text in it (characters).
@@ -38,7 +38,7 @@ class LastStop:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._check_ours()
-            replace_file(self.path, text[:LONGEST])
+            replace_file(self.path, text[:LONGEST], durable=True)
         except OSError as error:
             raise ReadError(f"why this server stops could not be noted in {self.path}: {error}") from error
 

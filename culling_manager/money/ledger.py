@@ -6,26 +6,31 @@ bytes: the oldest lines go first, and with them what they gave back.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import ReadError
+from ..files import replace_file
 from ..report import iso
-from .days import Window
-from .document import document
-from .files import replace_file
 from .lines import AppLine, app_object, app_of
-from .prices import Prices
-from .report import Asked, Counted
-from .runs import Event, Runs
+
+if TYPE_CHECKING:  # a server that only writes needs none of it
+    from .prices import Prices
+    from .report import Asked
+    from .runs import Runs
 
 FILE_NAME = "culling_manager_savings.jsonl"
 #: The file is cut to half of this (bytes) before it would grow beyond it.
 LONGEST = 256_000
+#: How often a line is added to a file that others replace at that moment.
+MOST_TRIES = 3
+#: How long (seconds) after the line before it a line was written at least.
+TICK = 1e-5
 
 
 class Ledger:
@@ -35,22 +40,36 @@ class Ledger:
         self.path = Path(directory) / FILE_NAME
 
     def write(self, line: AppLine) -> None:
-        """Add a line; when this returns it is on the disk."""
+        """Add a line; when this returns it is on the disk, and in the file that others read.
+
+        Another server of this user may cut the file at that moment; then the line is added once more, which changes no
+        sum.
+        """
         text = json.dumps(app_object(line)).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self._size() + len(text) > LONGEST:
                 self._cut()
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
-            with os.fdopen(descriptor, "r+b", buffering=0) as file:
-                end = file.seek(0, os.SEEK_END)
-                torn = end > 0 and (file.seek(end - 1), file.read(1))[1] != b"\n"
-                file.write(b"\n" + text if torn else text)  # one write, after whatever a crash has left
-                os.fsync(file.fileno())
-            if end == 0:
-                self._sync_directory()
+            for _ in range(MOST_TRIES):
+                if self._append(text):
+                    return
         except OSError as error:
             raise ReadError(f"the ledger {self.path} could not be written: {error}") from error
+
+    def _append(self, text: bytes) -> bool:
+        """Add lines; gives whether the file is still that which others read."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            torn = end > 0 and (file.seek(end - 1), file.read(1))[1] != b"\n"
+            whole = b"\n" + text if torn else text  # one write, after whatever a crash has left
+            if file.write(whole) != len(whole):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+            same = os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        if end == 0:
+            self._sync_directory()
+        return same
 
     def lines(self) -> list[AppLine]:
         """Every line that is one of ours; no file is no lines."""
@@ -70,10 +89,11 @@ class Ledger:
         return (found.st_size, found.st_mtime_ns)
 
     def _bytes(self) -> bytes:
+        """The newest lines, as many as we keep; of a file that somebody else has made longer the oldest go."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)  # whatever kind of file somebody put there
             with os.fdopen(descriptor, "rb") as file:
-                return file.read(2 * LONGEST)
+                return _newest(file, 2 * LONGEST)
         except FileNotFoundError:
             return b""
         except OSError as error:
@@ -83,9 +103,12 @@ class Ledger:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def _cut(self) -> None:
-        """Keep the newest lines, half as much as fits; all or nothing."""
-        kept = self._bytes()[-LONGEST // 2 :].partition(b"\n")[2]
-        replace_file(self.path, kept)
+        """Keep the newest lines, half as much as fits; all or nothing. What another server adds meanwhile stays."""
+        with self.path.open("rb") as file:
+            replace_file(self.path, _newest(file, LONGEST // 2), durable=True)
+            late = file.read()
+        if late:
+            self._append(late)
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self.path.parent, os.O_RDONLY)
@@ -93,6 +116,14 @@ class Ledger:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _newest(file: BinaryIO, most: int) -> bytes:
+    """The whole lines at the end of a file, in at most so many bytes; it has been read to its end then."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - most))
+    found = file.read()
+    return found.partition(b"\n")[2] if size > most else found
 
 
 def _decoded(line: bytes) -> Any:
@@ -104,31 +135,50 @@ def _decoded(line: bytes) -> Any:
 
 def _asked(lines: Iterable[AppLine], now: datetime, since: datetime | None, more: dict[str, Any]) -> tuple[Runs, Asked]:
     """The lines as a log that reaches up to `now`."""
-    lines = list(lines)
+    from .days import Window
+    from .report import Asked
+    from .runs import Event, Runs
+
+    lines = list(dict.fromkeys(lines))
     first = since or min((each.at for each in lines), default=now)
     window = Window(begin=min(first, now).timestamp(), end=now.timestamp())
     runs = Runs()
-    for line in lines:
-        runs.add_line(Event("ledger", line.at.timestamp(), ""), line)
+    for line, logged in zip(lines, _in_order(each.at.timestamp() for each in lines), strict=True):
+        runs.add_line(Event("ledger", logged, ""), line)
     return runs, Asked(window=window, until=now.timestamp(), **more)
+
+
+def _in_order(times: Iterable[float]) -> Iterator[float]:
+    """When each line was written, if the clock was set back by no more than a day meanwhile: after the one before it.
+
+    Else a start after a stop could seem to have been before it, and the app to be away since.
+    """
+    last = float("-inf")
+    for each in times:
+        last = each if each > last or each < last - 86_400 else last + TICK
+        yield last
 
 
 def savings(
     lines: Iterable[AppLine], now: datetime, since: datetime | None = None, prices: Prices | None = None, **more: Any
 ) -> dict[str, Any]:
     """The report on one's own stops, since an instant or since the first of them; as a fleet's, with ``by_reason``."""
+    from .document import document
+
     runs, asked = _asked(lines, now, since, {"prices": prices, "by": frozenset({"type", "reason"}), **more})
     return document(runs, asked)
 
 
 def in_short(lines: Iterable[AppLine], now: datetime) -> dict[str, Any]:
     """What `status` shows: since when, how many stops, how many of them false, and seconds at least and at most."""
+    from .report import Counted
+
     runs, asked = _asked(lines, now, None, {})
     counted = Counted(runs, asked)
     return {
         "since": iso(datetime.fromtimestamp(asked.window.begin, now.tzinfo)) if runs.known else None,
         "stops": len(counted.stops),
         "false_stops": sum(each.false(asked.soon) for each in counted.stops),
-        "at_least_seconds": round(sum(each.at_least(asked.window) for each in counted.stops), 1),
-        "at_most_seconds": round(sum(each.at_most(asked.window) for each in counted.stops), 1),
+        "at_least_seconds": round(sum(each.least for each in counted.worths), 1),
+        "at_most_seconds": round(sum(each.most for each in counted.worths), 1),
     }

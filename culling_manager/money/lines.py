@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -169,12 +170,16 @@ def _no_number(text: str) -> float:
 _DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
+#: A minute that has a leap second.
+_LEAP = re.compile(r"(T\d\d:\d\d):60")
+
+
 def moment(text: Any) -> datetime | None:
-    """The time (UTC) of an ISO 8601 text with a zone; None for anything else."""
+    """The time (UTC) of an ISO 8601 text with a zone; None for anything else. A leap second is the one before it."""
     if not isinstance(text, str) or len(text) > 40:
         return None
     try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        found = datetime.fromisoformat(_LEAP.sub(r"\1:59", text).replace("Z", "+00:00"))
         return None if found.utcoffset() is None else found.astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return None

@@ -1,6 +1,7 @@
 """The report as one HTML file that needs no network and makes no request: charts, and under each of them its table.
 
-Whatever others have named stands in it as text. The library of the charts lies inside, packed.
+Whatever others have named stands in it as text. The library of the charts lies inside, packed; a package that was
+built without it (`CULLING_MANAGER_PAGE=0`) makes a page of tables.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from ..report import duration
 from . import charts
-from .words import CURVE, GROUPS, REASONS, curve_row, headline, money, number, plural, span
+from .words import CURVE, GROUPS, REASONS, curve_row, headline, money, number, plural, setting, span, wasted_money
 
 #: What the page may do: run what is in it, and load nothing.
 POLICY = (
@@ -54,7 +55,9 @@ def asset(name: str) -> str:
 
 @cache
 def library() -> str:
-    """The charts' library, packed so that it is the same bytes every time."""
+    """The charts' library, packed so that it is the same bytes every time; nothing where it was built without."""
+    if not all(files(__package__).joinpath("assets", name).is_file() for name in LIBRARY):
+        return ""
     code = re.sub(r"//# sourceMappingURL=.*", "", ";\n".join(asset(name) for name in LIBRARY))  # it asks for nothing
     return base64.b64encode(gzip.compress(code.encode(), 9, mtime=0)).decode()
 
@@ -72,6 +75,7 @@ class _Body:
         self._found = found
         cost = found["given_back"]["cost"]
         self._currency: str | None = cost["currency"] if cost else None
+        self._money = bool(cost and found["restart_cost"])
 
     def parts(self, specs: dict[str, Any]) -> Iterable[str]:
         """The parts; `specs` gets the charts."""
@@ -98,7 +102,8 @@ class _Body:
         figures = [("sure", span(given["hours"], "h"), "given back, at least to at most")]
         if given["cost"]:
             figures.append(("sure", money(given["cost"]), "given back in money"))
-        figures.append(("wasted", f"{number(sum(found['wasted'].values()))} h", "billed and not in use"))
+        wasted = f"billed and not in use{wasted_money(found)}"
+        figures.append(("wasted", f"{number(sum(found['wasted'].values()))} h", wasted))
         hourly = idle["cost_per_hour"]
         cost = (
             f", {number(hourly)} {prices['currency']} an hour" if prices and hourly is not None and idle["apps"] else ""
@@ -111,10 +116,18 @@ class _Body:
         ]
         yield f'<div class="figures">{"".join(cells)}</div>'
         if found["timeouts"]:
-            rows = [[kind, duration(minutes * 60)] for kind, minutes in found["timeouts"].items()]
-            yield "<h2>Which timeout to set</h2>"
-            yield _table(["instance type", "idle timeout"], rows)
-            yield _p("Why, and what others would have done, stands for each of them below.", "soft")
+            yield from self._timeouts()
+
+    def _timeouts(self) -> Iterable[str]:
+        found = self._found
+        yield "<h2>Which timeout to set</h2>"
+        rows = [[kind, duration(minutes * 60)] for kind, minutes in found["timeouts"].items()]
+        yield _table(["instance type", "idle timeout"], rows)
+        line = setting(found["timeouts"])
+        if line:
+            yield f"<code>{escape(line)}</code>"
+        at = f"For a restart that costs a person {found['restart_cost']:g} {self._currency}. " if self._money else ""
+        yield _p(f"{at}Why, and what others would have done, stands for each of them below.", "soft")
 
     def _soon(self) -> str:
         return f"somebody was back within {self._found['soon_minutes']:g} min"
@@ -127,7 +140,7 @@ class _Body:
         if found["stops"] and len(days) > 1:
             whole = self._currency if (found["given_back"]["cost"] or {}).get("priced_share") == 1 else None
             yield self._chart("given-back", "given back each day", charts.given_back(days, whole))
-            rows = [[day, str(each["stops"]), *self._amounts(each)] for day, each in days.items()]
+            rows = [[day, f"{each['stops']:,}", *self._amounts(each)] for day, each in days.items()]
             yield _folded(["day (UTC)", "stops", *self._amount_heads()], rows)
         if found["by_type"]:
             yield "<h3>By instance type</h3>"
@@ -140,7 +153,7 @@ class _Body:
 
     def _groups(self, by: str) -> str:
         rows = [
-            [name, str(each["stops"]), str(each["false_stops"]), *self._amounts(each)]
+            [name, f"{each['stops']:,}", f"{each['false_stops']:,}", *self._amounts(each)]
             for name, each in self._found[f"by_{by}"].items()
         ]
         return _table([GROUPS[by], "stops", "false", *self._amount_heads()], rows)
@@ -170,7 +183,9 @@ class _Body:
         days = found.get("by_day") or {}
         if found["false_stops"] and len(days) > 1:
             yield self._chart("false-stops", "false stops each day", charts.false_stops(days))
-            rows = [[day, str(each["stops"]), str(each["false_stops"])] for day, each in days.items() if each["stops"]]
+            rows = [
+                [day, f"{each['stops']:,}", f"{each['false_stops']:,}"] for day, each in days.items() if each["stops"]
+            ]
             yield _folded(["day (UTC)", "stops", "false"], rows)
 
     def _curves(self) -> Iterable[str]:

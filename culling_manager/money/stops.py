@@ -7,7 +7,7 @@ domain's native idle timeout where that is known, else d + 24 h. Whatever a line
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -38,14 +38,14 @@ class Stop:
     cap: float
     back: float | None = None
 
-    def at_most(self, window: Window) -> float:
-        """Seconds within the window for which it did not run."""
-        return window.overlap(self.at, window.end if self.back is None else self.back)
-
-    def at_least(self, window: Window) -> float:
-        """Seconds within the window for which it would surely have been billed."""
-        end = self.cap if self.back is None else min(self.cap, self.back)
-        return window.overlap(self.at + DELETING_SECONDS, end)
+    def bounds(self, window: Window) -> tuple[float, float]:
+        """Seconds within the window for which it would surely have been billed, and for which it did not run."""
+        end = window.end if self.back is None or self.back > window.end else self.back
+        most = end - (self.at if self.at > window.begin else window.begin)
+        if most <= 0:
+            return 0.0, 0.0
+        least = (self.cap if self.cap < end else end) - max(self.at + DELETING_SECONDS, window.begin)
+        return (least if least > 0 else 0.0), most
 
     def away_at(self, end: float) -> bool:
         """Whether nobody has come back by then."""
@@ -86,13 +86,14 @@ def _stops_of(
     app: App, owner: str, runs: Mapping[str, Run], returns: Returns, end: float, native: float | None
 ) -> list[Stop]:
     found = []
+    presence = Presence(runs.values())
     for name, run in runs.items():
         said = proven(run, end)
         if said is None or returns.last_of(name) > said.logged:
             continue  # it was not stopped, or goes on elsewhere in the log
-        if any(each.begin <= said.logged < each.end for each in runs.values()):
+        if presence.around(said.logged):
             continue  # another run shows that the app was there before and after
-        if not run.witnessed and _away_before(run, runs, end):
+        if not run.witnessed and presence.away_before(run, end):
             continue  # the app was away, and nothing but this end of a run says that it had begun again
         back = returns.after(said.logged)
         found.append(
@@ -110,32 +111,45 @@ def _stops_of(
     return found
 
 
-def _away_before(run: Run, runs: Mapping[str, Run], end: float) -> bool:
-    """Whether the run of this app that began last before this one was stopped."""
-    before = max((each for each in runs.values() if each.begin < run.begin), key=lambda each: each.begin, default=None)
-    return before is not None and proven(before, end) is not None
+class Presence:
+    """When an app was there, by all of its runs."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self._runs = sorted(runs, key=lambda each: (each.begin, each.end))
+        self._begins = [each.begin for each in self._runs]
+        self._ends = list(accumulate((each.end for each in self._runs), max))
+
+    def around(self, at: float) -> bool:
+        """Whether a run was there at an instant and is known to have gone on after it."""
+        place = bisect_right(self._begins, at)
+        return place > 0 and self._ends[place - 1] > at
+
+    def away_before(self, run: Run, end: float) -> bool:
+        """Whether the run that began last before this one was stopped."""
+        place = bisect_left(self._begins, run.begin)
+        return place > 0 and proven(self._runs[place - 1], end) is not None
 
 
 def proven(run: Run, end: float) -> Said | None:
     """The line that proves that this run was stopped: the last one, accepted, or followed by silence up to `end`."""
-    latest = max(filter(None, (run.accepted, run.deleting)), default=None)
+    latest = run.latest
     if latest is None or run.refused >= latest.logged or run.end > latest.logged:
         return None
-    accepted = run.accepted is not None and run.accepted.logged >= latest.logged
-    if accepted:
-        return run.accepted
-    return latest if end - latest.at > SILENCE_SECONDS else None
+    return latest if latest is run.accepted or end - latest.at > SILENCE_SECONDS else None
 
 
 class Returns:
-    """When an owner started something: the first start of any run that was not there before an instant."""
+    """When an owner started something: the first start of any run that was not there before an instant.
+
+    To have been there long before its first line no run is believed, for it would have written every hour.
+    """
 
     def __init__(self, runs: Iterable[tuple[str, Run]]) -> None:
         runs = list(runs)
         self._last: dict[str, float] = {}
         for name, run in runs:
             self._last[name] = max(run.end, self._last.get(name, run.end))
-        ordered = sorted((run.begin, run.back) for _, run in runs)
+        ordered = sorted((max(run.begin, run.first - SILENCE_SECONDS), run.back) for _, run in runs)
         self._begins = [begin for begin, _ in ordered]
         earliest = list(accumulate((back for _, back in reversed(ordered)), min))
         self._backs = earliest[::-1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ from ..errors import printable
 #: By what a report can be told, and how its table is headed.
 GROUPS = {"type": "instance type", "reason": "reason", "day": "day (UTC)", "owner": "owner"}
 #: How a spreadsheet's formula begins.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 #: What is meant by reasons that say too little by themselves.
 REASONS = {
     "active": "idle, waiting for its timeout",
@@ -46,9 +48,24 @@ def money(cost: Mapping[str, Any] | None) -> str:
     """What it costs, at least and at most, and for which share of the hours that is; nothing without a price."""
     if cost is None:
         return ""
-    share = cost["priced_share"]
-    part = "" if share == 1 else f" ({share:.0%} of the hours priced)"
-    return f"{span(cost, cost['currency'])}{part}"
+    return f"{span(cost, cost['currency'])}{priced(cost)}"
+
+
+def priced(cost: Mapping[str, Any]) -> str:
+    """For which share of the hours a price is known; nothing where that is all of them."""
+    return "" if cost["priced_share"] == 1 else f" ({cost['priced_share']:.0%} of the hours priced)"
+
+
+def wasted_money(found: Mapping[str, Any]) -> str:
+    """What was billed and not in use in money, with a comma before it; nothing without a price."""
+    cost = found["wasted_cost"]
+    return "" if cost is None else f", {number(cost['amount'])} {cost['currency']}{priced(cost)}"
+
+
+def setting(timeouts: Mapping[str, float]) -> str:
+    """The line of a server's configuration that has these timeouts (minutes); nothing where no type is known."""
+    known = {kind: max(1, round(each)) for kind, each in timeouts.items() if kind != "unknown"}
+    return f"c.CullingKernelManager.idle_timeouts = {json.dumps(known)}" if known else ""
 
 
 def headline(found: Mapping[str, Any]) -> str:
@@ -73,7 +90,8 @@ def facts(found: Mapping[str, Any]) -> list[str]:
     wasted = sum(found["wasted"].values())
     return [
         f"False stops: {found['false_stops']:,} (back within {soon}); still away at the end: {found['still_away']:,}.",
-        f"Billed and not in use: {number(wasted)} h; idle at the end: {plural(idle['apps'], 'app')}{cost}.",
+        f"Billed and not in use: {number(wasted)} h{wasted_money(found)}; "
+        f"idle at the end: {plural(idle['apps'], 'app')}{cost}.",
     ]
 
 
@@ -89,23 +107,27 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         rows = [[REASONS.get(reason, reason), number(hours)] for reason, hours in found["wasted"].items()]
         told += ["", *table(["billed and not in use", "hours"], rows)]
     for kind, points in found["curve"].items():
-        told += ["", *table([f"{kind}: {CURVE[0]}", *CURVE[1:]], [curve_row(each) for each in points])]
-        told += [found["advice"][kind]]
+        told += ["", kind, *table(CURVE, [curve_row(each) for each in points]), found["advice"][kind]]
     for kind, each in (found.get("reconcile") or {}).items():
         told.append(f"{kind}: {number(each['observed_hours'])} h observed, {number(each['billed_hours'])} h billed.")
     return [printable(each) for each in [*told, "", *found["notes"]]]
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """A line as lines of no more than this width; columns stay as they are."""
+    return [text] if len(text) <= width or "  " in text.strip() else textwrap.wrap(text, max(20, width))
+
+
 def curve_row(row: Mapping[str, Any]) -> list[str]:
     """One timeout."""
     hours = [number(row["given_back_hours"]), number(row["idle_hours"])]
-    counts = [str(row[name]) for name in ("stops", "returns", "false_stops")]
+    counts = [f"{row[name]:,}" for name in ("stops", "returns", "false_stops")]
     return [f"{row['timeout_minutes']:g} min", *hours, *counts, "" if row["cost"] is None else f"{row['cost']:,.2f}"]
 
 
 def _rows(groups: Mapping[str, Any]) -> list[list[str]]:
     return [
-        [name, str(each["stops"]), str(each["false_stops"]), span(given["hours"], "h"), money(given["cost"])]
+        [name, f"{each['stops']:,}", f"{each['false_stops']:,}", span(given["hours"], "h"), money(given["cost"])]
         for name, each in groups.items()
         for given in [each["given_back"]]
     ]

@@ -82,12 +82,13 @@ def app_idle(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decisio
     since = idle_since(record, now) or now  # `never_seen` comes before
     timeout = policy.idle_timeout_on(record.instance_type)
     decision = no_later(by_deadline(since, timeout, now), record, policy, timeout, now)
+    decision = replace(decision, renews=record.residents_renew and not decision.cull)
     until = record.residents_until
     if until is None or (decision.due_at is not None and until <= decision.due_at):
         return decision
     if now > until:
         return replace(decision, due_at=until)
-    return replace(decision, action=Action.KEEP, reason=Reason.ACTIVE, due_at=until)
+    return replace(decision, action=Action.KEEP, reason=Reason.ACTIVE, due_at=until, renews=record.residents_renew)
 
 
 def keeps_app(decision: Decision) -> bool:

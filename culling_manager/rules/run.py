@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """Since when a kernel is busy, and its last run worth waiting for: when that ended, and how long it took (seconds).
 

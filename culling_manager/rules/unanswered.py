@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 MOST = 1000
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Unanswered:
     """Requests that have no answer yet, by their ids: those that were only sent, and those that it has begun.
 

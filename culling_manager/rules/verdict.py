@@ -57,8 +57,9 @@ class Decision:
 
     `due_at` is the instant after which the same record is culled (for one that is culled: the deadline that has
     passed). It is None when time alone would not change anything. `due_for` is the reason for which it is due then,
-    where what keeps it now would not have ended by itself, and `cap_at` when it is due for its age.
-    `idle_seconds` is None when it cannot be known.
+    where what keeps it now would not have ended by itself, and `cap_at` when it is due for its age. `renews` means that
+    a lease keeps it, so that this becomes later by itself for as long as some program runs. `idle_seconds` is None when
+    it cannot be known.
     """
 
     action: Action
@@ -67,6 +68,7 @@ class Decision:
     due_at: datetime | None
     due_for: Reason | None = None
     cap_at: datetime | None = None
+    renews: bool = False
 
     @property
     def cull(self) -> bool:
@@ -77,12 +79,13 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Kept up to and including `until`, whatever the rules after this one say; one that `gives_way` is no reason
-    where they keep it for as long anyway.
+    where they keep it for as long anyway; `renews` as in `Decision`.
     """
 
     until: datetime
     reason: Reason
     gives_way: bool = False
+    renews: bool = False
 
     def on(self, decision: Decision) -> Decision:
         """What becomes of a decision of the rules after this one: the later deadline of both, and this reason."""
@@ -91,7 +94,8 @@ class Hold:
             return decision
         later = None if due_at is None else max(due_at, self.until)
         due_for = decision.due_for if later == due_at else None
-        return replace(decision, action=Action.KEEP, reason=self.reason, due_at=later, due_for=due_for)
+        renews = self.renews or decision.renews
+        return replace(decision, action=Action.KEEP, reason=self.reason, due_at=later, due_for=due_for, renews=renews)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class Cap:
             return decision
         if decision.due_at is not None and decision.due_at <= self.at:
             return replace(decision, cap_at=self.at)
-        return replace(decision, due_at=self.at, due_for=self.reason, cap_at=self.at)
+        return replace(decision, due_at=self.at, due_for=self.reason, cap_at=self.at, renews=False)
 
 
 Verdict = Decision | Hold | Cap | None

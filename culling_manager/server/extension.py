@@ -24,6 +24,7 @@ from ..managers.kernel_settings import KernelSettings
 from ..records import Kind
 from .handlers import routes
 from .metrics import expose
+from .recording import Recording
 from .saved_settings import SavedSettings
 from .sections import loaded_classes, misspelt
 from .service import ServerDesk
@@ -32,9 +33,9 @@ from .service import ServerDesk
 OUR_CLASSES = (
     *("CullingKernelManager", "GatewayCullingKernelManager", "CullingTerminalManager"),
     *("AppManager", "NoApps", "KernelGatewayApps", "SpaceApp", "NotebookInstance", "JupyterServerProcess"),
-    *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals", "Presence"),
+    *("SageMakerAppManager", "ResourceMetadataFile", "Safeguards", "Signals", "Presence", "Recording"),
     *("Signal", "ProcessSignal", "GpuSignal", "StampFileSignal", "DocumentSignal"),
-    *("OtherKernelsSignal", "ServerUseSignal"),
+    *("OtherKernelsSignal", "ServerUseSignal", "ContainerSignal"),
 )
 #: Upstream's settings that mean what our `idle_timeout` means, and the sections in which people have them.
 UPSTREAMS_TIMEOUTS = {
@@ -154,7 +155,6 @@ def _all_loaded(server: Any, culler: IdleCuller, desk: ServerDesk) -> None:
     """
     if _welcome(server, culler):
         register(server)
-        desk.presence.start()
     if culler.watches:
         expose(culler, given_back=desk.given_back)
 
@@ -167,8 +167,8 @@ def _load_jupyter_server_extension(server: Any) -> None:
     _welcome(server, culler)
     if culler.watches:
         register(server)
+    Recording(parent=server).start(server, culler)
     desk.restore()
-    desk.presence.start()
     IOLoop.current().add_callback(desk.previous.tell, server, culler)
     # The page in JupyterLab or Notebook asks us for nothing where this is not so.
     page = settings.setdefault("page_config_data", {})

@@ -17,6 +17,7 @@ from tornado.web import HTTPError, authenticated
 
 from ..errors import CullingError, ErrorCode, SettingError
 from .bodies import idle_time, json_object, keep_terminals, only, saved
+from .leasing import wanted
 from .legacy import OriginalClients
 from .service import ServerDesk
 
@@ -185,21 +186,24 @@ class KeepAliveHandler(CullingHandler):
     @authenticated
     @authorized
     async def post(self) -> None:
-        """Keep everything, or what ``kind`` and ``id`` say, for a ``duration`` or ``until`` a time."""
+        """Keep everything, or what ``kind`` and ``id`` say: for a ``duration``, ``until`` a time, or by a ``lease``."""
         with self.refusing():
             body = self.body()
             names = ("kind", "id", "duration", "until")
-            only(body, names)
+            only(body, (*names, "lease", "owner"))
+            if wanted(body):
+                self.answer(self.desk.lease(body, self.asked_by))
+                return
             kind, identity, duration, until = (body.get(name) for name in names)
             self.answer(self.desk.keep_alive(kind, identity, duration, until, self.asked_by))
 
     @authenticated
     @authorized
     async def delete(self) -> None:
-        """Take back the request for everything, or for what the arguments ``kind`` and ``id`` say."""
+        """Take back the request for everything, or for what the arguments say: ``kind`` and ``id``, or a ``lease``."""
         with self.refusing():
-            kind, identity = self.get_query_argument("kind", None), self.get_query_argument("id", None)
-            self.desk.resume(kind, identity, self.asked_by)
+            kind, identity, lease = (self.get_query_argument(name, None) for name in ("kind", "id", "lease"))
+            self.desk.resume(kind, identity, self.asked_by, lease)
             self.answer(self.desk.keep_alives())
 
 

@@ -1,4 +1,4 @@
-"""What people do in documents, which kernels cannot tell: somebody works in one, or it was saved."""
+"""What people do in documents, which kernels cannot tell: somebody works in one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from ..managers.guests import guest_of
 from ..records import Kind
 from .status import kernels_not_ours
 
-#: Jupyter Server's own schema of what is done with files.
-CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
 #: No path is longer than this (characters).
 LONGEST_PATH = 4096
 
@@ -45,12 +43,6 @@ class Presence(LoggingConfigurable):
         """Whether it counts here that somebody works in a document."""
         return self.enabled and Kind.KERNEL in self._culler.watches
 
-    def start(self) -> None:
-        """Listen to the server's event bus for documents that are saved, where it has one and kernels are ours."""
-        bus = getattr(self._server, "event_logger", None)
-        if bus is not None and CONTENTS in bus.schemas and Kind.KERNEL in self._culler.watches:
-            bus.add_listener(schema_id=CONTENTS, listener=self._heard)
-
     def seen(self, path: object) -> list[str]:
         """Somebody works in the document at `path`; gives the kernels for which that counts.
 
@@ -72,19 +64,10 @@ class Presence(LoggingConfigurable):
         if not self.enabled:
             words = "that somebody works in a document does not count here: Presence.enabled is False"
             raise CullingError(words, code=ErrorCode.TURNED_OFF)
-        kernels = self._use(path, by_a_person=True)
-        if not kernels:
-            raise KeyError(path)
-        return kernels
-
-    def _use(self, path: str, *, by_a_person: bool) -> list[str]:
         manager = guest_of(self._culler) or self._server.kernel_manager
         kernels = [each for each in self.documents.kernels(path.strip("/")) if each in manager]
         for kernel_id in kernels:
-            manager.worked_in(kernel_id, by_a_person=by_a_person)
+            manager.worked_in(kernel_id, by_a_person=True)
+        if not kernels:
+            raise KeyError(path)
         return kernels
-
-    async def _heard(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
-        """A document was saved: that is use of its kernel, whoever saved it and however."""
-        if data.get("action") == "save":
-            self._use(str(data.get("path", "")), by_a_person=False)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import ReadError, SaveError, SettingError
+from ..files import replace_file
 from ..policy import CullingPolicy, minutes
 
 FILE_NAME = "culling_manager_settings.json"
@@ -57,14 +57,7 @@ class SavedSettings:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{FILE_NAME}.")
-            try:
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(json.dumps(settings) + "\n")
-                Path(name).replace(self.path)
-            except OSError:
-                Path(name).unlink(missing_ok=True)
-                raise
+            replace_file(self.path, json.dumps(settings).encode() + b"\n")
         except OSError as error:
             raise SaveError(f"the settings could not be saved in {self.path}: {error}") from error
 

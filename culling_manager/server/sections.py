@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 
 from traitlets.config import Configurable
 
@@ -25,6 +24,8 @@ def misspelt(sections: Iterable[str], ours: Collection[str], others: Iterable[st
 def _alike(section: str, ours: Iterable[str]) -> list[str]:
     """The section of ours that is most like this one, whatever its capitals."""
     lower = {each.lower(): each for each in ours}
+    from difflib import get_close_matches
+
     return [lower[each] for each in get_close_matches(section.lower(), lower, n=1, cutoff=ALIKE)]
 
 

@@ -55,9 +55,11 @@ class SettingsDesk:
         policy, saved = culler.policy, self._load_saved()
         if saved is not None and "idle_time" in saved:
             saved = {**saved, "idle_time": whole(saved["idle_time"] * 60)}
+        by_type = {pattern: whole(seconds) for pattern, seconds in policy.idle_timeouts}
         return {
             "idle_time": whole(policy.idle_timeout),
             "keep_terminals": policy.keep_terminals,
+            **({"idle_timeouts": by_type} if by_type else {}),
             "configured": {
                 "idle_time": whole(culler.configured("idle_timeout")),
                 "keep_terminals": culler.configured("keep_terminals"),
@@ -130,8 +132,18 @@ class SettingsDesk:
             self._culler.log.info("Culling: %s", notice_words(after))
 
     def restore(self) -> None:
-        """Take over what a user saved, as soon as all managers are there; extensions load in any order."""
-        IOLoop.current().add_callback(self._restore)
+        """Take over what a user saved, as soon as all managers are there; extensions load in any order.
+
+        Until then no heartbeat tells of settings, so that the first one tells those that hold.
+        """
+        self._culler.rounds.hold_heartbeats()
+        IOLoop.current().add_callback(self._restore_and_tell)
+
+    def _restore_and_tell(self) -> None:
+        try:
+            self._restore()
+        finally:
+            self._culler.rounds.release_heartbeats()
 
     def _restore(self) -> None:
         """Take over what a user saved, each setting if the bounds allow it now; says so where they do not."""

@@ -9,11 +9,17 @@ from typing import Any
 from .._version import __version__
 from ..document import state_document
 from ..engine.culler import IdleCuller
+from ..engine.ports import Naming
 from ..managers.documents import Documents
 from ..managers.guests import guest_of
 from ..policy import CullingPolicy
-from ..records import Kind
+from ..records import KernelRecord, Kind, Record
+from ..rules.kernel import kernel_timeout
+from ..rules.own_timeout import own_timeout_from
 from .given_back import GivenBack
+
+#: Of so many terminals at most is read what runs in them, which takes about a tenth of a millisecond each.
+MOST_TERMINALS = 100
 
 HOW_TO_SELECT = {
     Kind.KERNEL: 'c.ServerApp.kernel_manager_class = "culling_manager.CullingKernelManager"',
@@ -54,12 +60,35 @@ def name_documents(kernels: list[dict[str, Any]], documents: Documents) -> None:
             kernel |= {"path": document.path, "session_name": document.name}
 
 
+def name_terminals(terminals: list[dict[str, Any]], culler: IdleCuller) -> None:
+    """Say of each terminal what runs in it now; of a great many, of the first ones."""
+    for terminal in terminals[:MOST_TERMINALS]:
+        terminal["runs"] = runs_in(culler, terminal["id"])
+
+
+def runs_in(culler: IdleCuller, terminal: str) -> str | None:
+    """What runs in a terminal now, as a person calls it; None where nobody can tell."""
+    source = culler.watches[Kind.TERMINAL].source if Kind.TERMINAL in culler.watches else None
+    return source.names(terminal).get("runs") if isinstance(source, Naming) else None
+
+
 def name_timeouts(apps: list[dict[str, Any]], policy: CullingPolicy) -> None:
     """Say of each app which idle timeout (seconds) holds, and why."""
     for app in apps:
         rule = policy.timeout_rule(app["instance_type"])
         app["idle_timeout"] = policy.idle_timeout_on(app["instance_type"])
         app["idle_timeout_from"] = "idle_timeout" if rule is None else f"idle_timeouts[{rule[0]!r}]"
+
+
+def name_kernels_timeouts(kernels: list[dict[str, Any]], records: Iterable[Record], policy: CullingPolicy) -> None:
+    """Say of each kernel which idle timeout (seconds, 0: off) holds, and why; `records` are theirs."""
+    known = {record.identity: record for record in records if isinstance(record, KernelRecord)}
+    for kernel in kernels:
+        record = known[kernel["id"]]
+        kept = record.odd_timeout is not None and policy.max_idle_timeout <= 0
+        kernel["idle_timeout"] = 0.0 if kept else max(0.0, kernel_timeout(record, policy))
+        told = record.idle_timeout, record.odd_timeout
+        kernel["idle_timeout_from"] = own_timeout_from(*told, policy, record.instance_type)
 
 
 def state_of(
@@ -70,7 +99,7 @@ def state_of(
     """
     now = culler.now()
     current = {kind: watch.current(now) for kind, watch in culler.watches.items()}
-    return state_document(
+    found = state_document(
         version=__version__,
         now=now,
         running=culler.running,
@@ -90,3 +119,6 @@ def state_of(
         presence=presence,
         given_back=given_back.at(now),
     )
+    records = (record for record, _ in current.get(Kind.KERNEL, ()))
+    name_kernels_timeouts(found["kernels"], records, culler.policy)
+    return found

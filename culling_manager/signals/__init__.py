@@ -8,6 +8,7 @@ from .._lazy import door
 
 if TYPE_CHECKING:
     from .base import Signal, Subject
+    from .containers import ContainerSignal
     from .documents import DocumentSignal
     from .gpu import GpuSignal
     from .kernels import OtherKernelsSignal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .stamp_file import StampFileSignal
 
 _HOMES = {
+    "ContainerSignal": "containers",
     "DocumentSignal": "documents",
     "Finding": "runner",
     "GpuSignal": "gpu",
@@ -30,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ContainerSignal",
     "DocumentSignal",
     "Finding",
     "GpuSignal",

@@ -1,4 +1,4 @@
-"""Documents that are saved, renamed, copied or uploaded through the contents API, from the server's event bus."""
+"""Documents that are saved, renamed, copied or uploaded through the server, whatever contents manager it has."""
 
 from __future__ import annotations
 
@@ -7,37 +7,32 @@ from typing import Any
 
 from ..records import Kind
 from .base import Signal, Subject
-
-#: Jupyter Server's own schema of what is done with files.
-CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
-#: What is no use of a file: an open browser tab gets files by itself.
-LOOKING = "get"
+from .contents import Contents
 
 
 class DocumentSignal(Signal):
     """The last time that a file was changed through the server; it counts for the app that this server runs on.
 
-    Each event costs the same however many there were. Where a server has no event bus nothing is heard.
+    Each change costs the same however many there were. Where a server serves no contents nothing is heard.
     """
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self._used_at: datetime | None = None
-        self._bus: Any = None
+        self._contents: Contents | None = None
 
     def start(self, server: Any) -> None:
-        """Listen to the server's event bus, if it has one."""
-        bus = getattr(server, "event_logger", None)
-        if bus is None or self._bus is not None:
-            return
-        bus.add_listener(schema_id=CONTENTS, listener=self._heard)
-        self._bus = bus
+        """Listen to what is done with the server's files, if it has any."""
+        if self._contents is None:
+            self._contents = Contents.of(server)
+            if self._contents is not None:
+                self._contents.listen(self._changed)
 
     def stop(self) -> None:
         """Listen no more."""
-        bus, self._bus = self._bus, None
-        if bus is not None:
-            bus.remove_listener(schema_id=CONTENTS, listener=self._heard)
+        contents, self._contents = self._contents, None
+        if contents is not None:
+            contents.leave(self._changed)
 
     def applies(self, subject: Subject) -> bool:
         """Only to the app that is this machine."""
@@ -48,9 +43,8 @@ class DocumentSignal(Signal):
         return None
 
     def last_use(self, subject: Subject) -> datetime | None:
-        """When the last such event was."""
+        """When the last such change was."""
         return self._used_at
 
-    async def _heard(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
-        if data.get("action") != LOOKING:
-            self._used_at = self.now()
+    def _changed(self, action: str, path: str) -> None:
+        self._used_at = self.now()

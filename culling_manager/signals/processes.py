@@ -19,12 +19,12 @@ from traitlets import Integer, List, Unicode
 
 from ..concurrency import in_thread
 from ..errors import ReadError
-from ..records import Kind
+from ..records import Kind, owner
 from .base import Bounded, Shared, Signal, Subject
 from .network import connections, talks_outside
 from .runtime import other_servers
 from .snapshot import Table
-from .table import owner, read_labels, read_table
+from .table import read_labels, read_table
 from .usage import LEAST_SHARE, Usage, summary, together, usages, usages_since
 
 #: An earlier reading that is older than this (seconds) says nothing about now; some are kept, this far apart.

@@ -29,6 +29,7 @@ BUILT_IN = {
     "documents": ("documents", "DocumentSignal"),
     "server_use": ("server_use", "ServerUseSignal"),
     "other_kernels": ("kernels", "OtherKernelsSignal"),
+    "containers": ("containers", "ContainerSignal"),
 }
 
 
@@ -53,7 +54,7 @@ class Signals(LoggingConfigurable):
         list(BUILT_IN),
         config=True,
         help="""Which signals are asked about a kernel, terminal or app before it is stopped: any of `processes`, `gpu`,
-        `stamp_file`, `documents`, `server_use`, `other_kernels`, and names of entry points in the group
+        `stamp_file`, `documents`, `server_use`, `other_kernels`, `containers`, and names of entry points in the group
         `culling_manager.signals` that other packages bring. `*` stands for every one that is installed. Empty: only
         what Jupyter itself knows counts. A signal that is broken keeps everything, which is reported.""",
     )

@@ -9,11 +9,9 @@ from typing import Any
 
 from ..engine.clock import epoch, monotonic
 from ..errors import ReadError
-from ..records import Kind
+from ..records import MARKER
 from .snapshot import Row, Table
 
-#: A variable in the environment of kernels and terminals that says whose they, and all they start, are.
-MARKER = "CULLING_MANAGER_OWNER"
 #: Programs whose first argument names what really runs.
 INTERPRETERS = ("bash", "bun", "dash", "deno", "java", "node", "perl", "python", "ruby", "sh")
 #: Those in which editors and their servers are written. Where a script of another one lies says nothing of whose work
@@ -28,11 +26,6 @@ LONGEST_NAME, MOST_WORDS = 1000, 64
 MOST_THREADS = 500
 #: Those states that matter, as psutil calls them.
 STATES = {"running": "R", "disk-sleep": "D"}
-
-
-def owner(kind: Kind, identity: str, server_pid: int) -> str:
-    """What `MARKER` is for one kernel or terminal of one server."""
-    return f"{server_pid}:{kind.value}:{identity}"
 
 
 def _psutil() -> Any:
@@ -140,6 +133,19 @@ def read_labels(pid: int) -> tuple[tuple[str, ...], str | None, str]:
         return roles, process.environ().get(MARKER), command
     except (psutil.Error, OSError):
         return roles, None, command
+
+
+def read_command(pid: int) -> str:
+    """What a person calls the program of a process, see `command_of`; '' where there is none, or it may not be read."""
+    try:
+        psutil = _psutil()
+        process = psutil.Process(pid)
+        name, words = process.name(), [word[:LONGEST_NAME] for word in process.cmdline()[:MOST_WORDS]]
+        return command_of(name, words)
+    except (ReadError, OSError):
+        return ""
+    except psutil.Error:
+        return ""
 
 
 def roles_of(name: str, words: list[str]) -> tuple[str, ...]:

@@ -15,7 +15,11 @@ ray, 4 cores: the busiest       2.0%    9%             0.05 ms  10 kB   14 kB   
 spark, local[2]: java           1.0%    2%             0.09 ms  4 kB    0         4 kB   1%
 ipyparallel, 4 engines          1.0%    0.4%           0.1 ms   32 B    32 B      0      1%
 tensorboard                     0.0%    0.4%           0.05 ms  0       0         0      0%
+mlflow server, 15 processes     0.8%    8%             0.13 ms  100 B   300 B     300 B  4.5%
 =============================== ======= ============== ======== ======= ========= ====== =======================
+
+MLflow was measured in twenty such seconds, at a load of 33; none was taken for work. While a client logs metrics to it,
+one after the other, it uses 9 to 13% of a core and moves 1.1 MB a second, which was work in five looks of five.
 
 And at work: a loop runs in pieces of 1 to 6 ms, at the lowest priority among a crowd that wakes all the time in 0.7 ms
 or more; sixty such have 0.6 to 3% of a core each, and want one for 90% of the time or more. In such a crowd (a load of

@@ -22,38 +22,50 @@ SERVER = ""
 
 @dataclass(slots=True)
 class _App:
-    """One app: until when it was used, and who is busy on it."""
+    """One app: until when it was used, who is busy on it, and what it runs on."""
 
     used: datetime
     busy: set[str] = field(default_factory=set)
+    instance_type: str | None = None
+    gaps: list[Gap] = field(default_factory=list)
 
-    def gap(self, at: datetime, ended: bool) -> list[Gap]:
-        """The gap that ends at an instant, if there is one."""
+    def gap(self, at: datetime, ended: bool) -> None:
+        """A gap ends at an instant, if there is one."""
         seconds = 0.0 if self.busy else (at - self.used).total_seconds()
-        return [Gap(seconds, ended)] if seconds > 0 else []
+        if seconds > 0:
+            self.gaps.append(Gap(seconds, ended))
 
 
 def idle_gaps(events: Iterable[Event], until: datetime | None = None) -> list[Gap]:
     """All idle gaps up to `until` (default: the last event); those that nobody came back from are open."""
+    return [each for gaps in gaps_by_type(events, until).values() for each in gaps]
+
+
+def gaps_by_type(events: Iterable[Event], until: datetime | None = None) -> dict[str | None, list[Gap]]:
+    """The same by instance type; None is where nobody knows it."""
     ordered = sorted(events, key=lambda each: each.at)
     end = until if until is not None or not ordered else ordered[-1].at
     past = [each for each in ordered if end is not None and each.at <= end]
     history = _History(any(each.kind is Kind.APP and each.identity for each in past))
     for event in past:
         history.apply(event)
-    if end is not None:
-        for app in history.apps.values():
-            history.gaps += app.gap(end, ended=False)
-    return history.gaps
+    found: dict[str | None, list[Gap]] = {}
+    for app in history.apps.values():
+        if end is not None:
+            app.gap(end, ended=False)
+    for app in [*history.gone, *history.apps.values()]:
+        if app.gaps:
+            found.setdefault(app.instance_type, []).extend(app.gaps)
+    return found
 
 
 @dataclass(slots=True)
 class _History:
-    """What there is, and the gaps so far."""
+    """What there is, and what there was."""
 
     has_apps: bool
     apps: dict[str, _App] = field(default_factory=dict)
-    gaps: list[Gap] = field(default_factory=list)
+    gone: list[_App] = field(default_factory=list)
     _homes: dict[str, str] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
@@ -61,11 +73,17 @@ class _History:
         identity = event.identity
         if event.kind is Kind.APP and identity is not None and event.event is EventType.ENDED:
             app = self.apps.pop(identity, None)
-            self.gaps += [] if app is None else app.gap(event.at, ended=False)
+            if app is not None:
+                app.instance_type = event.instance_type or app.instance_type
+                app.gap(event.at, ended=False)
+                self.gone.append(app)
             return
         if event.app is not None and identity is not None:
             self._homes[identity] = event.app
+        surely = not self.has_apps or event.kind is Kind.APP or identity in self._homes
         for app in self._apps_of(event):
+            if surely:
+                app.instance_type = event.instance_type or app.instance_type
             self._use(app, event)
 
     def _apps_of(self, event: Event) -> list[_App]:
@@ -87,9 +105,9 @@ class _History:
         who = f"{event.kind.value} {event.identity}"
         if event.event in NO_USE:
             return
-        self.gaps += app.gap(event.at, ended=True)
-        if event.event is EventType.BUSY:
+        app.gap(event.at, ended=True)
+        if event.event in (EventType.BUSY, EventType.WORKING):
             app.busy.add(who)
-        elif event.event in (EventType.IDLE, EventType.ENDED, EventType.STARTED):
+        elif event.event in (EventType.IDLE, EventType.RESTING, EventType.ENDED, EventType.STARTED):
             app.busy.discard(who)
         app.used = max(app.used, event.at, event.until or event.at)

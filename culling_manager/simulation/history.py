@@ -4,32 +4,32 @@ One line of a history::
 
     {"at": "2026-06-01T12:00:00Z", "kind": "kernel", "id": "1a2b3c4d", "event": "busy"}
 
-``kind``: kernel, terminal, app. ``event``: started, busy, idle, activity, connected, disconnected, ended. Optional:
-``name``; ``app``, the id of the app on which a kernel or terminal runs; ``idle_timeout``, a kernelspec's own (seconds).
-What was not ``started`` was started when it is first heard of. The two formats may be mixed in one file.
+``kind``: kernel, terminal, app. ``event``: started, busy, idle, activity, connected, disconnected, ended; working and
+resting, for what only an activity signal sees. Optional: ``name``; ``app``, the id of the app on which a kernel or
+terminal runs; ``idle_timeout``, a kernelspec's own (seconds); ``instance_type``, such as ml.g5.xlarge. What was not
+``started`` was started when it is first heard of. The two formats may be mixed in one file, also as the ``message`` of
+log events that were exported from CloudWatch: each ``logStreamName`` is then a history of its own.
 """
 
 from __future__ import annotations
 
-import json
+import gzip
 import re
 import sys
+import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 from ..errors import CullingError, SettingError
 from ..policy import LONGEST_SECONDS, number
 from ..records import Kind
-from ..report import moment
+from .lines import Line, object_in, one_of, text_in, time_in
 from .things import Event, EventType, Key
 
-#: Times before and after these years are mistakes.
-YEARS = (1970, 2970)
 #: What kernel_actions of jupyter_server means here.
 KERNEL_ACTIONS = {
     "start": EventType.STARTED,
@@ -46,8 +46,6 @@ AT_WORK = frozenset({"at work", "busy"})
 #: Schemas of our own events that tell of a kernel, terminal or app.
 OURS = re.compile("/culling_manager/(culling|app)(/|$|-|_)")
 
-Line = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
@@ -63,59 +61,107 @@ class Quiet:
 class History:
     """What happened, how many lines told of something else, and how many things a culler stopped.
 
-    `unseen` means that it is an event log, which does not tell of each use.
+    `unseen` means that it is an event log, which does not tell of each use; `cut` is how many files end in the middle
+    of a line, which is left out. `ends` is up to when something is known: of an event log, that something was idle.
     """
 
     events: tuple[Event, ...]
     skipped: int = 0
     culled: int = 0
     unseen: bool = False
+    cut: int = 0
+    ends: datetime | None = None
 
 
-def read_history(path: str) -> History:
-    """Read a file, '-' is the standard input.
+def read_history(*paths: str) -> History:
+    """Read the files of one history, in any order; '-' is the standard input, and a file may be compressed by gzip.
 
     Raises
     ------
     CullingError
         Naming file, line, value and what is accepted.
     """
-    name = "standard input" if path == "-" else path
-    try:
-        raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except OSError as error:
-        raise CullingError(f"{path} cannot be read: {error.strerror}") from None
-    events: list[Event] = []
-    logged: list[Event] = []
-    quiet: list[Quiet] = []
-    skipped, culled = 0, set()
-    for place, text in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+    found: dict[str, Reading] = {}
+    for path in paths:
+        read_file(path, found)
+    return found.get("", Reading()).history()
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was read of one history so far; `logged` are those of `events` that an event log tells."""
+
+    events: list[Event] = field(default_factory=list)
+    logged: list[Event] = field(default_factory=list)
+    quiet: list[Quiet] = field(default_factory=list)
+    culled: set[tuple[Kind, str | None]] = field(default_factory=set)
+    skipped: int = 0
+    cut: int = 0
+    ends: datetime | None = None
+
+    def take(self, line: Line) -> None:
+        """Take over one line. Raises `SettingError`."""
+        is_log = "__schema__" in line
+        found = list(from_log(line) if is_log else [from_line(line)])
+        self.logged += found if is_log else []
+        self.quiet += quiet_in(line) if is_log else []
+        self.culled |= {(each.kind, each.identity) for each in found} if line.get("action") in GONE else set()
+        self.skipped += not found
+        self.events += found
+
+    def history(self) -> History:
+        """All of it."""
+        unseen = list(gaps(self.logged, self.quiet))
+        ends = max([each.at for each in self.events] + [each.until for each in self.quiet], default=None)
+        events, culled = (*self.events, *unseen), len(self.culled)
+        return History(events=events, skipped=self.skipped, culled=culled, unseen=bool(unseen), cut=self.cut, ends=ends)
+
+
+def read_file(path: str, found: dict[str, Reading]) -> None:
+    """Read one file into what was read of each log stream, '' for none; a last line that is cut is left out."""
+    *whole, last = _content(path).split(b"\n")
+    for place, text in enumerate([*whole, last], 1):
         if not text.strip():
             continue
         try:
-            line = _object(text)
-            is_log = "__schema__" in line
-            found = list(from_log(line) if is_log else [from_line(line)])
-            logged += found if is_log else []
-            quiet += quiet_in(line) if is_log else []
+            line = object_in(text)
         except SettingError as error:
-            raise CullingError(f"{name}, line {place}: {error}") from None
-        if line.get("action") in GONE:
-            culled |= {(each.kind, each.identity) for each in found}
-        skipped += not found
-        events += found
-    unseen = list(gaps(logged, quiet))
-    return History(events=(*events, *unseen), skipped=skipped, culled=len(culled), unseen=bool(unseen))
+            if text is last and any(each.logged for each in found.values()):
+                found.setdefault("", Reading()).cut += 1
+                return
+            raise _named(path, place, error) from None
+        try:
+            _take(line, found)
+        except SettingError as error:
+            raise _named(path, place, error) from None
 
 
-def _object(text: bytes) -> Line:
+def _take(line: Line, found: dict[str, Reading]) -> None:
+    """Take over a line, or what is in a log event; a message that is no event of the bus tells nothing."""
+    stream = line.get("logStreamName")
+    if not isinstance(stream, str) or not isinstance(line.get("message"), str):
+        found.setdefault("", Reading()).take(line)
+        return
+    reading = found.setdefault(stream, Reading())
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise SettingError("the line", text[:60].decode("utf-8", "replace"), "a JSON object")
-    return found
+        message = object_in(line["message"].encode())
+    except SettingError:
+        message = {}
+    reading.skipped += "__schema__" not in message
+    if "__schema__" in message:
+        reading.take(message)
+
+
+def _content(path: str) -> bytes:
+    try:
+        raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return (gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw).removeprefix(b"\xef\xbb\xbf")
+    except (OSError, EOFError, zlib.error) as error:
+        raise CullingError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _named(path: str, place: int, error: SettingError) -> CullingError:
+    return CullingError(f"{'standard input' if path == '-' else path}, line {place}: {error}")
 
 
 # -- our own format --------------------------------------------------------------------------------
@@ -123,49 +169,21 @@ def _object(text: bytes) -> Line:
 
 def from_line(line: Line) -> Event:
     """One line of a history. Raises `SettingError`."""
-    kind = Kind(_one_of(line, "kind", (each.value for each in Kind)))
+    kind = Kind(one_of(line, "kind", (each.value for each in Kind)))
     timeout = line.get("idle_timeout")
     if timeout is not None:
         accepted = "a number of seconds, 0 or more"
         timeout = number("idle_timeout", timeout, low=0, high=LONGEST_SECONDS, accepted=accepted)
     return Event(
-        at=_time(line, "at"),
+        at=time_in(line, "at"),
         kind=kind,
-        identity=_text(line, "id"),
-        event=EventType(_one_of(line, "event", (each.value for each in EventType if each is not EventType.UNSEEN))),
-        name=_text(line, "name", ""),
-        app=None if kind is Kind.APP else _text(line, "app", "") or None,
+        identity=text_in(line, "id"),
+        event=EventType(one_of(line, "event", (each.value for each in EventType if each is not EventType.UNSEEN))),
+        name=text_in(line, "name", ""),
+        app=None if kind is Kind.APP else text_in(line, "app", "") or None,
         idle_timeout=timeout,
+        instance_type=text_in(line, "instance_type", "") or None,
     )
-
-
-def _time(line: Line, name: str) -> datetime:
-    """A time with its zone; the event bus writes one and a 'Z' behind it."""
-    value = line.get(name)
-    try:
-        text = re.sub(r"([+-]\d\d:\d\d)Z$", r"\1", str(value))
-        if isinstance(value, str) and re.search(r"(Z|z|[+-]\d\d:?\d\d)$", text):
-            found = moment(text)
-            if YEARS[0] <= found.year < YEARS[1]:  # so that no deadline leaves the calendar
-                return found
-    except (ValueError, OverflowError):
-        pass
-    accepted = f"a time with its zone in the years {YEARS[0]} to {YEARS[1]}, such as 2026-06-01T12:00:00Z"
-    raise SettingError(name, value, accepted)
-
-
-def _text(line: Line, name: str, default: str | None = None) -> str:
-    value = line.get(name, default)
-    if not isinstance(value, str) or (default is None and not value):
-        raise SettingError(name, value, "a text")
-    return value
-
-
-def _one_of(line: Line, name: str, accepted: Iterable[str]) -> str:
-    value, known = line.get(name), tuple(accepted)
-    if not isinstance(value, str) or value not in known:
-        raise SettingError(name, value, f"one of {', '.join(known)}")
-    return value
 
 
 # -- the event bus's log ---------------------------------------------------------------------------
@@ -176,7 +194,7 @@ def quiet_in(line: Line) -> Iterable[Quiet]:
     idle, identity = line.get("idle_seconds"), line.get("identity")
     if idle is None or not isinstance(identity, str) or not OURS.search(str(line["__schema__"])):
         return []
-    at = _time(line, "__timestamp__")
+    at = time_in(line, "__timestamp__")
     return [Quiet(Kind(line.get("kind", "app")), identity, at - timedelta(seconds=float(idle)), at)]
 
 
@@ -206,7 +224,7 @@ def gaps(logged: Iterable[Event], quiet: Iterable[Quiet]) -> Iterable[Event]:
 
 def from_log(line: Line) -> Iterable[Event]:
     """What one line of an event log tells of activity; nothing, where it tells of something else."""
-    schema, at = str(line["__schema__"]), _time(line, "__timestamp__")
+    schema, at = str(line["__schema__"]), time_in(line, "__timestamp__")
     if re.search("/jupyter_server/kernel_actions/", schema):
         return _kernel_action(line, at)
     if re.search("/jupyter_server/contents_service/", schema):
@@ -221,7 +239,7 @@ def _kernel_action(line: Line, at: datetime) -> Iterable[Event]:
     event = KERNEL_ACTIONS.get(str(line.get("action")))
     if event is None or not line.get("kernel_id") or line.get("status") == "error":
         return []
-    identity, name = _text(line, "kernel_id"), str(line.get("kernel_name") or "")
+    identity, name = text_in(line, "kernel_id"), str(line.get("kernel_name") or "")
     return [Event(at=at, kind=Kind.KERNEL, identity=identity, event=event, name=name)]
 
 
@@ -229,16 +247,14 @@ def _ours(line: Line, at: datetime) -> Iterable[Event]:
     """Each event of our own says for how long there had been no activity; some say that it is at work, or gone."""
     if "identity" not in line:
         return []
-    kind = Kind(_one_of({"kind": "app", **line}, "kind", (each.value for each in Kind)))
-    identity, name = _text(line, "identity"), str(line.get("name") or line.get("app") or "")
-    idle = line.get("idle_seconds")
+    kind = Kind(one_of({"kind": "app", **line}, "kind", (each.value for each in Kind)))
+    identity, name = text_in(line, "identity"), str(line.get("name") or line.get("app") or "")
+    idle, on = line.get("idle_seconds"), str(line.get("instance_type") or "") or None
+    about = Event(at=at, kind=kind, identity=identity, event=EventType.ACTIVITY, name=name, instance_type=on)
     found: list[Event] = []
     if idle is not None:
         number("idle_seconds", idle, low=0, high=LONGEST_SECONDS, accepted="a number of seconds, 0 or more")
-        used = at - timedelta(seconds=float(idle))
-        found.append(Event(at=used, kind=kind, identity=identity, event=EventType.ACTIVITY, name=name))
-    if line.get("reason") in AT_WORK:
-        found.append(Event(at=at, kind=kind, identity=identity, event=EventType.ACTIVITY, name=name))
-    if line.get("action") in GONE:
-        found.append(Event(at=at, kind=kind, identity=identity, event=EventType.ENDED, name=name))
+        found.append(replace(about, at=at - timedelta(seconds=float(idle))))
+    found += [about] if line.get("reason") in AT_WORK else []
+    found += [replace(about, event=EventType.ENDED)] if line.get("action") in GONE else []
     return found

@@ -106,13 +106,15 @@ class _World:
             run = Run(self.policy.long_run)
             self._add(Thing(kind=event.kind, identity=event.identity, started_at=at, last_activity=at, run=run))
         thing = self.things[key]
+        known = thing.instance_type
         thing.note(event)
         self._happen(thing, event)
         if event.event in FREES:
             for app in self._apps_of(thing):
                 self._look(app, at)
         # activity alone moves a deadline that is known only further away: time enough to see that then
-        if key in self.things and not (event.event is EventType.ACTIVITY and thing.look is not None):
+        further = event.event is EventType.ACTIVITY and thing.instance_type == known
+        if key in self.things and not (further and thing.look is not None):
             self._look(thing, at)
 
     def _add(self, thing: Thing) -> None:
@@ -134,6 +136,13 @@ class _World:
                 if thing.stop is None or thing.run.busy_since is not None:  # it would have been stopped at work
                     self._use(thing, at)
                 thing.run.follow(False, at)
+            case EventType.WORKING:
+                self._work(thing, at)
+                thing.working = True
+            case EventType.RESTING:
+                if thing.working:
+                    self._work(thing, at)
+                thing.working = False
             case EventType.CONNECTED:
                 thing.connections += 1
             case EventType.DISCONNECTED:
@@ -143,6 +152,13 @@ class _World:
                 thing.kept_until = event.until
             case EventType.ENDED:
                 self._end(thing, at)
+
+    def _work(self, thing: Thing, at: datetime) -> None:
+        """A signal sees it at work, and Jupyter does not: its last activity stays what it was; its apps are used."""
+        last = thing.last_activity
+        self._use(thing, at)
+        thing.last_activity = last if thing.started_at <= last else at
+        thing.used_at = at
 
     def _use(self, thing: Thing, at: datetime, missed: bool = True) -> None:
         """It was used: one that would be stopped is missed, and runs again; so do its apps."""
@@ -183,7 +199,10 @@ class _World:
     def _decide(self, thing: Thing, now: datetime) -> Decision:
         if thing.kind is Kind.APP:
             return decide(self._app(thing, now), self.policy, now)
-        return decide(thing.kernel() if thing.kind is Kind.KERNEL else thing.terminal(), self.policy, now)
+        if thing.kind is Kind.TERMINAL:
+            return decide(thing.terminal(now), self.policy, now)
+        app = self.apps.get(thing.app or "")
+        return decide(thing.kernel(now, None if app is None else app.instance_type), self.policy, now)
 
     def _app(self, app: Thing, now: datetime) -> AppRecord:
         """An app as the server reads it: with everything that lives on it, or may. One that keeps it is enough."""
@@ -208,6 +227,8 @@ class _World:
             kept_by=keeper,
             residents_until=until,
             warned_at=app.started_at,
+            instance_type=app.instance_type,
+            **app.use(now),
         )
 
     def _apps_of(self, thing: Thing) -> list[Thing]:
@@ -229,6 +250,6 @@ class _World:
         )
         self.stops.append(thing.stop)
         for app in self._apps_of(thing):
-            if thing.run.busy_since is not None and decision.reason is not Reason.IDLE:
+            if (thing.working or thing.run.busy_since is not None) and decision.reason is not Reason.IDLE:
                 app.last_activity = max(app.last_activity, now)
             self._look(app, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -36,6 +37,8 @@ class StandIn:
         self.kernel_name = "python3"
         self.execution_state = "idle"
         self.reason = ""
+        self.ready = asyncio.get_running_loop().create_future()
+        self.ready.set_result(None)
         self.last_activity = utcnow()
 
 

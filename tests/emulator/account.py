@@ -16,6 +16,7 @@ from .items import (
     AppKey,
     Domain,
     Item,
+    LifecycleConfig,
     NotebookInstance,
     Space,
     UserProfile,
@@ -52,6 +53,8 @@ class Account:
         self.user_profiles: dict[tuple[str, str], UserProfile] = {}
         self.spaces: dict[tuple[str, str], Space] = {}
         self.notebook_instances: dict[str, NotebookInstance] = {}
+        self.studio_lifecycles: dict[str, LifecycleConfig] = {}
+        self.notebook_lifecycles: dict[str, LifecycleConfig] = {}
         self.apps: dict[AppKey, App] = {}
         self._apps_of: defaultdict[tuple[str, str], dict[AppKey, App]] = defaultdict(dict)
 
@@ -67,7 +70,7 @@ class Account:
         return self.arn("app", app.domain, app.owner, app.app_type.lower(), app.name)
 
     def add_domain(self, domain: str = DOMAIN, auth_mode: str = "IAM", **more: Any) -> Domain:
-        """A domain that logs its users in by IAM or by SSO."""
+        """A domain that logs its users in by IAM or by SSO; also settings, those that UpdateDomain changes."""
         with self.lock:
             self.domains[domain] = Domain(name=domain, auth_mode=auth_mode, **self._common(**more))
             return self.domains[domain]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 
 DOMAIN = "d-emulated00001"
 ALICE = "alice"
@@ -46,6 +47,16 @@ class Domain(Item):
     """A Studio domain, named by its id."""
 
     auth_mode: str = "IAM"
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class LifecycleConfig(Item):
+    """A lifecycle configuration, of Studio with content and app type, of notebook instances with hooks."""
+
+    content: str | None = None
+    app_type: str | None = None
+    hooks: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -71,6 +82,7 @@ class NotebookInstance(Item):
     """A notebook instance."""
 
     instance_type: str = "ml.t3.medium"
+    lifecycle_config: str | None = None
 
 
 @dataclass(kw_only=True)

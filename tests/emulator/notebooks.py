@@ -15,6 +15,7 @@ def describe_notebook_instance(account: Account, asked: Parameters) -> Answer:
         NotebookInstanceArn=account.arn("notebook-instance", instance.name),
         NotebookInstanceStatus=instance.status,
         InstanceType=instance.instance_type,
+        NotebookInstanceLifecycleConfigName=instance.lifecycle_config,
         Url=f"{instance.name}.notebook.{account.region}.sagemaker.aws",
         RoleArn=f"arn:aws:iam::{account.account}:role/NotebookRole",
         PlatformIdentifier="notebook-al2023-v1",

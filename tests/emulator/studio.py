@@ -37,6 +37,7 @@ def describe_domain(account: Account, asked: Parameters) -> Answer:
         "AppNetworkAccessType": "PublicInternetOnly",
         "VpcId": "vpc-00000001",
         "SubnetIds": ["subnet-00000001"],
+        **{name: settings for name, settings in domain.settings.items() if settings},
     }
 
 

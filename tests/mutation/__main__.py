@@ -7,8 +7,10 @@ are not known to be equivalent were noticed. ``equivalent.json`` says of each fa
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
+import math
 import os
 import random
 import shutil
@@ -17,14 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from .mutants import Mutant, mutants
+from .selection import Recorder, Seen, Selection
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = "culling_manager"
 EQUIVALENT = Path(__file__).parent / "equivalent.json"
-LAW = ("test_rules", "test_decisions")
+LAW = ("test_rules", "test_decisions", "test_caps", "test_by_type")
+WATCH = ("test_attention", "test_culler", "test_engine", "test_caps", "test_appsource")
+SMALL = ("test_engine", "test_culler", "test_attention", "test_appsource")
+APPS = ("test_ledger", "test_appsource", "test_residents", "test_census", "test_accounts", "test_last_stop")
 #: Room -> the tests nearest to it.
 NEAREST = {
     "rules.verdict": LAW,
@@ -34,14 +41,47 @@ NEAREST = {
     "rules.app": LAW,
     "rules.own_timeout": LAW,
     "rules.run": LAW,
+    "rules.proof": ("test_proof",),
+    "rules.unanswered": ("test_unanswered",),
     "decisions": LAW,
     "policy": ("test_policy",),
     "engine.requests": ("test_keepalive",),
+    "engine.alarm": SMALL,
+    "engine.backoff": SMALL,
+    "engine.clock": SMALL,
+    "engine.comings": SMALL,
+    "engine.culler": SMALL,
+    "engine.horizon": WATCH,
+    "engine.item": WATCH,
+    "engine.journal": SMALL,
+    "engine.notices": WATCH,
+    "engine.readings": WATCH,
+    "engine.rounds": (*SMALL, "test_accounts"),
+    "engine.settings": (*SMALL, "test_by_type"),
+    "engine.shutdown": WATCH,
+    "engine.situation": SMALL,
+    "engine.tally": SMALL,
+    "engine.watch": (*WATCH, "test_census"),
+    "signals.usage": ("test_signals_usage",),
+    "managers.activity": ("test_activity",),
+    "apps.census": APPS,
+    "apps.deletion": APPS,
+    "apps.ledger": APPS,
+    "apps.residents": APPS,
+    "apps.source": APPS,
 }
+TESTS = {name for names in NEAREST.values() for name in names}
 #: The share of faults that has to be noticed.
 ENOUGH = 0.9
-#: Tests that take longer than this (seconds) with a fault have noticed it: it made something endless.
-ENDLESS_SECONDS = 120.0
+#: Tests that take longer than this (seconds) with a fault, or so many times as long as without and followed, have
+#: noticed it: it made something endless.
+ENDLESS_SECONDS, ENDLESS_TIMES = 20.0, 3.0
+#: How pytest ends when it found no test.
+NO_TESTS = 5
+#: What takes longer than this (seconds, also for being followed) is not among those that are tried.
+SLOW_SECONDS = 4.0
+#: Nor is what goes through thousands of generated cases: such tests have these words in their names.
+LONG = ("histor", "generated")
 
 
 def main() -> int:
@@ -53,8 +93,10 @@ def main() -> int:
     enough = True
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         tree = _copy(Path(folder))
-        for room in options.rooms or NEAREST:
-            enough = _try(room, tree, known, options, end) and enough
+        rooms = options.rooms or list(NEAREST)
+        seen = _record(tree, rooms)
+        for room in rooms:
+            enough = _try(room, tree, seen, known, options, end) and enough
     return 0 if enough else 1
 
 
@@ -81,12 +123,26 @@ def _copy(folder: Path) -> Path:
     return folder
 
 
-def _try(room: str, tree: Path, known: set[tuple[str, ...]], options: argparse.Namespace, end: float) -> bool:
+def _path(tree: Path, room: str) -> Path:
+    return tree / PACKAGE / f"{room.replace('.', '/')}.py"
+
+
+def _record(tree: Path, rooms: Iterable[str]) -> Seen:
+    """Run all tests of these rooms once, without any fault, and see what each executes."""
+    record = tree / "seen.json"
+    files = {name for room in rooms for name in NEAREST[room]}
+    recorder = Recorder({str(_path(tree, room)): room for room in rooms}, record, LONG)
+    if _run(tree, sorted(files), recorder) != 0:
+        raise SystemExit(f"the tests of {', '.join(rooms)} fail without any fault")
+    return Seen.read(record, SLOW_SECONDS)
+
+
+def _try(
+    room: str, tree: Path, seen: Seen, known: set[tuple[str, ...]], options: argparse.Namespace, end: float
+) -> bool:
     """Try one room; whether enough was noticed."""
-    path = tree / PACKAGE / f"{room.replace('.', '/')}.py"
+    path = _path(tree, room)
     source = path.read_text()
-    if _run(tree, room) != 0:
-        raise SystemExit(f"{room}: its tests fail without any fault")
     every = [each for each in mutants(source) if (room, *each.key) not in known]
     chosen = random.Random(options.seed).sample(every, min(options.most, len(every)))
     tried, left = 0, []
@@ -95,13 +151,27 @@ def _try(room: str, tree: Path, known: set[tuple[str, ...]], options: argparse.N
             break
         path.write_text(mutant.text)
         tried += 1
-        if _run(tree, room) == 0:
+        tests = seen.tests(room, mutant.line, mutant.last, NEAREST[room])
+        if not _is_noticed(tree, tests, NEAREST[room]):
             left.append(mutant)
             _tell(room, mutant)
     path.write_text(source)
     noticed = tried - len(left)
     _say(f"{room}: {noticed} of {tried} noticed; there are {len(every)} without the equivalent ones")
     return noticed >= ENOUGH * tried
+
+
+def _is_noticed(tree: Path, tests: dict[str, float], files: Iterable[str]) -> bool:
+    """Whether one of these tests fails with the fault that is in the tree; file by file, the nearest first."""
+    for name in files:
+        chosen = {test: seconds for test, seconds in tests.items() if Path(test.split("::")[0]).stem == name}
+        longest = ENDLESS_SECONDS + ENDLESS_TIMES * sum(chosen.values())
+        code = _run(tree, [name], Selection(list(chosen)), longest) if chosen else 0
+        if code == NO_TESTS:
+            raise SystemExit(f"none of these tests was found: {', '.join(list(chosen)[:3])}")
+        if code != 0:
+            return True
+    return False
 
 
 def _tell(room: str, mutant: Mutant) -> None:
@@ -113,27 +183,28 @@ def _say(words: str) -> None:
     print(words, flush=True)  # noqa: T201
 
 
-def _run(tree: Path, room: str) -> int:
-    """Run the tests of a room in a child that has all libraries already; 0 when they pass."""
+def _run(tree: Path, files: Iterable[str], plugin: object, longest: float = math.inf) -> int:
+    """Run tests in a child that has all libraries already, for so long (seconds) at most; 0 when they pass."""
     child = os.fork()
     if child == 0:
-        _be_tests(tree, [f"tests/{name}.py" for name in NEAREST[room]])
-    end = time.monotonic() + ENDLESS_SECONDS
+        _be_tests(tree, [f"tests/{Path(name).stem}.py" for name in files], plugin)
+    end = time.monotonic() + longest
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
+        time.sleep(0.02)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return -1
 
 
-def _be_tests(tree: Path, files: list[str]) -> None:
-    """Run the tests in this process, without a word, and end it."""
+def _be_tests(tree: Path, files: list[str], plugin: object) -> None:
+    """Run tests in this process, without a word, and end it."""
     os.setsid()
     os.chdir(tree)
-    sys.dont_write_bytecode = True
+    # what is compiled without a fault serves all later runs; the faulty room has another time and is compiled anew
+    sys.dont_write_bytecode = not isinstance(plugin, Recorder)
     quiet = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(quiet, stream)
@@ -147,18 +218,15 @@ def _be_tests(tree: Path, files: list[str]) -> None:
     hypothesis.settings.register_profile("mutation", derandomize=True, deadline=None, phases=phases)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     plugins = [f"-p{name}" for name in ("_hypothesis_pytestplugin", "pytest_timeout", "no:cacheprovider")]
-    os._exit(pytest.main(["-x", "-q", *plugins, "--hypothesis-profile=mutation", *files]))
+    os._exit(pytest.main(["-x", "-q", *plugins, "--hypothesis-profile=mutation", *files], [plugin]))
 
 
 def _meet_libraries() -> None:
-    """Import what takes its time, once for all children."""
-    for name in (
-        "hypothesis.strategies",
-        "jupyter_server.serverapp",
-        "pytest_jupyter.jupyter_server",
-        "pytest_timeout",
-    ):
+    """Import once, for all children, what takes its time: all that the tests import which is not ours."""
+    for name in ("pytest_jupyter.jupyter_server", "pytest_timeout", *(f"tests.{each}" for each in sorted(TESTS))):
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that no child looks for garbage in all of that
 
 
 if __name__ == "__main__":

@@ -22,54 +22,64 @@ OPERATIONS: dict[type, type[ast.operator]] = {
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
 
+Path = tuple[tuple[str, int | None], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A module with one fault: in which function, what stood there before and stands there now, and the whole text."""
+    """A module with one fault: in which function, what stood there before and what stands there now.
+
+    `line` to `last` is where it is executed; `last` is 0 for what is executed when the module is imported.
+    """
 
     where: str
     line: int
+    last: int
     before: str
     after: str
-    text: str
+    _tree: ast.Module
+    _path: Path
+    _other: ast.AST
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What it is known by, wherever in its function it stands."""
         return (self.where, self.before, self.after)
 
+    @property
+    def text(self) -> str:
+        """The whole module."""
+        return ast.unparse(ast.fix_missing_locations(_with(self._tree, self._path, self._other)))
+
 
 def mutants(source: str) -> list[Mutant]:
     """All mutants of a module, in the order of its lines."""
     tree = ast.parse(source)
     found = []
-    for where, statement, path, others in _places(tree):
+    for where, statement, path, begins, others in _places(tree):
+        before, last = _told(statement), _last_line(statement, where)
         for other in others:
-            changed = copy.deepcopy(tree)
-            _put(changed, path, other)
-            before = _told(statement)
-            after = _told(_at(changed, _path_of(tree, statement)))
+            after = _told(_with(statement, path[begins:], other))
             if after != before:
-                text = ast.unparse(ast.fix_missing_locations(changed))
-                found.append(Mutant(where, statement.lineno, before, after, text))
+                found.append(Mutant(where, statement.lineno, last, before, after, tree, path, other))
     return found
 
 
-Path = tuple[tuple[str, int | None], ...]
-
-
-def _places(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, Path, list[ast.AST]]]:
-    """Each place: its function, its statement, the way to it from the root, and what else might stand there."""
-    stack: list[tuple[ast.AST, str, ast.stmt | None, Path]] = [(tree, "", None, ())]
+def _places(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, Path, int, list[ast.AST]]]:
+    """Each place: its function, its statement, the way to it from the root and how much of that leads to the statement,
+    and what else might stand there.
+    """
+    stack: list[tuple[ast.AST, str, ast.stmt | None, Path, int]] = [(tree, "", None, (), 0)]
     while stack:
-        node, where, statement, path = stack.pop()
+        node, where, statement, path, begins = stack.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             where = f"{where}.{node.name}".lstrip(".")
         if isinstance(node, ast.stmt):
-            statement = node
+            statement, begins = node, len(path)
         others = list(_others(node)) if statement is not None else []
         if statement is not None and others:
-            yield where, statement, path, others
-        stack += reversed([(child, where, statement, (*path, step)) for child, step in _children(node)])
+            yield where, statement, path, begins, others
+        stack += reversed([(child, where, statement, (*path, step), begins) for child, step in _children(node)])
 
 
 def _children(node: ast.AST) -> Iterator[tuple[ast.AST, tuple[str, int | None]]]:
@@ -151,32 +161,26 @@ def _told(statement: ast.AST) -> str:
     return ast.unparse(statement)
 
 
-def _path_of(tree: ast.Module, wanted: ast.AST) -> Path:
-    """The way to a node from the root."""
-    stack: list[tuple[ast.AST, Path]] = [(tree, ())]
-    while stack:
-        node, path = stack.pop()
-        if node is wanted:
-            return path
-        for name, value in ast.iter_fields(node):
-            for index, each in enumerate(value if isinstance(value, list) else [value]):
-                if isinstance(each, ast.AST):
-                    stack.append((each, (*path, (name, index if isinstance(value, list) else None))))
-    raise LookupError(ast.dump(wanted))
+def _last_line(statement: ast.stmt, where: str) -> int:
+    """The last line of a statement, of one that has a body of its head; 0 where it belongs to no function's body."""
+    is_definition = isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    if is_definition or not where.rpartition(".")[2].lstrip("_")[:1].islower():
+        return 0
+    body = getattr(statement, "body", None)
+    return max(statement.lineno, body[0].lineno - 1) if body else statement.end_lineno or statement.lineno
 
 
-def _at(tree: ast.AST, path: Path) -> ast.AST:
-    for name, index in path:
-        found = getattr(tree, name)
-        tree = found if index is None else found[index]
-    return tree
-
-
-def _put(tree: ast.AST, path: Path, other: ast.AST) -> None:
-    """Put another node in the place to which a way leads."""
-    (name, index), parent = path[-1], _at(tree, path[:-1])
-    other = copy.deepcopy(other)
+def _with(tree: ast.AST, path: Path, other: ast.AST) -> ast.AST:
+    """A copy of a tree that has another node in the place to which a way leads."""
+    if not path:
+        return copy.deepcopy(other)
+    tree = copy.deepcopy(tree)
+    parent, (name, index) = tree, path[-1]
+    for step, at in path[:-1]:
+        found = getattr(parent, step)
+        parent = found if at is None else found[at]
     if index is None:
-        setattr(parent, name, other)
+        setattr(parent, name, copy.deepcopy(other))
     else:
-        getattr(parent, name)[index] = other
+        getattr(parent, name)[index] = copy.deepcopy(other)
+    return tree

@@ -160,7 +160,8 @@ def _pytest(root: Path, arguments: list[str], ours: bool, stem: Path) -> tuple[d
     if ours:
         plugins += ["-p", "substitute", f"--census={census}"]
     # A timeout of method 'thread', as upstream sets it, would end the whole run.
-    settings = ["-p", "no:cacheprovider", "--timeout-method=signal", "--color=no"]
+    # Managers are counted in one process, so the tests are not spread over several.
+    settings = ["-p", "no:cacheprovider", "-p", "no:xdist", "--timeout-method=signal", "--color=no"]
     settings += [f"-W{words}" for words in NEWER_THAN_THE_TESTS]
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
     with stem.with_name(f"{stem.name}.log").open("w", encoding="utf-8") as log:

@@ -113,6 +113,7 @@ export function why(item: IItem, language: ILanguage): string {
     'in use by a person': trans.__('somebody works in it'),
     'at work': trans.__('it is at work'),
     'grace period': trans.__('it has just finished a long run'),
+    'at work too long': trans.__('it has worked in the background for as long as it may'),
     'too old': trans.__('it has run for as long as it may')
   };
   return words[item.reason] ?? item.detail;
@@ -247,6 +248,12 @@ export function stoppedWords(outcome: IOutcome, of: string, now: number, languag
   const rest = outcome.kind === 'kernel' ? ` ${trans.__('Its variables are gone, the file is not.')}` : '';
   if (outcome.reason === 'dead') {
     return trans.__('%1 had died and was removed at %2.', short, at) + rest;
+  }
+  if (outcome.reason === 'too old') {
+    return trans.__('%1 was stopped at %2: it had run for as long as it may.', short, at) + rest;
+  }
+  if (outcome.reason === 'at work too long') {
+    return trans.__('%1 was stopped at %2: it had worked in the background for as long as it may.', short, at) + rest;
   }
   if (outcome.reason !== 'idle' || outcome.idle_seconds === null) {
     return trans.__('%1 was stopped at %2.', short, at) + rest;

@@ -14,7 +14,8 @@ import {
   span,
   stoppedWords,
   warning,
-  what
+  what,
+  why
 } from '../src/words';
 
 const fill = (text: string, args: unknown[]) => text.replace(/%(\d)/g, (_, n) => String(args[Number(n) - 1]));
@@ -268,6 +269,22 @@ test('what was stopped is told once', () => {
   const found = status({ recent: [outcome, { ...outcome, result: 'failed', at: at(6) }] });
   assert.deepEqual(stoppedSince(found, at(0)), [outcome]);
   assert.deepEqual(stoppedSince(found, at(5)), []);
+});
+
+test('what went at a cap says at which', () => {
+  const outcome = (reason: string): IOutcome => ({
+    kind: 'app',
+    identity: 'a',
+    result: 'culled',
+    reason,
+    idle_seconds: 1,
+    at: at(5),
+    message: ''
+  });
+  assert.match(stoppedWords(outcome('too old'), 'App default', NOON, language), /it had run for as long as it may\.$/);
+  assert.match(stoppedWords(outcome('at work too long'), 'App default', NOON, language), /worked in the background/);
+  assert.equal(why(item({ reason: 'too old' }), language), 'it has run for as long as it may');
+  assert.match(why(item({ reason: 'at work too long' }), language), /^it has worked in the background/);
 });
 
 test('what was given back stands between two bounds', () => {

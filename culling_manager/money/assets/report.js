@@ -5,6 +5,10 @@ window.addEventListener("beforeprint", () => {
 (async () => {
   // The charts' library lies in the page, packed; without it the tables say all the same.
   const packed = document.getElementById("library").textContent.trim();
+  if (!packed) {
+    for (const place of document.querySelectorAll(".chart")) place.remove();
+    return;
+  }
   const bytes = Uint8Array.from(atob(packed), (each) => each.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const code = await new Response(stream).text();
