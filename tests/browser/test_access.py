@@ -90,4 +90,4 @@ def test_the_settings_editor_speaks_german_too(see, site):
 
     entry = seen.page.locator(".jp-PluginList-entry", has_text="Leerlauf-Abschaltung").first
     entry.click(timeout=SOON)
-    expect(seen.page.get_by_text("Ob eine Meldung warnt, bevor etwas gestoppt wird.").first).to_be_visible(timeout=SOON)
+    expect(seen.page.get_by_role("checkbox", name="Anwesenheit")).to_be_visible(timeout=SOON)
