@@ -129,7 +129,8 @@ def command() -> list[str]:
         ) from None
     folder = Path(ROOT_DIR, "bin")
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-    return [str(folder / "npm")]
+    # its bin/npm is a copy of a link, and finds nothing from where it lies
+    return [str(folder / "node"), str(Path(ROOT_DIR, "lib", "node_modules", "npm", "bin", "npm-cli.js"))]
 
 
 def build(root: Path) -> None:

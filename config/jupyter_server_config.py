@@ -41,7 +41,8 @@ if os.environ.get("JUPYTER_GATEWAY_URL") or any(
 c.CullingKernelManager.idle_timeout = 120
 
 # The idle timeout (minutes) by instance type, for apps and what runs on them; the first pattern that matches counts, in
-# the order written. Where the type is not known idle_timeout holds. A space asks SageMaker for its own type once.
+# the order written. Where the type is not known idle_timeout holds. A space asks SageMaker for its own type once. What
+# users set at run time makes none of these longer, but for "*", the rest.
 # c.CullingKernelManager.idle_timeouts = {}
 
 # The least and the greatest idle timeout (minutes) that users may set at run time, over HTTP or with a script.

@@ -62,11 +62,11 @@ def scenario(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 def patience(seconds: float) -> float:
     """How long (seconds) is waited here for what a quiet machine does well within `seconds`.
 
-    Four times that, and on a crowded machine as much longer as more processes want a core. A limit is for what hangs:
-    no test may fail because something took its time.
+    Four times that, and on a crowded machine as much longer as more processes want a core, up to twelve times. A limit
+    is for what hangs: no test may fail because something took its time.
     """
     crowd = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0
-    return seconds * max(4.0, 3.0 * crowd)
+    return seconds * min(12.0, max(4.0, 3.0 * crowd))
 
 
 async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:

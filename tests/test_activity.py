@@ -775,14 +775,15 @@ async def test_while_it_is_busy_its_messages_are_fetched_together_and_none_is_lo
         stamps = kernel.last_activity == manager.last_kernel_activity
         pipe.source.send_multipart(message(session, "status", "execute_request", "idle"))
         await until(lambda: kernel.execution_state == "idle")
-        rests = pipe.stream.rests
-        await asyncio.sleep(0.05)
+        await until(lambda: pipe.stream._recv_callback is not None)
+        rests, said = pipe.stream.rests, len(heard)
+        pipe.source.send_multipart(message(session, "stream", "execute_request", "late"))
+        await until(lambda: len(heard) > said)
 
-        assert pipe.stream._recv_callback is not None
         assert pipe.stream.rests == rests  # an idle one is listened to all the time
     assert rests > 0
     assert (followed, stamps) == (True, True)
-    assert len(heard) == 2  # of what is said in between upstream need not parse anything
+    assert said == 2  # of what is said in between upstream need not parse anything
     assert activity.run.ran_until is not None
     assert list(activity.outstanding) == []
 
@@ -805,3 +806,32 @@ async def test_a_stream_that_somebody_else_listens_to_by_now_is_left_to_them():
         await until(lambda: others)
 
     assert others == [[b"theirs"]]
+
+
+@pytest.mark.parametrize("when", ["at once", "while it rests"])
+@scenario
+async def test_a_stream_that_is_closed_while_it_is_followed_is_left_alone(when):
+    """By the kernel's end, in the middle of its work: nobody listens to it, and nothing fails."""
+    session, heard, failed = Session(key=b"key"), [], []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
+    with Pipe() as pipe:
+        kernel = SimpleNamespace(_activity_stream=pipe.stream, execution_state="idle", last_activity=LONG_AGO)
+
+        def upstream(frames):
+            heard.append(frames)
+            kernel.execution_state = "busy"
+            if when == "at once":
+                pipe.stream.close()
+
+        pipe.stream.on_recv(upstream)
+        follow_iopub(SimpleNamespace(last_kernel_activity=LONG_AGO), kernel, KernelActivity(), bool)
+        follow = pipe.stream._recv_callback
+        if when == "at once":
+            follow(message(session, "status", "execute_request", "busy"))
+        else:
+            follow(message(session, "status", "execute_request", "busy"))
+            pipe.stream.close()
+        await asyncio.sleep(0.05)
+
+    assert len(heard) == 1
+    assert failed == []

@@ -315,7 +315,7 @@ async def test_an_app_with_a_busy_kernel_goes_at_its_age_and_is_warned_of_before
 @scenario
 async def test_an_age_is_not_warned_of_sooner_than_half_of_it():
     """However long ahead other deadlines are warned of."""
-    world = aged(max_age=1800.0, warn_before=3600.0)
+    world = aged(max_age=1800.0, warn_before=3600.0, idle_timeout=2 * HOUR)
     await world.clock.run_for(899)
     before = actions(world)
 

@@ -9,6 +9,7 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,12 +25,13 @@ from culling_manager.engine.ports import KEPT
 from culling_manager.engine.shutdown import GRACE_SECONDS
 from culling_manager.engine.situation import Situation
 from culling_manager.engine.tally import BUCKETS, Tally
-from culling_manager.errors import ErrorCode, ReadError, TooLateError
+from culling_manager.errors import ErrorCode, ReadError, SettingError, TooLateError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, Happening, KernelRecord, Kind, Result, TerminalRecord, Use
+from culling_manager.report import HEARTBEAT_MARKER
 from culling_manager.rules.proof import proof_at
 from tests.conftest import scenario
-from tests.doubles import NOON, FakeClock, FakeKernels
+from tests.doubles import NOON, FakeClock, FakeKernels, FakeTerminals
 from tests.test_attention import TIMEOUT as ATTENTION_TIMEOUT
 from tests.test_attention import World as AttentionWorld
 
@@ -334,11 +336,13 @@ class AskedWorld:
 
 @scenario
 async def test_a_busy_kernel_is_asked_once_per_timeout_and_stays_while_it_does_not_say_that_it_is_done():
-    """Exactly then, and not again while the answer is awaited; a heartbeat in between asks nobody."""
+    """Exactly then, and not again while the answer is awaited, whatever happens; a heartbeat in between asks nobody."""
     world = AskedWorld()
 
     await world.clock.run_for(605)
     during = list(world.kernels.asked), world.kernels.looks
+    world.culler.keep_alive(None, None, at(606), "somebody")
+    await world.clock.run_for(1)
     world.culler.wake_soon(Kind.KERNEL)
     await world.clock.run_for(1)
     again = list(world.kernels.asked)
@@ -720,6 +724,22 @@ async def test_neighbours_hear_of_what_comes_and_goes():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("known", [False, True])
+@scenario
+async def test_what_was_asked_for_something_goes_with_it(known):
+    """At once, whether anybody else wants to know of it or not."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    if known:
+        Neighbours(world)
+    world.culler.keep_alive(Kind.KERNEL, "a", at(3600), "somebody")
+    before = len(world.culler.keep.current(NOON))
+
+    world.culler.leaving(Kind.KERNEL, "a")
+
+    assert (before, world.culler.keep.current(NOON)) == (1, [])
+
+
 @pytest.mark.parametrize(
     ("state", "settings", "used"),
     [("idle", {}, False), ("busy", {"busy_timeout": 600.0}, True), ("busy", {"cull_busy": True}, False)],
@@ -888,12 +908,12 @@ async def test_what_is_at_work_is_asked_about_every_minute_however_seldom_a_hear
         each.guard.seconds = 0.0
         each.guard.at_work["a"] = "process train.py uses 98% of a core"
         due = each.culler.policy.idle_timeout
-        await each.clock.run_for(due + 61)
+        await each.clock.run_for(due + 121)
         found.append([round(seconds - due, 1) for _, seconds in each.guard.asked])
 
-    assert found[0] == [-5.0, 55.0]
-    assert found[1] == [-5.0, 25.0, 55.0]
-    assert found[2] == [-1.0 + 2 * number for number in range(31)]
+    assert found[0] == [-5.0, 55.0, 115.0]
+    assert found[1] == [-5.0, 25.0, 55.0, 85.0, 115.0]
+    assert found[2] == [-1.0 + 2 * number for number in range(61)]
 
 
 @scenario
@@ -1346,4 +1366,157 @@ async def test_no_more_than_a_hundred_and_twenty_eight_are_stopped_at_a_time():
 
     assert first == 128
     assert len(begun) == 130
+    assert len(world.culler.outcomes) == 50  # so many of the last are remembered for `status`
     assert world.kernels.records == {}
+
+
+# -- all watches together ----------------------------------------------------------------------------
+
+
+@scenario
+async def test_only_those_of_one_kind_are_looked_at_when_that_is_said():
+    """Or all; a whole pass looks at all."""
+    world = ReadWorld()
+    terminals = FakeTerminals()
+    world.culler.attach(terminals)
+    looks: list[str] = []
+    for source in (world.kernels, terminals):
+        glance = source.glance
+        source.glance = lambda policy, kind=source.kind, glance=glance: looks.append(kind.value) or glance(policy)
+    world.culler.start()
+    await world.clock.run_for(7)
+    looks.clear()
+    found = []
+
+    for kind in (Kind.KERNEL, Kind.TERMINAL, None):
+        world.culler.wake_soon(kind)
+        await world.clock.run_for(0.1)
+        found.append(sorted(set(looks)))
+        looks.clear()
+
+    assert found == [["kernel"], ["terminal"], ["kernel", "terminal"]]
+
+
+@scenario
+async def test_heartbeats_come_at_the_interval_and_the_second_after_half_of_it():
+    """So that whoever looks soon after the start sees that it runs."""
+    world = ReadWorld(cull_interval=8.0)
+    counts = []
+
+    world.culler.start()
+    for seconds in (0, 3.9, 0.2, 7.7, 0.3, 8.0):
+        await world.clock.run_for(seconds)
+        counts.append(world.culler.count)
+    next_one = world.culler.next_wake_up
+    world.culler.start()
+    started_again = world.culler.count
+    world.culler.stop()
+
+    assert counts == [1, 1, 2, 2, 3, 4]
+    assert started_again == 4
+    assert (next_one - NOON).total_seconds() == pytest.approx(28.0, abs=0.1)
+    assert (world.culler.next_wake_up, world.culler.running) == (None, False)
+
+
+@scenario
+async def test_no_heartbeat_is_told_while_all_that_it_runs_on_is_going(caplog):
+    """It would look like life; should that stay after all, the next heartbeat is told."""
+    world = ReadWorld()
+    neighbours = Neighbours(world)
+    neighbours.app = "the-app"
+    world.culler.start()
+    await world.clock.run_for(7200)
+    going = [line for line in caplog.messages if HEARTBEAT_MARKER in line]
+
+    neighbours.app = None
+    await world.clock.run_for(10)
+    stays = [line for line in caplog.messages if HEARTBEAT_MARKER in line]
+    await world.clock.run_for(3600)
+
+    assert going == []
+    assert len(stays) == 1
+    assert '"app_manager": "Neighbours"' in stays[0]
+    assert len([line for line in caplog.messages if HEARTBEAT_MARKER in line]) == 2
+
+
+@scenario
+async def test_times_that_cannot_be_added_up_leave_the_heartbeat_as_it_is(caplog):
+    """It is told without them, and what failed is told as well."""
+    world = ReadWorld()
+    Neighbours(world).times = lambda: 1 / 0
+
+    world.culler.start()
+
+    assert len([line for line in caplog.messages if HEARTBEAT_MARKER in line]) == 1
+    assert "the times of apps could not be added up: ZeroDivisionError" in world.culler.troubles.last_text()
+    assert [each.subject for each in world.culler.troubles.recent(NOON)] == ["heartbeat"]
+
+
+@scenario
+async def test_what_fails_at_a_heartbeat_is_told_of_the_heartbeat():
+    """And the next one comes."""
+    world = ReadWorld()
+    world.culler.beats.append(lambda: 1 / 0)
+
+    world.culler.start()
+    await world.clock.run_for(30)
+
+    assert [each.subject for each in world.culler.troubles.recent(NOON)] == ["heartbeat"]
+    assert world.culler.count > 2
+
+
+def test_a_server_has_one_culler_and_nobodys_is_a_new_one():
+    """Whoever asks first."""
+    server = SimpleNamespace()
+
+    first, second = IdleCuller.of(server), IdleCuller.of(server)
+
+    assert first is second
+    assert IdleCuller.of(None) is not IdleCuller.of(None)
+    assert IdleCuller.of(SimpleNamespace()) is not first
+
+
+@scenario
+async def test_settings_that_are_changed_hold_for_all_and_can_be_taken_back():
+    """What is None is left alone; a bad one changes nothing; what was configured is known meanwhile."""
+    world = ReadWorld()
+    terminals = FakeTerminals(own_settings={"cull_interval": 5.0, "keep_terminals": False})
+    world.culler.attach(terminals)
+    world.culler.change_settings(idle_timeout=900.0)
+    world.culler.change_settings(keep_terminals=True)
+    changed = world.culler.policy, world.culler.configured("idle_timeout"), world.culler.configured("keep_terminals")
+
+    with pytest.raises(SettingError, match="idle_timeout"):
+        world.culler.change_settings(idle_timeout=-1.0, keep_terminals=False)
+    refused = world.culler.policy
+    world.culler.reset_settings()
+
+    assert (changed[0].idle_timeout, changed[0].keep_terminals, changed[0].cull_interval) == (900.0, True, 5.0)
+    assert changed[1:] == (600.0, False)
+    assert refused == changed[0]
+    assert (world.culler.policy.idle_timeout, world.culler.policy.keep_terminals) == (600.0, False)
+    assert world.culler.configured("idle_timeout") == 600.0
+
+
+@scenario
+async def test_the_log_says_with_which_settings_it_starts_what_came_of_it_and_what_failed_of_ours(caplog):
+    """A fault of ours with where it happened, and not in a second line; a failed shutdown by its words."""
+    world = ReadWorld()
+    for identity in ("a", "b"):
+        world.kernels.put(identity)
+    world.kernels.failing.add("b")
+    world.culler.beats.append(lambda: 1 / 0)
+
+    with caplog.at_level(logging.DEBUG, "test"):
+        world.culler.start()
+        started = list(caplog.messages)
+        await world.clock.run_for(600 + EXACT)
+
+    assert started[0].startswith("Culling: ")
+    assert "10 min" in started[0]
+    faults = [line for line in caplog.messages if line.startswith("Culling: something failed")]
+    assert set(faults) == {"Culling: something failed at a heartbeat; nothing stops for that"}
+    assert len(faults) == world.culler.count
+    assert "kernel a: culled " in caplog.messages
+    assert [line for line in caplog.messages if line.startswith("kernel b: failed")] == []
+    assert "Culling: kernel b could not be culled: it refuses to stop" in caplog.messages

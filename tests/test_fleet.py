@@ -827,6 +827,26 @@ def test_who_stays_billed_for_a_missing_permission_stands_first_in_the_table_of_
     assert max(map(len, text.splitlines())) <= width
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_in_a_table_too_equal_reasons_are_told_once_with_how_many_they_are(width):
+    """299 lines of the same words are read by nobody; two are still named each."""
+    many = [Target(domain="d-1", profile=f"u{number:03}", status="InService", created=LONG_AGO) for number in range(9)]
+    found = [from_answer(each, None, FleetOptions(), NOW) for each in many]
+    found += [from_log(Target(domain="d-1", profile=f"v{number}", status="InService"), None, FleetOptions(), NOW)
+              for number in range(2)]  # fmt: skip
+    found.append(from_answer(APP, SAID, FleetOptions(), NOW))
+    console = Console(width=width, record=True, highlight=False, file=io.StringIO())
+
+    print_report(summarise(found, source="logs", checked_at=NOW), console=console)
+
+    text = " ".join(console.export_text().split())
+    assert "9: u000, u001 and 7 more" in text or ("9: u000, u001" in text and "7 more" in text)
+    assert text.count("does not have the extension") == 1
+    assert "v0" in text
+    assert "v1" in text
+    assert "alice" in text
+
+
 def test_a_planned_dry_run_is_no_fault():
     """While it is being rolled out; without the plan it is one."""
     said = Reading(idle_seconds=7200, keep_terminals=False, count=37, dry_run=True, at=NOW)

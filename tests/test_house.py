@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "safeguards": {"concurrency", "engine", "law", "signals", "traits"},
     "join": {"apps", "engine", "events", "records", "safeguards"},
     "managers": {"concurrency", "engine", "join", "law", "signals", "traits"},
-    "server": {"_version", "engine", "events", "files", "law", "managers", "money"},
+    "server": {"_version", "client.paste", "engine", "events", "files", "law", "managers", "money"},
     "client": {"engine.clock", "law"},
     "simulation": {"law", "money"},
     "cli": {"_version", "client", "engine.clock", "files", "law", "money", "simulation"},

@@ -317,9 +317,10 @@ def server(home):
 
 
 @contextlib.contextmanager
-def running(home: Path, *words: str, env: dict[str, str] | None = None):
-    """`jupyter culling run ...`, which is ended afterwards."""
-    line = [sys.executable, "-m", "culling_manager.cli", "run", *words]
+def running(home: Path, *words: str, env: dict[str, str] | None = None, first: str = ""):
+    """`jupyter culling run ...`, which is ended afterwards; `first` is done before."""
+    code = f"import os, sys\n{first}\nfrom culling_manager.cli import main\nsys.exit(main(sys.argv[1:]))"
+    line = [sys.executable, "-c", code, "run", *words]
     known = {name: value for name, value in environment(home).items() if not name.startswith(("JPY_", MARKER))}
     process = subprocess.Popen(
         line, cwd=home, env=known | (env or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -363,6 +364,21 @@ async def test_a_signal_is_the_commands_and_its_lease_ends_with_it(home, server,
     assert [(each["kind"], each["id"]) for each in held] == [("all", None)]
     assert process.returncode == -how
     assert leases(server, renewable=False) != []
+
+
+async def test_where_the_system_does_not_tell_it_is_looked_whether_the_command_has_ended(home, server):
+    """As on macOS."""
+    words = ("--", sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
+    with running(home, *words, first="os.__dict__.pop('pidfd_open', None)") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        held = leases(server)
+
+        process.terminate()
+        process.wait(60)
+
+        await until(lambda: not leases(server), 60)
+    assert len(held) == 1
 
 
 def test_what_cannot_be_run_is_said_as_a_shell_does(home, server):

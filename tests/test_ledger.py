@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,7 +11,7 @@ from traitlets import Any
 
 from culling_manager.apps import source
 from culling_manager.apps.ledger import Ledger, Memory
-from culling_manager.decisions import IN_SERVICE
+from culling_manager.decisions import IN_SERVICE, Reason
 from culling_manager.errors import CallError, ErrorCode, GoneError
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import AppRecord, KernelRecord, Kind, Result, TerminalRecord
@@ -299,12 +300,13 @@ async def test_a_deletion_that_ended_in_failed_is_told_until_the_app_is_in_servi
 
 
 @scenario
-async def test_one_that_is_gone_already_is_not_asked_again_and_is_over_without_a_word():
-    """Somebody else was quicker."""
+async def test_one_that_is_gone_already_is_not_asked_again_and_is_over_with_a_line(caplog):
+    """Somebody else was quicker: it is begun, neither accepted nor refused, and no trouble."""
     world, told = World(), []
     world.culler.listeners.append(lambda each: told.append(each.action))
     world.apps.put("a", created_at=LONG_AGO)
     world.apps.delete_error = GoneError("it is gone")
+    caplog.set_level("INFO", "test")
     world.start()
 
     await world.clock.run_for(TIMEOUT + 50)
@@ -315,7 +317,9 @@ async def test_one_that_is_gone_already_is_not_asked_again_and_is_over_without_a
     assert asked[0] == 1
     assert set(asked[1]) == {"a"}
     assert world.source.ledger.asked == {}
-    assert "refused" not in told
+    assert [each for each in told if each in ("deleting", "accepted", "refused", "culled", "failed")] == ["deleting"]
+    assert [each.result for each in world.culler.outcomes] == [Result.GONE]
+    assert "Culling: app a: it is gone" in caplog.messages
     assert world.culler.troubles.last_text() is None
 
 
@@ -348,7 +352,10 @@ async def test_a_refused_deletion_is_told_with_its_words_and_the_app_is_not_take
     world.kernel("k")
     world.culler.keep_alive(Kind.KERNEL, "k", world.clock.wall + timedelta(hours=1), "alice")
 
-    assert [(each.action, each.detail) for each in told if each.action == "refused"] == [("refused", "AWS is ill")]
+    assert [(each.action, each.detail) for each in told if each.action in ("deleting", "refused")] == [
+        ("deleting", "Idle for 10 min, which is over its timeout."),
+        ("refused", "AWS is ill"),
+    ]
     assert world.source.ledger.asked == {}
 
 
@@ -363,8 +370,12 @@ class OddApps(FakeApps):
     clock = Any(None)
 
     async def list_apps(self):
-        if self.seconds:
-            await self.clock.sleep(self.seconds)
+        try:
+            if self.seconds:
+                await self.clock.sleep(self.seconds)
+        except asyncio.CancelledError:
+            self.calls.append("cancelled")
+            raise
         return await super().list_apps()
 
     async def look_again(self, app):
@@ -449,6 +460,23 @@ def test_by_default_an_app_manager_has_five_minutes_for_an_answer():
 
 
 @scenario
+async def test_a_list_is_not_waited_for_when_the_culler_is_paused():
+    """The question ends with who asked it, so that a server can stop; afterwards it is asked anew."""
+    world = odd()
+    await world.clock.run_for(TIMEOUT - 1)
+    world.apps.seconds = 30.0
+    await world.clock.run_for(5)
+    world.apps.calls.clear()
+
+    async with world.culler.paused():
+        paused = list(world.apps.calls)
+    await world.clock.run_for(100)
+
+    assert paused == ["cancelled"]
+    assert world.apps.deleted == ["a"]
+
+
+@scenario
 async def test_what_keeps_an_app_is_named_and_the_rest_told_as_others():
     """Three of them, and a kernel that is being started, too."""
     world, found = odd(), []
@@ -483,10 +511,68 @@ async def test_what_goes_is_remembered_by_the_app_that_it_was_on():
     found.append(memory.last_activity)
     world.source.left(kernel, None)
     found.append(memory.last_activity)
+    world.source.left(replace(kernel, last_activity=at(-10), used_at=None), None)
+    found.append(memory.last_activity)
     world.source.left(kernel, at(10))
     found.append(memory.last_activity)
 
-    assert found == [None, at(-20), at(10)]
+    assert found == [None, at(-20), at(-10), at(10)]
+
+
+@scenario
+async def test_a_census_stands_for_the_same_moment_only():
+    """For a twentieth of a second, and not after the clock was set back."""
+    world = odd()
+    await world.clock.run_for(1)
+
+    def after(seconds: float):
+        return world.source._census(now + timedelta(seconds=seconds))
+
+    now = world.culler.now()
+    first, same, later = after(0), after(0.05), after(0.06)
+
+    assert first is same
+    assert later is not first
+    assert after(-1) is not later
+
+
+@scenario
+async def test_what_was_asked_for_an_app_ends_when_it_is_out_of_service():
+    """The next one of that name starts without it."""
+    world = odd()
+    await world.clock.run_for(1)
+    world.culler.keep_alive(Kind.APP, "a", world.clock.wall + timedelta(days=1), "alice")
+    before = len(world.culler.keep.current(world.clock.wall))
+    world.apps.put("a", state="Failed")
+
+    await world.source.refresh()
+
+    assert (before, world.culler.keep.current(world.clock.wall)) == (1, [])
+
+
+class PlacingApps(FakeApps):
+    """Apps with which their terminals go."""
+
+    def place(self, terminal):
+        return replace(terminal, with_app=True)
+
+
+@scenario
+async def test_where_terminals_run_is_known_as_soon_as_it_is_known_which_apps_there_are():
+    """What was decided on them before does not hold."""
+    world, unknown, found = World(apps=PlacingApps()), FakeApps(), [None]
+    unknown.again = lambda: found[0] or unknown
+    world.apps.put("a", created_at=LONG_AGO)
+    world.source.apps = unknown
+    world.terminals.start("a-t")
+    world.start()
+    reasons = []
+
+    for found[0] in (None, world.apps):
+        await world.clock.run_for(60)
+        reasons.append(world.culler.watches[Kind.TERMINAL].current(world.culler.now())[0][1].reason)
+
+    assert reasons == [Reason.ACTIVE, Reason.WITH_APP]
 
 
 @scenario

@@ -45,9 +45,12 @@ def sources(tmp_path, hook) -> Path:
 
 
 def english() -> dict[str, str | None]:
-    """Every text that the sources translate, and its plural where it has one."""
+    """Every text that the sources or the settings' schema have, and its plural where it has one."""
     sources = [path.read_text() for path in LAB.glob("src/*.ts*")]
-    found: dict[str, str | None] = {text: None for source in sources for text in ONE.findall(source)}
+    schema = json.loads((LAB / "schema" / "plugin.json").read_text())
+    titled = [schema, *schema["properties"].values()]
+    found: dict[str, str | None] = {each[name]: None for each in titled for name in ("title", "description")}
+    found |= {text: None for source in sources for text in ONE.findall(source)}
     return found | {one: many for source in sources for one, many in MANY.findall(source)}
 
 

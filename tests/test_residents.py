@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from culling_manager.decisions import IN_SERVICE, Reason
-from culling_manager.errors import ErrorCode
+from culling_manager.errors import ErrorCode, RecordError
 from culling_manager.records import KernelRecord, Kind, TerminalRecord
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps
@@ -171,6 +171,7 @@ async def test_one_that_does_not_say_when_it_was_used_counts_from_when_it_was_fi
 
     assert found == [NOON, NOON, NOON + timedelta(seconds=90)]
     assert residents._last_use(used, NOON) == NOON + timedelta(seconds=9)
+    assert residents._last_use(STRANGER, NOON + timedelta(seconds=60)) == NOON
 
 
 @pytest.mark.parametrize(
@@ -274,7 +275,8 @@ def without_our_terminals(manager) -> World:
 async def test_terminals_of_another_manager_count_and_are_heard_to_end_once_each():
     """However often they are looked at; its own end goes on as before."""
     manager = OtherTerminals(a1=NOON, a2=None)
-    world = without_our_terminals(manager)
+    world, left = without_our_terminals(manager), []
+    world.source.residents.left = lambda *told: left.append(told) or world.source.left(*told)
     await world.source.refresh()
 
     for _ in range(3):
@@ -284,7 +286,7 @@ async def test_terminals_of_another_manager_count_and_are_heard_to_end_once_each
     manager.on_eof(manager.terminals["a1"])
 
     assert record.last_activity == NOON
-    assert manager.ended == ["a1"]
+    assert (manager.ended, len(left)) == (["a1"], 1)
     assert world.source.ledger.memories["a"].last_activity == world.clock.wall
     living = world.source._census(world.culler.now()).residents("a")
     assert [each.identity for each, _ in living] == ["a2"]
@@ -304,3 +306,30 @@ async def test_terminals_are_not_counted_twice_nor_where_there_are_none():
         found.append([each.identity for each, _ in world.source._census(world.culler.now()).residents("a")])
 
     assert found == [[], [], ["a1"]]
+    assert not hasattr(mute_manager, "on_eof")
+
+
+@scenario
+async def test_a_terminal_of_another_manager_that_tells_local_time_is_refused_by_name():
+    """Nobody knows when that was."""
+    world = without_our_terminals(OtherTerminals(a1=NOON.replace(tzinfo=None)))
+    await world.source.refresh()
+
+    with pytest.raises(RecordError, match=r"^last_activity = 2026-06-01T12:00:00 has no time zone"):
+        world.source.read("a", world.culler.now())
+
+
+@scenario
+async def test_what_a_jump_of_the_clock_leaves_to_a_kernel_counts_for_its_app():
+    """Who lives there is judged as it is judged by itself."""
+    world = World()
+    world.apps.put("a", created_at=LONG_AGO)
+    world.start()
+    world.kernel("k")
+    await world.clock.run_for(10)
+    world.clock.jump(2 * TIMEOUT)
+    await world.clock.run_for(10)
+
+    [(_, decision)] = world.source._census(world.culler.now()).residents("a")
+
+    assert decision.reason is Reason.CLOCK_JUMP

@@ -472,7 +472,7 @@ def test_of_a_great_many_users_those_with_most_stops_are_told(tmp_path, capsys, 
     sums = capsys.readouterr().out
 
     assert re.search(r"^24 +\d+ stops", told, re.MULTILINE)
-    assert "And 5 more users with fewer stops: --json has all." in told
+    assert "And 5 more users, with as many stops or fewer: --json has all." in told
     assert "terminals" in sums
     assert not re.search(r"^24 ", sums, re.MULTILINE)
 

@@ -22,6 +22,9 @@ from tests.test_gateway import websocket_execute
 
 TIMEOUT = 7200.0
 HOUR = 3600.0
+SPACE = "sagemaker-studio-autoshutdown"
+#: To ask is no use of a server.
+QUIET = "no_track_activity=1"
 
 
 class World:
@@ -201,6 +204,66 @@ def test_the_servers_own_last_activity_follows_a_silent_cell_and_stands_still_af
     assert same == silent
     assert silent < moving[1] < moving[2] < moving[3]
     assert after == stopped
+
+
+class Probe:
+    """When Kubeflow's and other controllers take a server to have been used last, by each of their rules.
+
+    By `/api/status`: what that says. By `/api/kernels`: now, if any kernel is not idle; else the latest of all; nothing
+    where there is no kernel. Each keeps the latest that it saw.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.by_status = self.by_kernels = ""
+
+    def look(self) -> None:
+        """One round of a controller."""
+        kernels, now = self.client.ask("GET", f"api/kernels?{QUIET}"), self.client.ask("GET", f"{SPACE}/status")["now"]
+        states = {each["execution_state"] for each in kernels}
+        found = "" if not kernels else now if states != {"idle"} else max(each["last_activity"] for each in kernels)
+        self.by_kernels = max(self.by_kernels, found)
+        self.by_status = max(self.by_status, self.client.ask("GET", "api/status")["last_activity"])
+
+
+def test_controllers_that_probe_a_server_agree_with_us(tmp_path):
+    """By `/api/status` in everything that is kept; by `/api/kernels` in busy cells only, for there is no more in it."""
+    config = tmp_path / "fast.py"
+    config.write_text("import culling_manager.apps.unseen as it\nit.LOOK_SECONDS = 0.2\n")
+    more = ["--CullingKernelManager.cull_interval=0.3", "--Signals.names=documents", f"--config={config}"]
+    with jupyter(tmp_path, *BOTH, *more) as server:
+        client = Client(server)
+        probe, kernel = Probe(client), client.start_kernel()
+        loop = asyncio.new_event_loop()
+        socket = loop.run_until_complete(websocket_execute(client.url, kernel, "import time; time.sleep(3)"))
+        eventually(lambda: client.ask("GET", f"api/kernels/{kernel}?{QUIET}")["execution_state"] == "busy", server)
+        probe.look()
+        first = probe.by_status, probe.by_kernels
+        eventually(lambda: probe.look() or (probe.by_status > first[0] and probe.by_kernels > first[1]), server)
+        eventually(lambda: client.ask("GET", f"api/kernels/{kernel}?{QUIET}")["execution_state"] == "idle", server)
+        loop.run_until_complete(hang_up(socket))
+        loop.close()
+        probe.look()
+        idle = probe.by_kernels
+
+        client.ask("POST", f"{SPACE}/keep-alive", {"lease": True, "kind": "kernel", "id": kernel})
+        asked = client.ask("GET", f"{SPACE}/status")["now"]
+        eventually(lambda: probe.look() or probe.by_status > asked, server)
+
+        assert probe.by_kernels == idle
+        (lease,) = client.ask("GET", f"{SPACE}/keep-alive")["keep_alive"]
+        for _ in range(2):  # ended, and let go at once
+            client.ask("DELETE", f"{SPACE}/keep-alive?lease={lease['lease']}")
+        eventually(lambda: stands_still(probe), server)
+
+
+def stands_still(probe: Probe) -> bool:
+    """Whether nothing was used for a while, as a controller sees it."""
+    probe.look()
+    before = probe.by_status
+    time.sleep(1)
+    probe.look()
+    return probe.by_status == before
 
 
 @scenario

@@ -27,12 +27,7 @@ class NotebookInstance(SageMakerAppManager):
     async def list_apps(self) -> list[AppRecord]:
         """The instance itself, which is in service, for we run on it; that needs no call."""
         found = self.metadata
-        kind = await self.own_type(
-            "describe_notebook_instance",
-            found.arn,
-            lambda answer: answer.get("InstanceType"),
-            NotebookInstanceName=found.name,
-        )
+        kind = await self.own_type(self._ask_type)
         return [
             AppRecord(
                 identity=found.arn,
@@ -42,6 +37,13 @@ class NotebookInstance(SageMakerAppManager):
                 instance_type=kind,
             )
         ]
+
+    async def _ask_type(self) -> str | None:
+        """The instance type, as SageMaker says it of the instance."""
+        found = self.metadata
+        answer = await self.call("describe_notebook_instance", found.arn, NotebookInstanceName=found.name)
+        kind: str | None = answer.get("InstanceType")
+        return kind
 
     async def look_again(self, app: AppRecord) -> AppRecord:
         """Its status as SageMaker has it. Without permission to describe it, stopping it tells."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -91,9 +91,7 @@ class SageMakerAppManager(AppManager):
                 self._client = _make_client(self.metadata.region)
             return self._client
 
-    async def own_type(
-        self, operation: str, arn: str, in_answer: Callable[[Mapping[str, Any]], str | None], **parameters: Any
-    ) -> str | None:
+    async def own_type(self, ask: Callable[[], Awaitable[str | None]]) -> str | None:
         """The instance type of what this server runs on, asked for once, and only where `idle_timeouts` go by it.
 
         Never in the way: where it cannot be had, `reason` says so, and `idle_timeout` holds.
@@ -102,9 +100,7 @@ class SageMakerAppManager(AppManager):
             return self.instance_type
         self._asked_type = True
         try:
-            self.instance_type = in_answer(
-                await asyncio.wait_for(self.call(operation, arn, **parameters), TYPE_SECONDS)
-            )
+            self.instance_type = await asyncio.wait_for(ask(), TYPE_SECONDS)
             self.reason = "" if self.instance_type else "SageMaker does not say its instance type: idle_timeout holds"
         except Exception as error:
             self.reason = f"its instance type is not known, so idle_timeout holds: {error or repr(error)}"

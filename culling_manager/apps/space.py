@@ -35,16 +35,16 @@ class SpaceApp(SageMakerAppManager):
 
     async def list_apps(self) -> list[AppRecord]:
         """The app itself, which is in service, for we run on it; that needs no call."""
-        found, kind = self.metadata, await self._own_type()
+        found, kind = self.metadata, await self.own_type(self._ask_type)
         app = AppRecord(identity=found.arn, name=found.name, app_type=self.app_type, state="InService")
         return [replace(app, instance_type=kind)]
 
-    async def _own_type(self) -> str | None:
+    async def _ask_type(self) -> str | None:
         """The instance type, as its service says it of the app."""
         arn, parameters = self.named(self.app_type, self.metadata.name)
-        return await self.own_type(
-            "describe_app", arn, lambda found: (found.get("ResourceSpec") or {}).get("InstanceType"), **parameters
-        )
+        answer = await self.call("describe_app", arn, **parameters)
+        found: str | None = (answer.get("ResourceSpec") or {}).get("InstanceType")
+        return found
 
     @property
     def app_type(self) -> str:

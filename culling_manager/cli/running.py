@@ -6,7 +6,6 @@ no child of it, and in no session of its: nothing that is sent to the one reache
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import signal
@@ -14,8 +13,6 @@ import sys
 from argparse import Namespace
 from contextlib import suppress
 from typing import Any
-
-import psutil
 
 from ..client.here import server_around
 from ..client.http import Client
@@ -97,10 +94,16 @@ class Ended:
     """Tells a descendant whether this very process, whatever it has become, has ended."""
 
     def __init__(self) -> None:
-        self._process = psutil.Process()
+        self._process: Any = None
         self._fd = -1
-        with suppress(AttributeError, OSError):  # not on macOS, nor where a sandbox does not let us
-            self._fd = fcntl.fcntl(os.pidfd_open(self._process.pid), fcntl.F_DUPFD_CLOEXEC, STANDARD)
+        try:
+            import fcntl
+
+            self._fd = fcntl.fcntl(os.pidfd_open(os.getpid()), fcntl.F_DUPFD_CLOEXEC, STANDARD)
+        except (AttributeError, OSError):  # not on macOS, nor where a sandbox does not let us
+            import psutil
+
+            self._process = psutil.Process()
 
     def stand_alone(self) -> None:
         """Hold nothing of the command's but its stderr, where it is told what goes wrong."""
@@ -124,7 +127,7 @@ class Ended:
         return True
 
     def _lives(self) -> bool:
-        return bool(self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE)
+        return bool(self._process.is_running() and self._process.status() != "zombie")
 
 
 def _leave_behind(lease: Lease) -> None:

@@ -130,7 +130,7 @@ def hidden(lived: Lived, shown: Sequence[str]) -> Iterable[str]:
     """How many users have no line in the table, and where they have one."""
     left = len({each.owner for outlook in lived.outlooks for each in outlook.stops}) - len(shown)
     if shown and left:
-        yield f"And {left} more users with fewer stops: --json has all."
+        yield f"And {left} more users, with as many stops or fewer: --json has all."
 
 
 def timeouts(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from .records import Finding, State
-from .report import FleetReport, category, lacks_permission, settings
+from .report import MANY, FleetReport, category, lacks_permission, settings
 from .targets import Tell
 
 #: Below this width the settings stand in the sentence and not in columns of their own.
@@ -66,15 +66,41 @@ def _table(rows: list[Finding], width: int) -> Any:
         table.add_column("version", no_wrap=True, max_width=16, overflow="ellipsis")
     table.add_column("why", overflow="fold", min_width=24)
     several, domain = len({each.target.domain for each in rows}) > 1, None
-    for each in sorted(rows, key=lambda row: (not lacks_permission(row), row.target.domain)):
+    for same in _grouped(sorted(rows, key=lambda row: (not lacks_permission(row), row.target.domain))):
+        each = same[0]
         if several and each.target.domain != domain:
             table.add_row(Text(each.target.domain, style="bold"))
         domain = each.target.domain
-        cells = settings(each) if wide else ()
+        cells = _common([settings(one) for one in same]) if wide else ()
         style = "bold red" if lacks_permission(each) else STYLES[each.state]
-        who, state = Text(_who(each)), Text(category(each), style=style)
-        table.add_row(who, state, *(Text(cell) for cell in cells), Text(each.reason if wide else _why(each)))
+        who, state = Text(_who_all(same)), Text(category(each), style=style)
+        why = each.reason if wide or same[1:] else _why(each)
+        table.add_row(who, state, *(Text(cell) for cell in cells), Text(why))
     return table
+
+
+def _grouped(rows: Iterable[Finding]) -> list[list[Finding]]:
+    """Rows by domain, category and reason in one where `MANY` of those that need care are alike; else one by one."""
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
+    for each in rows:
+        alike.setdefault((each.target.domain, category(each), each.reason), []).append(each)
+    found = []
+    for same in alike.values():
+        together = len(same) >= MANY and same[0].state.needs_care
+        found += [same] if together else [[each] for each in same]
+    return found
+
+
+def _common(cells: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What all have in common, column by column; empty where they differ."""
+    return tuple(column[0] if len(set(column)) == 1 else "" for column in zip(*cells, strict=True))
+
+
+def _who_all(same: Sequence[Finding]) -> str:
+    """Who it is; of several the first two, and how many they are."""
+    if len(same) == 1:
+        return _who(same[0])
+    return f"{len(same)}: {_who(same[0])}, {_who(same[1])} and {len(same) - 2} more"
 
 
 def _who(finding: Finding) -> str:

@@ -7,6 +7,7 @@ bytes: the oldest lines go first, and with them what they gave back.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,8 @@ FILE_NAME = "culling_manager_savings.jsonl"
 LONGEST = 256_000
 #: How often a line is added to a file that others replace at that moment.
 MOST_TRIES = 3
+#: What a file system says that has no locks: there nobody can do better.
+WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 #: How long (seconds) after the line before it a line was written at least.
 TICK = 1e-5
 
@@ -50,11 +53,15 @@ class Ledger:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self._size() + len(text) > LONGEST:
                 self._cut()
-            for _ in range(MOST_TRIES):
-                if self._append(text):
-                    return
+            self._add(text)
         except OSError as error:
             raise ReadError(f"the ledger {self.path} could not be written: {error}") from error
+
+    def _add(self, text: bytes) -> None:
+        """Add lines to the file that others read, also when they replace it at that moment."""
+        for _ in range(MOST_TRIES):
+            if self._append(text):
+                return
 
     def _append(self, text: bytes) -> bool:
         """Add lines; gives whether the file is still that which others read."""
@@ -103,12 +110,24 @@ class Ledger:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def _cut(self) -> None:
-        """Keep the newest lines, half as much as fits; all or nothing. What another server adds meanwhile stays."""
+        """Keep the newest lines, half as much as fits; all or nothing. What another server adds meanwhile stays.
+
+        Only one cuts at a time: whoever finds the file locked, or replaced since it was opened, leaves it to the other.
+        """
         with self.path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in WITHOUT_LOCKS:
+                    raise
+            if not os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
+                return
             replace_file(self.path, _newest(file, LONGEST // 2), durable=True)
             late = file.read()
         if late:
-            self._append(late)
+            self._add(late)
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self.path.parent, os.O_RDONLY)

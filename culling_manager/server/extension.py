@@ -13,6 +13,7 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from .._version import __version__
+from ..client.paste import LINE
 from ..engine.culler import IdleCuller
 from ..errors import printable
 from ..events import register
@@ -170,7 +171,10 @@ def _load_jupyter_server_extension(server: Any) -> None:
     desk.restore()
     IOLoop.current().add_callback(desk.previous.tell, server, culler)
     # The page in JupyterLab or Notebook asks us for nothing where this is not so.
-    settings.setdefault("page_config_data", {})["cullingManager"] = __version__
+    page = settings.setdefault("page_config_data", {})
+    page["cullingManager"] = __version__
+    if not GatewayClient.instance(parent=server).gateway_enabled:
+        page["cullingManagerPaste"] = LINE  # it is for kernels that this server has started on this machine
     IOLoop.current().add_callback(_all_loaded, server, culler, desk)
     server.web_app.add_handlers(".*$", routes(settings["base_url"]))
     _choose_connections(server)

@@ -140,7 +140,7 @@ class _World:
                 self._work(thing, at)
                 thing.working = True
             case EventType.RESTING:
-                if thing.working:
+                if thing.stop is None or thing.working:  # it would have been stopped at work
                     self._work(thing, at)
                 thing.working = False
             case EventType.CONNECTED:

@@ -146,7 +146,8 @@ class Seen:
 
     def at_rest(self, selector: str) -> None:
         """Wait until nothing moves in there: half transparent it has other colours."""
-        moving = "each => [...document.querySelectorAll(each)].some(n => n.getAnimations({ subtree: true }).length)"
+        moving = """each => [...document.querySelectorAll(each)].some(node =>
+            node.getAnimations({ subtree: true }).some(animation => animation.playState === 'running'))"""
         until(lambda: not self.page.evaluate(moving, selector))
 
     def calm(self, seconds: float) -> None:

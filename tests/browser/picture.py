@@ -40,6 +40,7 @@ def warned(browser: Browser, site: Site, look: str) -> Seen:
     site.set("@jupyterlab/apputils-extension:themes", {"theme": theme})
     site.set("@jupyterlab/translation-extension:plugin", language)
     for name in ("analysis.ipynb", "training.ipynb"):
+        site.notebook(name)
         body = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
         site.ask("api/sessions", "POST", body)
     kept = until(lambda: site.kernel_of("training.ipynb"))
@@ -50,11 +51,10 @@ def warned(browser: Browser, site: Site, look: str) -> Seen:
     seen.open_panel()
     if where == "lab":
         widen(seen)  # now, for that is use of the document in front
-    site.near("analysis.ipynb", 180)
+    seen.warned("analysis.ipynb", "analysis.ipynb")
     seen.looks("warned")
-    seen.page.locator(".Toastify__toast").first.wait_for(timeout=150_000)
     page.mouse.move(400, 300)
-    page.wait_for_timeout(700)
+    seen.at_rest(".Toastify__toast")
     return seen
 
 
@@ -84,8 +84,6 @@ def main() -> None:
         sync_playwright() as api,
     ):
         browser = api.chromium.launch(executable_path=browser_path(), args=FLAGS)
-        for name in ("analysis.ipynb", "training.ipynb"):
-            site.notebook(name)
         for look in (asked.look or LOOKS) if asked.all else ["light"]:
             seen = warned(browser, site, look)
             target = asked.all / f"{look}.png" if asked.all else PICTURE

@@ -221,11 +221,11 @@ class Site:
         until(lambda: self._aged(path, 2.0) and self.kernel_of(path) is None, PATIENCE)
 
     def _aged(self, path: str, left: float) -> bool:
-        """Whether a document's kernel is that near its end; where it is not, time goes by, if it is silent."""
+        """Whether a document's kernel is that near its end; if not, time goes by once its page has no more to say."""
         kernel, timeout = self.kernel_of(path), self.timeout
         if kernel is None or (kernel["idle_seconds"] or 0) >= timeout - left:
             return True
-        if (kernel["idle_seconds"] or 0) > SILENT:
+        if kernel["state"] == "idle" and kernel["connections"] and (kernel["idle_seconds"] or 0) > SILENT:
             self.ask("tests/elapse", "POST", {"kernel": kernel["id"], "seconds": timeout - left})
         return False
 

@@ -78,3 +78,16 @@ def test_german_is_spoken_where_jupyterlab_speaks_it(see, site, document):
 
     expect(seen.panel.get_by_role("heading", name="Leerlauf-Abschaltung")).to_be_visible(timeout=SOON)
     expect(seen.panel.get_by_role("button", name="1 Std. behalten: Kernel von analyse.ipynb")).to_be_visible()
+
+
+def test_the_settings_editor_speaks_german_too(see, site):
+    """JupyterLab's server has no German for settings of others; the page itself translates its own."""
+    pytest.importorskip("jupyterlab_language_pack_de_DE", reason="JupyterLab's German is not installed")
+    site.set("@jupyterlab/translation-extension:plugin", {"locale": "de_DE"})
+    seen = see(site).lab()
+
+    seen.page.keyboard.press("Control+,")
+
+    entry = seen.page.locator(".jp-PluginList-entry", has_text="Leerlauf-Abschaltung").first
+    entry.click(timeout=SOON)
+    expect(seen.page.get_by_role("checkbox", name="Anwesenheit")).to_be_visible(timeout=SOON)

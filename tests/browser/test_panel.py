@@ -171,6 +171,23 @@ def test_the_running_panel_has_a_section_that_takes_back_what_was_asked_for(see,
     assert site.kernel_of(path) is not None
 
 
+def test_a_line_to_paste_keeps_the_kernel_that_it_is_run_in(see, site, document):
+    """What the panel shows is run in a cell as it stands, and the page says that the kernel is kept."""
+    path = document("pasted.ipynb")
+    seen = see(site).lab(path)
+    panel = seen.open_panel()
+    panel.get_by_text("Keep a kernel from its own code").click(timeout=SOON)
+    line = panel.get_by_label("A line to paste").input_value()
+
+    cell = seen.page.locator(".jp-NotebookPanel:visible .jp-CodeCell .cm-content").first
+    cell.click()
+    seen.page.keyboard.insert_text(line)
+    seen.page.keyboard.press("Shift+Enter")
+
+    seen.says("^Kernel is kept until")
+    assert site.kernel_of(path)["reason"] in ("kept alive", "busy")
+
+
 def test_what_is_over_the_bound_is_not_offered_and_the_bound_is(see, serve):
     """`max_keep_alive` of two hours: one hour, two hours, and not four; also in the dialog."""
     site = serve({"CullingKernelManager": {"cull_interval": 1.0, "max_keep_alive": 120}})

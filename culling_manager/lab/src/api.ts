@@ -2,7 +2,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-import type { ISettings, IStatus, Kind } from './documents';
+import type { IRequest, ISettings, IStatus, Kind } from './documents';
 
 /** The URL space of our handlers. */
 const SPACE = 'sagemaker-studio-autoshutdown';
@@ -55,8 +55,8 @@ export class Server {
   }
 
   /** Take that back. */
-  async resume(kind: Kind | 'all', id: string | null): Promise<void> {
-    const whom: Record<string, string> = id === null ? { kind } : { kind, id };
+  async resume({ kind, id, lease }: Pick<IRequest, 'kind' | 'id' | 'lease'>): Promise<void> {
+    const whom: Record<string, string> = lease ? { lease } : id === null ? { kind } : { kind, id };
     await this.ask(`${SPACE}/keep-alive${URLExt.objectToQueryString(whom)}`, 'DELETE');
   }
 

@@ -48,6 +48,8 @@ export interface IRequest {
   id: string | null;
   until: string;
   asked_by: string;
+  /** The name of a lease, which a program renews. */
+  lease?: string | null;
 }
 
 /** Why the last server ended its own app. */

@@ -16,6 +16,7 @@ import { Presence } from './presence';
 import { RunningSection } from './running';
 import { frontItem } from './states';
 import { Countdown, type When } from './status';
+import { translated } from './titles';
 import { askUntil } from './until';
 import { Warnings } from './warnings';
 import { type ILanguage, what } from './words';
@@ -162,7 +163,7 @@ function addCommands(page: Page, palette: ICommandPalette | null, menu: IMainMen
     execute: async args => {
       const request = asked(page.meant(args));
       if (request !== null) {
-        await culling.act(culling.server.resume(request.kind, request.id)).catch(page.deeds.complain);
+        await culling.act(culling.server.resume(request)).catch(page.deeds.complain);
       }
     }
   });
@@ -226,6 +227,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
   ) => {
     const trans = (translator ?? nullTranslator).load('culling_manager');
     const tag = (translator?.languageCode ?? 'en').replace('_', '-');
+    registry?.transform(ID, {
+      fetch: plugin => ({ ...plugin, schema: translated(plugin.schema, text => trans.gettext(text)) })
+    });
     const page = new Page(app, { trans, tag: tag === 'en' ? navigator.language : tag }, lab);
     if (!page.culling.available) {
       return;

@@ -1,4 +1,6 @@
 /** The panel: everything that is watched, why, and until when; what may be set; what was stopped. */
+import { Clipboard } from '@jupyterlab/apputils';
+import { PageConfig } from '@jupyterlab/coreutils';
 import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
@@ -79,6 +81,7 @@ function Known(parts: Shown): React.ReactElement {
       {status.watching.length > 0 && <Table {...parts} />}
       {status.policy !== null && <Limits {...parts} />}
       <Stops {...parts} />
+      {status.watching.includes('kernel') && <Paste {...parts} />}
       {status.watching.length === 0 && <p>{trans.__('Nothing is stopped on this server.')}</p>}
     </>
   );
@@ -118,10 +121,7 @@ function Above({ status, culling, language, deeds }: Shown): React.ReactElement 
             ? trans.__('Everything is kept until %1, asked for by %2.', clock(all.until, now, language), all.asked_by)
             : trans.__('Everything is kept until %1.', clock(all.until, now, language))}{' '}
           {culling.mayWrite && (
-            <button
-              type="button"
-              onClick={() => void culling.act(culling.server.resume('all', null)).catch(deeds.complain)}
-            >
+            <button type="button" onClick={() => void culling.act(culling.server.resume(all)).catch(deeds.complain)}>
               {trans.__('Resume')}
             </button>
           )}
@@ -242,7 +242,7 @@ function stopsWords(item: IItem, left: number | null, now: number, language: ILa
 function Buttons({ item, label, ...parts }: Shown & { item: IItem; label: string }): React.ReactElement {
   const { culling, language, deeds, status } = parts;
   const { trans } = language;
-  const asked = status.keep_alive.some(request => request.kind === item.kind && request.id === item.id);
+  const asked = status.keep_alive.find(request => request.kind === item.kind && request.id === item.id);
   const act = (change: Promise<void>) => void culling.act(change).catch(deeds.complain);
   return (
     <>
@@ -263,7 +263,7 @@ function Buttons({ item, label, ...parts }: Shown & { item: IItem; label: string
         <button
           type="button"
           aria-label={`${trans.__('Resume')}: ${label}`}
-          onClick={() => act(culling.server.resume(item.kind, item.id))}
+          onClick={() => act(culling.server.resume(asked))}
         >
           {trans.__('Resume')}
         </button>
@@ -404,6 +404,29 @@ function Stops({ status, culling, language }: Shown): React.ReactElement | null 
       </ul>
       {given !== null && <p>{givenBackWords(given, culling.now, language)}</p>}
     </section>
+  );
+}
+
+/** A line for a notebook whose environment lacks the package; the server has it, where there is one for its kernels. */
+function Paste({ culling, language }: Shown): React.ReactElement | null {
+  const { trans } = language;
+  const line = PageConfig.getOption('cullingManagerPaste');
+  if (line === '' || !culling.mayWrite) {
+    return null;
+  }
+  return (
+    <details>
+      <summary>{trans.__('Keep a kernel from its own code')}</summary>
+      <p>
+        {trans.__(
+          'Run this in a notebook, and its kernel is kept for four hours. It needs the standard library of Python alone.'
+        )}
+      </p>
+      <textarea readOnly rows={5} aria-label={trans.__('A line to paste')} value={line} />
+      <button type="button" onClick={() => Clipboard.copyToSystem(line)}>
+        {trans.__('Copy')}
+      </button>
+    </details>
   );
 }
 

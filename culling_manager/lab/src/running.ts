@@ -2,7 +2,7 @@
 import type { IRunningSessions } from '@jupyterlab/running';
 import { closeIcon } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
-import type { IItem } from './documents';
+import type { IItem, IRequest } from './documents';
 import { clockIcon } from './icon';
 import type { Culling } from './model';
 import type { IDeeds } from './panel';
@@ -45,18 +45,18 @@ export class RunningSection implements IRunningSessions.IManager {
 
   shutdownAll(): void {
     for (const request of this.culling.status?.keep_alive ?? []) {
-      this.resume(request.kind, request.id);
+      this.resume(request);
     }
   }
 
   private row(item: IItem): IRunningSessions.IRunningItem {
-    const asked = this.culling.status?.keep_alive.some(each => each.kind === item.kind && each.id === item.id);
+    const asked = this.culling.status?.keep_alive.find(each => each.kind === item.kind && each.id === item.id);
     return {
       icon: () => clockIcon,
       label: () => `${what(item, this.language)}: ${this.fate(item)}`,
       labelTitle: () => why(item, this.language),
       open: () => this.deeds.open(item),
-      ...(asked && this.culling.mayWrite ? { shutdown: () => this.resume(item.kind, item.id) } : {})
+      ...(asked && this.culling.mayWrite ? { shutdown: () => this.resume(asked) } : {})
     };
   }
 
@@ -68,7 +68,7 @@ export class RunningSection implements IRunningSessions.IManager {
     return trans.__('stops in %1', span(secondsTo(item.due_at ?? '', this.culling.now), this.language));
   }
 
-  private resume(kind: IItem['kind'] | 'all', id: string | null): void {
-    void this.culling.act(this.culling.server.resume(kind, id)).catch(this.deeds.complain);
+  private resume(request: IRequest): void {
+    void this.culling.act(this.culling.server.resume(request)).catch(this.deeds.complain);
   }
 }
