@@ -81,8 +81,7 @@ def keep_alive_entry(request: KeepAlive, name: str | None = None) -> dict[str, A
         "until": iso(request.until),
         "asked_at": iso(request.asked_at),
         "asked_by": request.asked_by,
-        "lease": request.lease,
-        "ends": iso(request.ends),
+        **({"lease": request.lease, "ends": iso(request.ends)} if request.lease else {}),
     }
 
 

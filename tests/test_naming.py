@@ -32,7 +32,7 @@ KEEP = Decision(action=Action.KEEP, reason=Reason.BUSY, idle_seconds=1.0, due_at
 def script(tmp_path):
     """A program that only waits, as a person starts it."""
     path = tmp_path / "train.py"
-    path.write_text("import time\n\nwhile True:\n    time.sleep(1)\n")
+    path.write_text("import time\n\ntime.sleep(120)\n")
     return path
 
 
@@ -74,7 +74,7 @@ def test_several_jobs_are_counted_and_what_is_gone_has_no_name(run, script):
         async with Terminals() as terminals:
             name = terminals.create()
             found = []
-            for count, program in enumerate([f"{sys.executable} {script}", "sleep 99", "tail -f /dev/null"], start=1):
+            for count, program in enumerate([f"{sys.executable} {script}", "sleep 99", "sleep 98"], start=1):
                 before = runs(terminals, name)
                 await terminals.type(name, f"{program} &")
                 await until(lambda before=before: runs(terminals, name) != before)

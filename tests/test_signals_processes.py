@@ -75,6 +75,8 @@ class Started:
                 if process.environ().get(MARKER, "").startswith(f"{os.getpid()}:"):
                     process.kill()
         for process in self.found:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGSTOP)  # so that it starts no more while its children are ended
             for pid in [*below(process.pid), process.pid]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

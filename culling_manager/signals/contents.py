@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from jupyter_server.utils import url_path_join
 from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
@@ -101,6 +100,8 @@ class Contents:
 
     def look(self) -> None:
         """Have the handlers that serve contents tell, whoever's they are; a server without a web app has none yet."""
+        from jupyter_server.utils import url_path_join
+
         web_app: Any = getattr(self._server, "web_app", None)
         for place in SERVED if web_app is not None else ():
             request = HTTPServerRequest("PUT", url_path_join(web_app.settings.get("base_url", "/"), place))
