@@ -69,12 +69,16 @@ def test_a_terminal_is_called_by_what_runs_in_it_and_its_arguments_are_never_tol
 
 def test_several_jobs_are_counted_and_what_is_gone_has_no_name(run, script):
     """Two are named, of more the first; a terminal that is not there, and a process that cannot be read, is nothing."""
+    other = script.with_name("load.py")
+    other.write_text(script.read_text())
 
     async def check():
         async with Terminals() as terminals:
             name = terminals.create()
             found = []
-            for count, program in enumerate([f"{sys.executable} {script}", "sleep 99", "sleep 98"], start=1):
+            for count, program in enumerate(
+                [f"{sys.executable} {script}", "sleep 99", f"{sys.executable} {other}"], start=1
+            ):
                 before = runs(terminals, name)
                 await terminals.type(name, f"{program} &")
                 await until(lambda before=before: runs(terminals, name) != before)
