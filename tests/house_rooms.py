@@ -154,7 +154,7 @@ INSIDE = {
         "charts": {"words"},
         "curve": set(),
         "days": {"lines", "runs"},
-        "document": {"curve", "prices", "report", "runs"},
+        "document": {"curve", "prices", "report", "runs", "words"},
         "last_stop": set(),
         "ledger": {"days", "document", "lines", "prices", "report", "runs"},
         "lines": set(),

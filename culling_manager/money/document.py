@@ -11,6 +11,7 @@ from .curve import break_even
 from .prices import Prices
 from .report import Asked, Counted
 from .runs import Runs
+from .words import whole_minutes
 
 #: How it is counted, for whoever has to defend the sums.
 METHOD = (
@@ -89,9 +90,10 @@ def advice(found: Mapping[str, Any], kind: str, price: float | None) -> tuple[fl
         priced = [row for row in rows if row["cost"] is not None]
         best = min(priced, key=lambda row: (row["cost"], -row["timeout_minutes"]))
         return round(wait / 60, 4), (
-            f"{kind}: {duration(wait)}, for after that long idling has cost what a restart costs ({cost:g} {currency} "
-            f"at {price:g} {currency} per hour), and so, whenever somebody comes back, never more than twice of what "
-            f"hindsight would have made of it; of those compared, {duration(best['timeout_minutes'] * 60)} would have "
+            f"{kind}: {duration(whole_minutes(wait / 60) * 60)}, for after that long idling has cost what a restart "
+            f"costs ({cost:g} {currency} at {price:g} {currency} per hour), and so, whenever somebody comes back, "
+            "never more than twice of what hindsight would have made of it; of those compared, "
+            f"{duration(best['timeout_minutes'] * 60)} would have "
             "been cheapest here."
         )
     hours = rows[0]["given_back_hours"] + rows[0]["idle_hours"]

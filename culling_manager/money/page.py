@@ -18,7 +18,20 @@ from typing import Any
 
 from ..report import duration
 from . import charts
-from .words import CURVE, GROUPS, REASONS, curve_row, headline, money, number, plural, setting, span, wasted_money
+from .words import (
+    CURVE,
+    GROUPS,
+    REASONS,
+    curve_row,
+    headline,
+    money,
+    number,
+    plural,
+    setting,
+    span,
+    wasted_money,
+    whole_minutes,
+)
 
 #: What the page may do: run what is in it, and load nothing.
 POLICY = (
@@ -110,7 +123,7 @@ class _Body:
         )
         figures.append(("wasted", plural(idle["apps"], "app"), f"idle at the end{cost}"))
         figures.append(("", f"{found['false_stops']:,} of {found['stops']:,}", f"stops were false: {self._soon()}"))
-        figures.append(("", f"{found['still_away']:,}", "stopped, and their owners still away"))
+        figures.append(("", f"{found['still_away']:,}", "stopped apps whose owners were still away at the end"))
         cells = [
             f'<div class="figure {kind}"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for kind, b, s in figures
         ]
@@ -121,13 +134,14 @@ class _Body:
     def _timeouts(self) -> Iterable[str]:
         found = self._found
         yield "<h2>Which timeout to set</h2>"
-        rows = [[kind, duration(minutes * 60)] for kind, minutes in found["timeouts"].items()]
+        rows = [[kind, duration(whole_minutes(each) * 60)] for kind, each in found["timeouts"].items()]
         yield _table(["instance type", "idle timeout"], rows)
         line = setting(found["timeouts"])
         if line:
             yield f"<code>{escape(line)}</code>"
         at = f"For a restart that costs a person {found['restart_cost']:g} {self._currency}. " if self._money else ""
-        yield _p(f"{at}Why, and what others would have done, stands for each of them below.", "soft")
+        where = "The line has minutes, and goes into jupyter_server_config.py. " if line else ""
+        yield _p(f"{at}{where}Why, and what other timeouts would have done, stands for each of them below.", "soft")
 
     def _soon(self) -> str:
         return f"somebody was back within {self._found['soon_minutes']:g} min"

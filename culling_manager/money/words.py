@@ -62,9 +62,14 @@ def wasted_money(found: Mapping[str, Any]) -> str:
     return "" if cost is None else f", {number(cost['amount'])} {cost['currency']}{priced(cost)}"
 
 
+def whole_minutes(minutes: float) -> int:
+    """A timeout as it is set: in whole minutes, one at least."""
+    return max(1, round(minutes))
+
+
 def setting(timeouts: Mapping[str, float]) -> str:
     """The line of a server's configuration that has these timeouts (minutes); nothing where no type is known."""
-    known = {kind: max(1, round(each)) for kind, each in timeouts.items() if kind != "unknown"}
+    known = {kind: whole_minutes(each) for kind, each in timeouts.items() if kind != "unknown"}
     return f"c.CullingKernelManager.idle_timeouts = {json.dumps(known)}" if known else ""
 
 
