@@ -169,7 +169,9 @@ def test_watching_draws_in_the_place_of_what_was_there(double, place, rich, many
     double.status["kernels"] *= many
     double.status["notices"] = ["A long story, " * 20]
     hide = "" if rich else "sys.modules['rich.console'] = None; "
-    code = f"import sys; {hide}from culling_manager.cli import main; sys.exit(main(['status', '--watch', '0.05']))"
+    # whoever runs the tests in the background may have Ctrl-C ignored
+    heed = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = f"{heed}{hide}from culling_manager.cli import main; sys.exit(main(['status', '--watch', '0.05']))"
     us, them = pty.openpty()
     fcntl.ioctl(us, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
