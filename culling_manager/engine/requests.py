@@ -111,6 +111,8 @@ class KeepAlives:
 
     def asked_for(self, kind: Kind) -> list[str]:
         """Identities of what is kept by a request of its own."""
+        if not self.any:
+            return []  # as at nearly every pass
         asked = [*self._found, *((each.kind, each.identity) for each in self.leases)]
         return [str(identity) for each, identity in dict.fromkeys(asked) if each is kind]
 

@@ -38,8 +38,9 @@ class KernelSettings(LoggingConfigurable):
         help="""The idle timeout (minutes, 0 for never) by instance type, for apps and what runs on them, such as
         {"ml.p*": 15, "ml.g*": 30, "*": 120}; the first pattern that matches counts, in the order written. A
         kernelspec's own timeout still overrides it for its kernels, one that a user sets at run time, within bounds,
-        replaces the table until it is reset, and an `idle_timeout` of 0 turns all off. Where the type is not known
-        `idle_timeout` holds; a space asks for its own once, which needs sagemaker:DescribeApp. Empty: no table.""",
+        holds for all, but makes none longer that the table names, and an `idle_timeout` of 0 turns all off. Where the
+        type is not known `idle_timeout` holds; a space and a notebook instance ask for their own once, which needs
+        sagemaker:DescribeApp or sagemaker:DescribeNotebookInstance. Empty: no table.""",
     )
     min_idle_timeout = Minutes(
         0.0,
