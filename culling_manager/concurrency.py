@@ -6,8 +6,7 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 #: The name of our threads, for whoever looks at a server's.
 THREAD_NAME = "culling_manager"
@@ -20,8 +19,7 @@ class TooSlow(Exception):
     """It did not answer in time, or has been at work for longer than that since it was asked before."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Flight:
+class _Flight(NamedTuple):
     """One run, and when it began (seconds of its loop)."""
 
     task: asyncio.Task[Any]

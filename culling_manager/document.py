@@ -41,7 +41,7 @@ def entry(record: Record, decision: Decision, now: datetime) -> dict[str, Any]:
 
 def trouble_entry(trouble: Trouble) -> dict[str, Any]:
     """One thing that went wrong in the state document."""
-    found = asdict(trouble)
+    found: dict[str, Any] = trouble._asdict()
     return found | {"code": trouble.code.value, "first_at": iso(trouble.first_at), "last_at": iso(trouble.last_at)}
 
 

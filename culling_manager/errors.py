@@ -21,9 +21,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import NamedTuple
 
 
 class ErrorCode(str, Enum):
@@ -181,8 +181,7 @@ def code_of(error: BaseException) -> ErrorCode:
     return error.code if isinstance(error, CullingError) else ErrorCode.FAILED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Trouble(NamedTuple):
     """One thing that went wrong: what it concerns, the words, when last, how often, and whether it still holds."""
 
     subject: str
@@ -234,7 +233,7 @@ class Troubles:
         known = self._by_subject.get(subject)
         if known is None or not known.active:
             return False
-        self._by_subject[subject] = replace(known, active=False)
+        self._by_subject[subject] = known._replace(active=False)
         return True
 
     def recent(self, now: datetime) -> list[Trouble]:

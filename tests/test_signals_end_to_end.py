@@ -27,7 +27,7 @@ import psutil
 import pytest
 from tornado.websocket import websocket_connect
 
-from culling_manager.signals import processes as process_signal
+from culling_manager.signals import sampler
 from tests.conftest import patience, scenario, until
 from tests.emulator import SageMaker, environment
 from tests.test_config_files import Server, jupyter
@@ -528,7 +528,7 @@ def test_an_event_says_what_is_due_and_why(plain):
 @scenario
 async def test_a_job_that_has_ended_is_not_at_work_though_nobody_took_notice(monkeypatch):
     """A notebook's `Popen` without `wait` leaves a zombie."""
-    monkeypatch.setattr(process_signal, "EARLIER_APART_SECONDS", 0.1)
+    monkeypatch.setattr(sampler, "EARLIER_APART_SECONDS", 0.1)
     job = subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
     made, asked = processes(), terminal(job.pid)
     asked = replace(asked, since=datetime.fromtimestamp(time.time() - 60, timezone.utc))

@@ -18,8 +18,8 @@ import pytest
 from culling_manager.managers.local import local_pid
 from culling_manager.records import Kind
 from culling_manager.signals import OtherKernelsSignal, ProcessSignal, Signals
-from culling_manager.signals.processes import Sample
 from culling_manager.signals.runtime import kernel_of, kernels, other_servers, read_connection
+from culling_manager.signals.sampler import Sample
 from culling_manager.signals.snapshot import Row, Table
 from culling_manager.signals.table import read_table
 from culling_manager.signals.usage import Usage
@@ -82,7 +82,7 @@ def only(monkeypatch, *pids: int) -> None:
         rows = {pid: row for pid, row in found.rows.items() if pid in wanted}
         return Table(rows=rows, read_at=found.read_at, count=len(rows))
 
-    monkeypatch.setattr("culling_manager.signals.kernels.read_table", read)
+    monkeypatch.setattr("culling_manager.signals.table.read_table", read)
 
 
 SILENT = "import time; time.sleep(600)"
@@ -135,7 +135,7 @@ async def test_a_kernel_that_nobody_can_ask_keeps_while_the_program_that_started
     made = OtherKernelsSignal()
 
     words = await made.check(APP)
-    monkeypatch.setattr("culling_manager.signals.kernels.other_servers", lambda table, pid: {job.process.pid})
+    monkeypatch.setattr("culling_manager.signals.runtime.other_servers", lambda table, pid: {job.process.pid})
     of_another_server = await made.check(APP)
     monkeypatch.undo()
     only(monkeypatch, job.kernel)
@@ -150,7 +150,7 @@ async def test_a_kernel_that_nobody_can_ask_keeps_while_the_program_that_started
 async def test_a_cell_in_a_second_servers_kernel_is_not_killed_either(job, monkeypatch):
     """Both live on this machine, which goes as a whole."""
     only(monkeypatch, job.process.pid, job.kernel)
-    monkeypatch.setattr("culling_manager.signals.kernels.other_servers", lambda table, pid: {job.process.pid})
+    monkeypatch.setattr("culling_manager.signals.runtime.other_servers", lambda table, pid: {job.process.pid})
     made = OtherKernelsSignal()
 
     assert "runs a cell" in await until(lambda: made.check(APP), 30)
@@ -233,7 +233,7 @@ def test_two_servers_of_one_user_do_not_keep_each_other_alive():
         busy = [Usage(row=table.rows[pid], cpu_share=0.5) for pid in pids]
         what = {"busy_since": [], "earlier_at": None, "workers": frozenset(), "servers": frozenset({70})}
         sample = Sample(table=table, count=4, busy=busy, **what)
-        return ProcessSignal()._found(sample, APP)
+        return ProcessSignal()._sampler.found(sample, APP)
 
     assert found(70) is None
     assert "(pid 71)" in found(70, 71)

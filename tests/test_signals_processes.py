@@ -426,7 +426,7 @@ def test_a_name_alone_excuses_only_what_is_quiet(started, run, monkeypatch):
         kept = {each: row for each, row in found.rows.items() if each in {pid, *found.ancestors(os.getpid())}}
         return Table(rows=kept, count=len(kept))
 
-    monkeypatch.setattr("culling_manager.signals.processes.read_table", only_this)
+    monkeypatch.setattr("culling_manager.signals.sampler.read_table", only_this)
 
     assert "python" in run(until(lambda: made.check(APP)))
 
@@ -476,7 +476,7 @@ def test_what_only_beats_is_no_use_and_work_beside_it_is(started, run):
 def test_who_talks_to_another_machine_is_not_taken_for_a_heartbeat(started, run, monkeypatch):
     """A crawler or a client of a database moves bytes that nobody counts."""
     pid = started.python(BEATS)
-    monkeypatch.setattr("culling_manager.signals.processes.talks_outside", lambda pid, known: True)
+    monkeypatch.setattr("culling_manager.signals.sampler.talks_outside", lambda pid, known: True)
 
     assert run(used(pid, cpu_share=0.001, io_rate=1000))
 
@@ -517,7 +517,7 @@ def test_long_command_lines_do_not_stop_the_server_from_answering(started, run):
 
     assert max(len(role) for usage in usages for role in usage.roles) <= 1000
     assert not any(made.ignores(usage) for usage in usages)
-    sample = made._labelled([])
+    sample = made._sampler._labelled([])
     assert sample == []
 
 
@@ -532,7 +532,7 @@ def test_an_ignored_name_keeps_no_app_but_its_own_terminal(started, run, monkeyp
         kept = {each: row for each, row in found.rows.items() if each in {pid, *found.ancestors(os.getpid())}}
         return replace(mine, rows=kept, count=len(kept))
 
-    monkeypatch.setattr("culling_manager.signals.processes.read_table", only_this)
+    monkeypatch.setattr("culling_manager.signals.sampler.read_table", only_this)
 
     assert run(until(lambda: made.check(terminal(pid))))
     assert run(made.check(APP)) is None
@@ -563,7 +563,7 @@ def test_too_many_processes_are_not_looked_at_and_count_as_use(started, run):
 def readings(monkeypatch, *changes) -> None:
     """Change each reading of the process table as it is made."""
     left = list(changes)
-    monkeypatch.setattr("culling_manager.signals.processes.read_table", lambda most: left.pop(0)(read_table(100_000)))
+    monkeypatch.setattr("culling_manager.signals.sampler.read_table", lambda most: left.pop(0)(read_table(100_000)))
 
 
 def test_too_many_processes_at_one_reading_of_two_are_too_many(started, run, monkeypatch):
@@ -659,9 +659,7 @@ def test_a_threshold_that_is_no_number_is_refused(name):
 def test_a_hundred_checks_share_one_sample(started, run, monkeypatch):
     """The process table is read twice, not 200 times."""
     reads = []
-    monkeypatch.setattr(
-        "culling_manager.signals.processes.read_table", lambda most: reads.append(1) or read_table(most)
-    )
+    monkeypatch.setattr("culling_manager.signals.sampler.read_table", lambda most: reads.append(1) or read_table(most))
     made, pid = processes(), started.python(SLEEP)
 
     async def ask():

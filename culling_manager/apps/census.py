@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from ..decisions import Decision, Reason, keeps_app, keeps_app_until
 from ..records import KernelRecord, TerminalRecord
@@ -74,8 +75,7 @@ class Household:
         self.kept_until = _latest(self.kept_until, other.kept_until)
 
 
-@dataclass(frozen=True, slots=True)
-class Census:
+class Census(NamedTuple):
     """The households at an instant, by the apps that they are on; `done` is when it had been taken."""
 
     at: datetime

@@ -37,7 +37,7 @@ class Residents:
         """Judge everybody who lives, or may live, on these apps: each once, however many apps there are."""
         found = ((each, decision, homes_of(each, apps, listed)) for each, decision in self._judged(apps, now))
         at_home = ((*each, self._last_use(each[0], now)) for each in found if each[2])
-        return replace(count(at_home, now), done=self.engine.now())
+        return count(at_home, now)._replace(done=self.engine.now())
 
     def _judged(self, apps: AppManager, now: datetime) -> Iterable[tuple[Resident, Decision]]:
         """All of them. Whoever started it, a kernel that works keeps its app."""

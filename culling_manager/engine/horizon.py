@@ -33,20 +33,24 @@ class Horizon:
     def suspects(self, now: datetime) -> tuple[list[str], datetime]:
         """Give what may be due, and when the first of all others may be: fresh activity only makes that later."""
         bands: dict[float | None, Band] = {None: self._band(None, now)}
-        suspects = []
+        suspects: list[str] = []
+        timeout, band = None, bands[None]
         for identity, last, own in self.source.glance(self.situation.policy):
             if last is None:
                 suspects.append(identity)
                 continue
-            band = bands.get(own)
-            if band is None:
-                band = bands[own] = self._band(own, now)
+            if own != timeout:
+                timeout, band = own, bands.get(own) or bands.setdefault(own, self._band(own, now))
             if last is not KEPT:
                 if not band.cutoff < last <= now:
                     suspects.append(identity)
                 elif last < band.oldest:
                     band.oldest = last
-        return suspects, min(NEVER if band.left is None else band.oldest + band.left for band in bands.values())
+        nearest = NEVER
+        for band in bands.values():
+            if band.left is not None:
+                nearest = min(nearest, band.oldest + band.left)
+        return suspects, nearest
 
     def _band(self, own: float | None, now: datetime) -> Band:
         """What has this timeout of its own (seconds; None: the policy's)."""

@@ -6,9 +6,8 @@ Nothing else is asked of those who stand here; whoever can do more says so by a 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..decisions import Decision
 from ..policy import CullingPolicy
@@ -18,8 +17,7 @@ from ..records import KernelRecord, Kind, Record, TerminalRecord, Use
 KEPT = datetime.max.replace(tzinfo=timezone.utc)
 
 
-@dataclass(frozen=True, slots=True)
-class Roots:
+class Roots(NamedTuple):
     """Where to look for what else is at work: local root processes, and whether all processes here are its own.
 
     `owner` is what the environment of its processes says they belong to, where that is not its identity.

@@ -154,10 +154,11 @@ class Watch:
     def survey(self, now: datetime) -> list[str]:
         """Give the identities that are due at `now`, and set when to look next."""
         suspects, nearest = self.horizon.suspects(now)
-        # what has an appointment by now, also if it was active since that was made
-        suspects += [item.record.identity for item in self._attended() if item.next_at <= now]
-        due = [identity for identity in dict.fromkeys(suspects) if self._is_due(identity, now)]
-        self._drop_gone()
+        if self.notices.attended:  # what has an appointment by now, also if it was active since that was made
+            suspects += [item.record.identity for item in self._attended() if item.next_at <= now]
+        due = [identity for identity in dict.fromkeys(suspects) if self._is_due(identity, now)] if suspects else []
+        if self.items or self.situation.requests.any:
+            self._drop_gone()
         for item in self.items.values():
             if now <= item.next_at < nearest and item.task is None:
                 nearest = item.next_at

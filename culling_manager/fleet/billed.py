@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ..money.days import Window
-from ..money.lines import FREE
 from ..money.runs import DISPUTED, App, Runs
+from ..money.times import FREE
 from .calls import FleetCalls
 from .pricing import component_of, instance_type
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A session's path, and the name that a person sees; either may be empty."""
 
     path: str
@@ -34,6 +32,11 @@ class Documents:
         """The document of one kernel; None when it has none."""
         rows = self._rows("SELECT path, name FROM session WHERE kernel_id = ?", kernel_id)
         return Document(rows[0][0] or "", rows[0][1] or "") if rows else None
+
+    def fields(self, kernel_id: str) -> dict[str, Any]:
+        """The document of one kernel as fields of its record."""
+        found = self.of(kernel_id)
+        return {} if found is None else {"path": found.path, "session_name": found.name}
 
     def kernels(self, path: str) -> list[str]:
         """The kernels of the document at a path."""

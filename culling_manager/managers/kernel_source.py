@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -98,6 +99,12 @@ class KernelSource(Connected):
         """When the first of the busy kernels that a glance left out is to be asked whether it still is."""
         return self._first_proof
 
+    def started(self, identity: str) -> KernelActivity:
+        """A kernel was started: what its kernelspec says holds for as long as it lives."""
+        with suppress(Exception):  # a glance fails on it too, and then `read` tells
+            self.own_timeouts[identity] = self.own_timeout(self.manager._kernels[identity])
+        return self.activity(identity)
+
     def exists(self, identity: str) -> bool:
         """Whether the kernel is still listed."""
         return identity in self.manager._kernels
@@ -155,13 +162,8 @@ class KernelSource(Connected):
             run_seconds=activity.run.run_seconds,
             person_at=activity.person_at,
             error=self.untold(state, activity),
-            **self.document(identity),
+            **self.documents.fields(identity),
         )
-
-    def document(self, identity: str) -> dict[str, Any]:
-        """The document that a kernel belongs to, as fields of its record."""
-        found = self.documents.of(identity)
-        return {} if found is None else {"path": found.path, "session_name": found.name}
 
     def own_timeout(self, kernel: Any) -> OwnTimeout:
         """What the kernelspec says of its own ``cull_idle_timeout``."""

@@ -115,7 +115,7 @@ class CullingKernelManager(KernelSettings, AsyncMappingKernelManager):  # type: 
         """Watch a kernel's IOPub messages as upstream does, at less cost."""
         super().start_watching_activity(kernel_id)  # type: ignore[no-untyped-call]
         kernel = self._kernels[kernel_id]
-        activity = self._source.activity(kernel_id)
+        activity = self._source.started(kernel_id)
         activity.started_at = utcnow()
         activity.gone = False
         activity.started_anew()

@@ -14,7 +14,6 @@ from ..engine.ports import Roots
 from ..errors import StopError
 from ..policy import CullingPolicy
 from ..records import Kind, TerminalRecord, utc
-from ..signals.foreground import runs_in
 from ..traits import interval
 from .hosts import TerminalHost
 
@@ -95,6 +94,8 @@ class TerminalSource:
 
     def names(self, identity: str) -> dict[str, str | None]:
         """What runs in it, as a person calls it."""
+        from ..signals.foreground import runs_in
+
         process = getattr(self.manager.terminals.get(identity), "ptyproc", None)
         shell, terminal = getattr(process, "pid", None), getattr(process, "fd", None)
         return {"runs": runs_in(shell, terminal) if isinstance(shell, int) and shell > 0 else None}

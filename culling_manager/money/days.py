@@ -13,8 +13,9 @@ from hashlib import blake2b
 from typing import Any
 
 from ..errors import ReadError
-from .lines import APP_MARKER, LEAST_GAP, read_app, read_beat
+from .lines import APP_MARKER, read_app, read_beat
 from .runs import App, Event, Run, Runs, app_of
+from .times import LEAST_GAP
 
 #: The form of the documents; one of another form is made anew.
 FORM = 1

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..report import HEARTBEAT_MARKER, iso
+from .times import LEAST_GAP, MOST_GAPS
 
 #: What a line about an app begins with.
 APP_MARKER = "culling_manager app:"
@@ -23,13 +24,6 @@ LONGEST_LINE = 4096
 LONGEST_TEXT = 256
 #: No span of time in a line is longer than this (seconds): ten years.
 LONGEST_SECONDS = 10 * 366 * 86_400.0
-#: Why an app is kept that is in use. For any other reason its time is billed and not used.
-IN_USE = frozenset({"busy", "at work", "in use", "in use by a person"})
-#: Why something is kept that costs nothing.
-FREE = "not billed"
-#: Idle gaps that are shorter than this (seconds) are not told; of one heartbeat at most so many are.
-LEAST_GAP = 300.0
-MOST_GAPS = 60
 #: By how much (seconds) the parts of a heartbeat's span may miss it, for they are rounded.
 ROUNDING = 1.0
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from .curve import SOON, USUAL, Gaps
 from .days import DAY_SECONDS, DAYS_BEFORE, Window, midnight, within_days
-from .lines import FREE, IN_USE, LEAST_GAP
 from .prices import Prices
 from .runs import DISPUTED, App, Run, Runs
 from .stops import Stop, find_stops
+from .times import FREE, IN_USE, LEAST_GAP
 
 UNKNOWN = "unknown"
 #: A run is taken to be there still when its last heartbeat is not older than this (seconds), as in the fleet check.

@@ -9,8 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from ..report import iso
-from .lines import IN_USE, LEAST_GAP, MOST_GAPS
 
+#: Why an app is kept that is in use. For any other reason its time is billed and not used.
+IN_USE = frozenset({"busy", "at work", "in use", "in use by a person"})
+#: Why something is kept that costs nothing.
+FREE = "not billed"
+#: Idle gaps that are shorter than this (seconds) are not told; of one heartbeat at most so many are.
+LEAST_GAP = 300.0
+MOST_GAPS = 60
 #: What time counts as in which it was in use, without a look at that very moment.
 USED = "busy"
 

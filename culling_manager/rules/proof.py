@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from ..policy import CullingPolicy
 from ..records import KernelRecord
@@ -22,8 +22,7 @@ def proof_at(record: KernelRecord, policy: CullingPolicy) -> datetime | None:
     return max(known) + timedelta(seconds=wait) if known else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class Answers(NamedTuple):
     """Whether each answered: the main thread, and then every thread, the main one to a cell in which nothing is.
 
     The main thread alone proves nothing of a subshell, and a kernel that answers questions beside its cells (which run

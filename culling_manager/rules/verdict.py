@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Record, TerminalRecord
@@ -76,8 +76,7 @@ class Decision:
         return self.action is Action.CULL
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """Kept up to and including `until`, whatever the rules after this one say; one that `gives_way` is no reason
     where they keep it for as long anyway; `renews` as in `Decision`.
     """
@@ -98,8 +97,7 @@ class Hold:
         return replace(decision, action=Action.KEEP, reason=self.reason, due_at=later, due_for=due_for, renews=renews)
 
 
-@dataclass(frozen=True, slots=True)
-class Cap:
+class Cap(NamedTuple):
     """Not kept beyond `at`, for this reason, whatever the rules after this one say."""
 
     at: datetime

@@ -38,7 +38,7 @@ TOGETHER_SECONDS = 1.0
 Listener = Callable[[str, str], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Request:
     """One request that is being served, and when it was told."""
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from traitlets import Integer
 
 from ..concurrency import in_thread
 from ..records import Kind
 from .base import Bounded, Shared, Signal, Subject
-from .snapshot import Table
-from .table import read_table
-from .usage import shown
+
+if TYPE_CHECKING:  # a server that has not looked yet needs none of it
+    from .snapshot import Table
 
 #: Errors of NVML that mean that there is no GPU to look at.
 NO_GPU = ("LibraryNotFound", "DriverNotLoaded", "NotFound")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class Device(NamedTuple):
     """One GPU as it was seen: the most of it that was used (0 to 1), and the processes that compute on it."""
 
     name: str
@@ -55,7 +52,7 @@ class GpuSignal(Signal):
         self._absent = False
         self._silent: set[str] = set()
         self._devices = Shared(lambda: in_thread(self._read))
-        self._table = Shared(lambda: in_thread(partial(read_table, self.max_processes)))
+        self._table = Shared(lambda: in_thread(self._read_table))
 
     @property
     def takes_seconds(self) -> float:
@@ -73,6 +70,8 @@ class GpuSignal(Signal):
             at_work = self._own(at_work, await self._table(), subject)
         if not at_work:
             return None
+        from .usage import shown
+
         top = max(at_work, key=lambda device: device.share)
         return f"GPU {shown(top.name)} is used at {100 * top.share:.0f}%"
 
@@ -81,6 +80,12 @@ class GpuSignal(Signal):
             return [device for device in at_work if device.pids]
         family = table.family(subject.pids, subject.server_pid)
         return [device for device in at_work if device.pids & family]
+
+    def _read_table(self) -> Table:
+        """All processes."""
+        from .table import read_table
+
+        return read_table(self.max_processes)
 
     def _read(self) -> list[Device]:
         """All GPUs; none where there is none, which is remembered."""

@@ -7,17 +7,17 @@ import os
 import re
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Integer
 
 from ..concurrency import in_thread
 from ..records import Kind
 from .base import Bounded, Shared, Signal, Subject
-from .runtime import Kernel, kernels, other_servers
-from .snapshot import Table
-from .table import read_labels, read_table
-from .usage import shown
+
+if TYPE_CHECKING:  # a server that has not looked yet needs none of it
+    from .runtime import Kernel
+    from .snapshot import Table
 
 #: Addresses of this machine; a kernel elsewhere is not asked.
 HERE = re.compile(r"localhost|::1|127(\.\d{1,3}){3}|")
@@ -76,6 +76,9 @@ class OtherKernelsSignal(Signal):
 
     def _find(self, server_pid: int) -> tuple[Table, list[Kernel], set[int]]:
         """All processes, the kernels among them, and other servers."""
+        from .runtime import kernels, other_servers
+        from .table import read_table
+
         table = read_table(self.max_processes)
         if server_pid not in table.rows:
             return table, [], set()
@@ -92,6 +95,9 @@ class OtherKernelsSignal(Signal):
 
 
 def _started_by(kernel: Kernel) -> str:
+    from .table import read_labels
+    from .usage import shown
+
     name = read_labels(kernel.parent)[2]
     return f"that {shown(name)} started" if name else "of another program"
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 from traitlets import List, TraitError, Unicode, validate
 from traitlets.config import LoggingConfigurable
@@ -33,8 +32,7 @@ BUILT_IN = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(NamedTuple):
     """What all signals together say of one subject.
 
     `words` say why it is in use now, None when it is not; a check that failed gives words too. `used_at` is the latest

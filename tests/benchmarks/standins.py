@@ -73,5 +73,5 @@ def make_manager(which: str, kernels: Mapping[str, Any], mixin: type | None = No
     manager._kernel_connections.update(dict.fromkeys(kernels, 0))
     if which == "ours":
         for kernel_id in kernels:
-            manager._source.activity(kernel_id)
+            manager._source.started(kernel_id)
     return manager
