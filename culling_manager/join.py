@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from .apps.source import AppSource
 from .apps.unseen import ServerTimes, Unseen
 from .engine.culler import IdleCuller
 from .engine.ports import SharedKernels
@@ -27,18 +26,22 @@ def join_apps(culler: IdleCuller, kernel_manager: Any, wanted: Any) -> None:
 
     if not hasattr(kernel_manager.parent, "init_webapp"):
         return  # a manager of its own, in somebody's program: nothing of the machine is its to stop
-    apps = make(wanted, kernel_manager)
+    apps, unseen = make(wanted, kernel_manager), _tell_others(culler, kernel_manager)
+    if isinstance(apps, NoApps) and apps.again is None:
+        from .apps.nowhere import Nowhere
+
+        culler.neighbours = Nowhere(apps, culler.clock.monotonic)
+        return
+    from .apps.native_shutdown import Bridge
+    from .apps.source import AppSource
+
     culler.neighbours = source = AppSource(apps, culler)
-    unseen = _tell_others(culler, kernel_manager)
     culler.listeners.append(lambda happening: source.accounts.rehearsed(happening))
     culler.beats.append(lambda: source.accounts.beat())
-    if not isinstance(apps, NoApps) or apps.again is not None:
-        culler.attach(source)
-        from .apps.native_shutdown import Bridge
-
-        known = lambda: culler.guard.signals.signals.get("stamp_file") if isinstance(culler.guard, Safeguards) else None  # noqa: E731
-        bridge = Bridge(culler, lambda: source.apps.hold_native_shutdown, kernel_manager, known, unseen)
-        culler.beats.append(bridge.beat)
+    culler.attach(source)
+    known = lambda: culler.guard.signals.signals.get("stamp_file") if isinstance(culler.guard, Safeguards) else None  # noqa: E731
+    bridge = Bridge(culler, lambda: source.apps.hold_native_shutdown, kernel_manager, known, unseen)
+    culler.beats.append(bridge.beat)
 
 
 def _tell_others(culler: IdleCuller, kernel_manager: Any) -> Unseen:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import ClassVar, Literal
 
 from .errors import RecordError
+from .facts import Fact
 
 #: A variable in the environment of kernels and terminals that says whose they, and all they start, are.
 MARKER = "CULLING_MANAGER_OWNER"
@@ -47,8 +48,8 @@ def utc(value: datetime | None, name: str) -> datetime | None:
     return value.astimezone(timezone.utc)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelRecord:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class KernelRecord(Fact):
     """One kernel as it was seen.
 
     `state` is Jupyter's execution state. `idle_timeout` (seconds) is the kernelspec's own ``cull_idle_timeout``, if it
@@ -95,8 +96,8 @@ class KernelRecord:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TerminalRecord:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class TerminalRecord(Fact):
     """One terminal as it was seen.
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
@@ -124,8 +125,8 @@ class TerminalRecord:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppRecord:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class AppRecord(Fact):
     """One billed unit of compute as it was seen.
 
     `state` is what its service says; only ``InService`` is in use or idle. `watched_since` is when this culler first
@@ -165,8 +166,8 @@ class AppRecord:
 Record = KernelRecord | TerminalRecord | AppRecord
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Use(Fact):
     """What activity signals found: `used_by` says why it is in use now, and `used_at` is when it last was.
 
     `asked_at` is when they were asked last, and `answered_at` when they had answered. While `used_by` is there it is
@@ -186,8 +187,8 @@ class Use:
         return Use(used_by=self.used_by, used_at=used, asked_at=asked, answered_at=answered)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepAlive:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class KeepAlive(Fact):
     """One request: `kind` None is everything, and then there is no `identity`.
 
     `lease` is its name where it is a lease; that can be renewed until `ends`, so that it holds for so long in all.
@@ -217,8 +218,8 @@ class Result(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Happening(Fact):
     """Something to tell those who listen: what (`action`), to which record, by which decision, and more words.
 
     `action` is one of: warned, withdrawn, kept, culled, failed, dry run; of an app also deleting, accepted, refused.
@@ -234,8 +235,8 @@ class Happening:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Outcome(Fact):
     """What came of one decision to cull: the fact, where a `Decision` is the wish.
 
     `name` is what a person calls it: a kernel's document, what ran in a terminal; None where nobody knows.

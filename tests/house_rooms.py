@@ -18,6 +18,7 @@ INSIDE = {
         "native_shutdown": {"ports", "unseen"},
         "none": {"base"},
         "notebook": {"sagemaker"},
+        "nowhere": {"none", "run"},
         "ports": set(),
         "process": {"base"},
         "residents": {"base", "census", "ports"},

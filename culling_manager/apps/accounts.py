@@ -16,7 +16,7 @@ from ..decisions import Decision, Reason, decide_app, keeps_app
 from ..errors import ReadError, printable
 from ..money.last_stop import LastStop
 from ..money.ledger import Ledger
-from ..money.times import FREE, IN_USE, MOST_GAPS, Times
+from ..money.times import IN_USE, MOST_GAPS, Times, free
 from ..records import AppRecord, Happening, Kind
 from .base import AppManager
 from .census import Resident
@@ -159,14 +159,7 @@ class Accounts:
         since, self._told_at = self._told_at, self.engine.clock.monotonic()
         parts = [times.take() for times in self.times.values()]
         if not parts:
-            span = round(self._told_at - since, 1)
-            return {
-                "run": self.run,
-                "span": span,
-                "seconds": {FREE: span} if span else {},
-                "gaps": [],
-                "last_use": None,
-            }
+            return free(self.run, self._told_at - since)
         seconds: dict[str, float] = {}
         for part in parts:
             for reason, each in part["seconds"].items():

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from traitlets import Unicode
 from traitlets.config import LoggingConfigurable
@@ -34,8 +33,7 @@ class NoMetadata(MetadataError):
     """There is no such file at its usual place: this is not SageMaker."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceMetadata:
+class ResourceMetadata(NamedTuple):
     """Where this server runs. For a notebook instance only `region`, `arn` and `name` are set.
 
     `owner` is the member of SageMaker's requests that names whose app it is: ``SpaceName`` or ``UserProfileName``.

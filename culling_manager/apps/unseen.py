@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..decisions import Reason
 from ..records import Kind
-from .ports import Engine
+
+if TYPE_CHECKING:
+    from .ports import Engine
 
 #: How often (seconds) it is looked at a heartbeat, at most; a look takes no more than one part in so many.
 LOOK_SECONDS = 10.0

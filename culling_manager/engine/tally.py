@@ -12,7 +12,7 @@ from ..records import Happening, Kind
 BUCKETS = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True, repr=False)
 class Durations:
     """How long something took: how often up to each of `BUCKETS`, how often at all, and the sum (seconds)."""
 
@@ -28,7 +28,7 @@ class Durations:
             self.within[index] += seconds <= bound
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True, repr=False)
 class Tally:
     """Counts by kind and reason. Reasons are those of `decisions.Reason`, so that there are few of them.
 

@@ -21,6 +21,12 @@ MOST_GAPS = 60
 USED = "busy"
 
 
+def free(run: str, seconds: float) -> dict[str, Any]:
+    """What the heartbeat tells of time in which nothing was billed."""
+    span = round(seconds, 1)
+    return {"run": run, "span": span, "seconds": {FREE: span} if span else {}, "gaps": [], "last_use": None}
+
+
 class Times:
     """Adds up the times of one app; `begun` is when that begins, in seconds that never go back."""
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
+from ..facts import Fact
 from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Record, TerminalRecord
 
@@ -51,8 +52,8 @@ class Reason(Enum):
     TOO_OLD = "too old"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Decision(Fact):
     """What follows from record, policy and now.
 
     `due_at` is the instant after which the same record is culled (for one that is culled: the deadline that has

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ReadError
-from ..money.ledger import Ledger, in_short
+
+if TYPE_CHECKING:  # a server that is not asked needs none of it
+    from ..money.ledger import Ledger
 
 #: How long (seconds) sums stand that no new line changes.
 STAND_SECONDS = 60.0
@@ -17,11 +20,19 @@ class GivenBack:
     """The sums of a ledger; None where there is none, or it cannot be read."""
 
     def __init__(self, directory: str | Path) -> None:
-        self._ledger = Ledger(directory)
+        self._directory = directory
         self._known: tuple[tuple[int, int], datetime, dict[str, Any] | None] | None = None
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        from ..money.ledger import Ledger
+
+        return Ledger(self._directory)
 
     def at(self, now: datetime) -> dict[str, Any] | None:
         """The sums as they are now, or were a moment ago."""
+        from ..money.ledger import in_short
+
         try:
             mark = self._ledger.mark
             if self._known is None or mark != self._known[0] or not self._stands(now):

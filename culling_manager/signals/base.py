@@ -14,12 +14,13 @@ from traitlets.config import LoggingConfigurable
 from ..concurrency import SingleFlight
 from ..engine.clock import utcnow
 from ..errors import SettingError
+from ..facts import Fact
 from ..policy import number, plain
 from ..records import Kind, Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Subject(Fact):
     """What a signal is asked about.
 
     `pids` are its local root processes: a kernel's, a terminal's shell; none for an app, and none for what runs

@@ -46,7 +46,7 @@ def shape(content: bytes | str | None) -> Hashable:
     return hash(_VARIES.sub(b"#", content[:LOOKED_AT]))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Window:
     """How much came in the window that is open, and in those before it; `most` is the rhythm, once it is known."""
 
@@ -87,7 +87,7 @@ class _Window:
                 self.most = high
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Heard:
     """What is known of one kind: when it was heard last, its pauses, and its rhythm."""
 

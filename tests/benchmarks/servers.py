@@ -26,6 +26,8 @@ OTHERS = (
     "jupyterlab_git",
     "nbclassic",
     "jupyter_server_ydoc",
+    "jupyter_server_proxy",
+    "jupyter_resource_usage",
 )
 
 
