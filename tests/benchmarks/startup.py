@@ -2,9 +2,10 @@
 
 Two servers are started in turns: *ours* (both managers selected, our extension enabled) and *plain* (neither), each
 with terminals and no other extension. Measured: from the start of the process until GET /api answers; CPU time until
-then; and memory half a second later (RSS and USS). Noise only ever adds to wall time, so on a machine that others use
-the fastest start tells more than the median; both are held against the budget. A first start of each tells what
-is in its `sys.modules` at the end, boto3 for one; and what our own modules take to import is measured by itself.
+then; and memory half a second later (RSS and USS). Nine tenths of that is importing what both import, and its noise, on
+a machine that others use, is greater than what we add. So the budget is held against the rest: the CPU time from when
+upstream's modules are imported until the server is up and has nothing left to do. A first start of each tells what is
+in its `sys.modules` at the end, boto3 for one; and what our own modules take to import is measured by itself.
 """
 
 from __future__ import annotations
@@ -17,17 +18,33 @@ import sys
 import tempfile
 
 from .measure import Results, Row, spread, turns
-from .servers import Server, with_bytecode
+from .servers import LIMIT_SECONDS, Server, with_bytecode
 
 BUDGET_SECONDS = 0.050
 BUDGET_BYTES = 5_000_000
-MARK = "modules: "
+MARK = "told: "
+#: How long a server has had nothing to do (seconds) when it counts as up.
+REST_SECONDS = 0.3
 #: A server that tells what it has imported when it ends.
 TELLING = f"""
 import atexit, json, sys
 atexit.register(lambda: print({MARK!r} + json.dumps(sorted(sys.modules)), flush=True))
 from jupyter_server.serverapp import main
 main()
+"""
+#: A server that tells its CPU time since upstream's modules were imported, once it is up and rests, and ends.
+WORKING = f"""
+import time
+import jupyter_server.serverapp, jupyter_server.services.kernels.kernelmanager, jupyter_server_terminals.app
+start = time.process_time()
+from tornado.ioloop import IOLoop
+app = jupyter_server.serverapp.ServerApp.instance()
+app.initialize()
+def tell():
+    print({MARK!r} + str(time.process_time() - start), flush=True)
+    app.stop()
+IOLoop.current().call_later({REST_SECONDS}, tell)
+app.start()
 """
 IMPORTING = """
 import time
@@ -50,12 +67,20 @@ def _run(bytecode: str, count: int) -> Results:
     found: dict[str, dict[str, list[float]]] = {"ours": {}, "upstream": {}}
     for order in turns(count):
         for which in order:
-            for name, value in _start(which, bytecode).items():
+            figures = {**_start(which, bytecode), "work_seconds": _work_seconds(which, bytecode)}
+            for name, value in figures.items():
                 found[which].setdefault(name, []).append(value)
     results.figures.update({which: {name: spread(v) for name, v in each.items()} for which, each in found.items()})
     for name, words, unit, more, of_all in (
-        ("wall_seconds", "start until GET /api answers, median", "s", BUDGET_SECONDS, statistics.median),
-        ("wall_seconds", "start until GET /api answers, fastest", "s", BUDGET_SECONDS, min),
+        (
+            "work_seconds",
+            "CPU time of a start but for upstream's imports",
+            "s",
+            BUDGET_SECONDS,
+            statistics.median,
+        ),
+        ("wall_seconds", "start until GET /api answers, median", "s", None, statistics.median),
+        ("wall_seconds", "start until GET /api answers, fastest", "s", None, min),
         ("cpu_seconds", "CPU time until GET /api answers, median", "s", None, statistics.median),
         ("rss_bytes", "RSS after start, median", "B", BUDGET_BYTES, statistics.median),
         ("uss_bytes", "USS after start, median", "B", None, statistics.median),
@@ -87,8 +112,20 @@ def _modules(which: str, bytecode: str) -> set[str]:
         server.until_it_answers()
         server.check_what_is_selected()
         server.end()
-        told = next(line for line in server.errors().splitlines() if line.startswith(MARK))
-        return set(json.loads(told.removeprefix(MARK)))
+        return set(json.loads(_told(server)))
+
+
+def _work_seconds(which: str, bytecode: str) -> float:
+    """CPU time of a start besides the imports of upstream's modules."""
+    with Server(which, bytecode, "-c", WORKING) as server:
+        server.process.wait(LIMIT_SECONDS)
+        return float(_told(server))
+
+
+def _told(server: Server) -> str:
+    """What a server's program has told, of all that it has written."""
+    assert "Traceback" not in server.errors(), server.errors()
+    return next(line for line in server.errors().splitlines() if line.startswith(MARK)).removeprefix(MARK)
 
 
 def _import_seconds(bytecode: str) -> float:
