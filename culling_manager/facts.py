@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, ClassVar
 
 
@@ -12,16 +14,19 @@ class Fact:
     """
 
     __slots__: ClassVar[tuple[str, ...]] = ()
+    _values: ClassVar[Callable[[object], Any]]
 
-    def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
+    def __init_subclass__(cls) -> None:
+        if vars(cls).get("__slots__"):  # `dataclass` makes the class once more, with them
+            cls._values = attrgetter(*cls.__slots__)
 
     def __eq__(self, other: object) -> bool:
-        return self._values() == other._values() if isinstance(other, type(self)) else NotImplemented
+        kind = type(self)
+        return bool(kind._values(self) == kind._values(other)) if type(other) is kind else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._values())
+        return hash(type(self)._values(self))
 
     def __repr__(self) -> str:
-        fields = (f"{name}={value!r}" for name, value in zip(self.__slots__, self._values(), strict=True))
+        fields = (f"{name}={getattr(self, name)!r}" for name in self.__slots__)
         return f"{type(self).__name__}({', '.join(fields)})"

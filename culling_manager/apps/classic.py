@@ -145,7 +145,8 @@ class KernelGatewayApps(SageMakerAppManager):
     def _by_image(self, image: Image | None, instance_type: str | None, apps: Mapping[str, AppRecord]) -> list[str]:
         """The apps that something of this image on this instance type may live on; found once per list of apps."""
         if self._placed_among != apps:
-            self._placed, self._placed_among = {}, dict(apps)
+            self._placed = {}
+        self._placed_among = dict(apps)  # the very same records are soon compared
         place = image, instance_type
         if place not in self._placed:
             self._placed[place] = self._narrow(image, instance_type, apps)
