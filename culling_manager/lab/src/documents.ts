@@ -11,6 +11,8 @@ export interface IEntry {
   /** The document of a kernel, as Jupyter's sessions have it. */
   path?: string | null;
   session_name?: string | null;
+  /** The programs that run in a terminal; null where only its shell does. */
+  runs?: string | null;
   /** Of an app. */
   type?: string;
   error?: string | null;

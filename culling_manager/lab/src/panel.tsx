@@ -437,5 +437,5 @@ export function whatWas(outcome: IOutcome, culling: Culling, language: ILanguage
   const known = item ?? ({ kind, id: identity, name: kind === 'kernel' ? '' : identity, path, session_name } as IItem);
   return known.kind === 'kernel' && !name(known)
     ? language.trans.__('Kernel %1', identity.slice(0, 8))
-    : what(known, language);
+    : what({ ...known, runs: null }, language);
 }

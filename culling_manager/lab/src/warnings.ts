@@ -102,7 +102,8 @@ export class Warnings {
   private tellStops(stops: IStop[]): void {
     for (const stop of stops.filter(each => each.outcome.kind !== 'app').slice(-5)) {
       const { outcome, item } = stop;
-      const known = { ...(item ?? { name: '', id: outcome.identity }), kind: outcome.kind } as IItem;
+      // what ran in it when the page last looked may not be what ran in it at the end
+      const known = { ...(item ?? { name: '', id: outcome.identity }), kind: outcome.kind, runs: null } as IItem;
       const of = what(
         { ...known, path: known.path ?? outcome.path, session_name: known.session_name ?? outcome.session_name },
         this.language

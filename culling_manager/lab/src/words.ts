@@ -67,18 +67,27 @@ export function name(item: { kind: string; name: string; path?: string | null; s
   return item.session_name || file || item.name;
 }
 
-/** What it is: "Kernel of a.ipynb", "Terminal 1", "App default". */
-export function what(item: IItem, { trans }: ILanguage): string {
+/** What it is: "Kernel of a.ipynb", "Terminal 1 (train.py)", "App default". */
+export function what(item: IItem, language: ILanguage): string {
+  const { trans } = language;
   switch (item.kind) {
     case 'kernel':
       return item.session_name || item.path
         ? trans.__('Kernel of %1', name(item))
         : trans.__('Kernel %1 (%2)', item.name, item.id.slice(0, 8));
     case 'terminal':
-      return trans.__('Terminal %1', item.name);
+      return item.runs
+        ? trans.__('Terminal %1 (%2)', item.name, programs(item.runs, language))
+        : trans.__('Terminal %1', item.name);
     default:
       return item.type === 'JupyterServerProcess' ? trans.__('This server') : trans.__('App %1', item.name);
   }
+}
+
+/** What runs in a terminal, with the server's "make and 2 more" in the page's language. */
+function programs(runs: string, { trans }: ILanguage): string {
+  const many = /^(.+) and (\d+) more$/.exec(runs);
+  return many === null ? runs : trans.__('%1 and %2 more', many[1], many[2]);
 }
 
 /** The bare noun. */

@@ -115,6 +115,20 @@ test('a terminal that goes with its app says so', () => {
   );
 });
 
+for (const [runs, words] of [
+  [null, 'Terminal 1'],
+  ['train.py', 'Terminal 1 (train.py)'],
+  ['make, train.py', 'Terminal 1 (make, train.py)'],
+  ['make and 2 more', 'Terminal 1 (make und 2 weitere)'],
+  ['<img src=x>.py', 'Terminal 1 (<img src=x>.py)']
+] as const) {
+  test(`a terminal in which ${runs ?? 'a shell'} runs is called ${words}`, () => {
+    const german = { '%1 and %2 more': '%1 und %2 weitere' } as Record<string, string>;
+    const trans = { ...language.trans, __: (text: string, ...args: unknown[]) => fill(german[text] ?? text, args) };
+    assert.equal(what(item({ kind: 'terminal', id: '1', name: '1', runs }), { ...language, trans }), words);
+  });
+}
+
 test('with neither kernel nor app there is nothing to show', () => {
   assert.equal(shown(status(), {}, null), null);
   assert.equal(shown(status({ kernels: [] })), null);
