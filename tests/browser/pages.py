@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from playwright.sync_api import Locator, Page, WebSocket, WebSocketRoute, expect
 
 from .site import SPACE, Site, until
 
@@ -48,6 +48,8 @@ NOTE = """
   }).observe(document, { childList: true, subtree: true, characterData: true });
 })();
 """
+#: A page that has been silent towards its kernels for so long (seconds) says no more.
+SPOKEN = 20.0
 #: In so many seconds a page opens on a machine with two cores and nothing else to do.
 QUICKLY = 4.0
 #: Has a page believe that nobody sees it.
@@ -73,6 +75,8 @@ class Seen:
         self.asked: list[tuple[str, str]] = []
         self.errors: list[str] = []
         self.opened_in = 0.0
+        self.talked, self.spoke_at = 0, 0.0
+        page.on("websocket", self._listen)
         page.on("request", lambda request: self.asked.append((request.method, request.url)))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda words: words.type == "error" and self.errors.append(words.text))
@@ -84,11 +88,13 @@ class Seen:
         self._go(f"lab/tree/{paths[0]}" if paths else "lab", ".jp-NotebookPanel" if paths else "#jp-main-dock-panel")
         for path in paths[1:]:
             self.open(path)
+        self.talked_out(len(paths))
         return self
 
     def notebook(self, path: str) -> Seen:
         """Open one document in Notebook."""
         self._go(f"notebooks/{path}", ".jp-Notebook")
+        self.talked_out(1)
         return self
 
     def _go(self, path: str, shows: str) -> None:
@@ -96,6 +102,25 @@ class Seen:
         self.page.goto(self.site.url(path), timeout=SOON)
         self.page.wait_for_selector(shows, timeout=SOON)
         self.opened_in = time.monotonic() - began
+
+    def _listen(self, socket: WebSocket) -> None:
+        """Note when a document asks its kernel what was run before: of what it says by itself, all that is use."""
+
+        def said(words: str | bytes) -> None:
+            self.spoke_at = time.monotonic()
+            self.talked += (words.encode() if isinstance(words, str) else words).count(b"history_request")
+
+        if "/channels" in socket.url:
+            socket.on("framesent", said)
+
+    def talked_out(self, documents: int) -> None:
+        """Wait until that many documents have said to their kernels what they say when they open, or nothing more."""
+
+        def done() -> bool:
+            self.page.wait_for_timeout(50)
+            return self.talked >= documents or 0 < self.spoke_at < time.monotonic() - SPOKEN
+
+        until(done, SOON / 1000)
 
     def open(self, path: str) -> None:
         """Open another document from the file browser."""
@@ -136,6 +161,7 @@ class Seen:
 
         A page that is slow to open may have a word with its kernel in between: then it is not near its end any more.
         """
+        self.talked_out(1)
         found = self.toast(words).first
         until(lambda: self.site.near(path) or self.page.wait_for_timeout(100) or found.is_visible(), SOON / 1000)
         return found
@@ -232,6 +258,11 @@ def deny_events(page: Page) -> None:
         socket.close(code=1008, reason="not allowed")
 
     page.route_web_socket(re.compile(r"/api/events/subscribe"), refuse)
+
+
+def mute(page: Page) -> None:
+    """Have nothing of what a page says to kernels arrive: opening a document is use of its kernel."""
+    page.route_web_socket(re.compile(r"/api/kernels/[^/]+/channels"), lambda socket: None)
 
 
 def judged(page: Page, axe: str, within: str) -> dict[str, Any]:

@@ -46,6 +46,12 @@ CONFIG: dict[str, Any] = {
 }
 #: JupyterLab's own settings of its toasts.
 NOTIFICATIONS = "@jupyterlab/apputils-extension:notification"
+#: The settings that a page finds. Nobody outside is asked, for news or a newer version. Nothing is saved by itself: that
+#: is use of a kernel, and would come two minutes after a page was opened, so in the midst of a test on a slow machine.
+SETTINGS: dict[str, dict[str, Any]] = {
+    NOTIFICATIONS: {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+}
 EMPTY_NOTEBOOK = {
     "cells": [],
     "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
@@ -82,7 +88,11 @@ class Site:
         self.process: subprocess.Popen[bytes] | None = None
         for each in (self.files, self.settings, folder / "config", folder / "runtime", folder / "home"):
             each.mkdir(parents=True, exist_ok=True)
-        self.set(NOTIFICATIONS, {"fetchNews": "false"})
+        self._set_all()
+
+    def _set_all(self) -> None:
+        for plugin, values in SETTINGS.items():
+            self.set(plugin, values)
 
     def set(self, plugin: str, values: dict[str, Any]) -> None:
         """Write the settings of one of the page's plugins, as its settings editor does."""
@@ -256,7 +266,7 @@ class Site:
         for folder in (self.settings, self.folder / "workspaces", self.files):
             for each in folder.glob("*"):  # not the folder itself, in which the server is
                 shutil.rmtree(each) if each.is_dir() else each.unlink()
-        self.set(NOTIFICATIONS, {"fetchNews": "false"})
+        self._set_all()
 
     def told(self, action: str) -> dict[str, Any]:
         """The last event of ours of that action, with `at`: when (seconds since 1970) the server told it."""

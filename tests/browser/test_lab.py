@@ -10,7 +10,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import expect
 
-from .pages import HOUR_OFF, SOON, deny_events
+from .pages import HOUR_OFF, SOON, deny_events, mute
 from .site import Site, until
 
 pytestmark = pytest.mark.timeout(900)
@@ -123,6 +123,7 @@ def test_a_warning_that_was_put_away_stays_away_for_its_deadline(see, site, docu
 
     seen.warned(path).get_by_title("Hide notification").click()
     seen.taken_back("nobody uses it")
+    mute(seen.page)  # a new deadline would be another warning
     seen.page.reload()
     seen.says("Kernel stops in")
 

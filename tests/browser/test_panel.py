@@ -152,6 +152,35 @@ def test_the_kernel_menu_keeps_the_kernel_in_front(see, site, document):
     seen.says("^Kernel stops in")
 
 
+#: Types into a terminal, as its page does.
+TYPE = """([url, words]) => new Promise((resolve, reject) => {
+  const socket = new WebSocket(url);
+  socket.onmessage = () => { socket.send(JSON.stringify(['stdin', words])); socket.onmessage = null; resolve(); };
+  socket.onerror = () => reject('no terminal answers');
+})"""
+
+
+def test_the_panel_says_what_runs_in_a_terminal_and_markup_stays_text(see, site, document):
+    """In its row and in the names of its buttons; a terminal with nothing but its shell has only its number."""
+    script = "<img src=x onerror=document.title='caught'>.py"
+    (site.files / script).write_text("import time\ntime.sleep(3600)\n")
+    busy, idle = (site.ask("api/terminals", "POST", {})["name"] for _ in range(2))
+    seen = see(site).lab(document())
+    socket = f"{site.root.replace('http', 'ws', 1)}terminals/websocket/{busy}"
+    seen.page.evaluate(TYPE, [socket, f'exec python3 "{script}"\r'])
+    until(lambda: script in [each["runs"] for each in site.status()["terminals"]])
+
+    seen.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # it asks within a minute anyway
+    seen.open_panel()
+
+    name = f"Terminal {busy} ({script})"
+    expect(seen.panel.get_by_role("rowheader").filter(has_text=name)).to_have_text(name, timeout=SOON)
+    expect(seen.panel.get_by_role("rowheader").filter(has_text=f"Terminal {idle}")).to_have_text(f"Terminal {idle}")
+    expect(seen.panel.get_by_role("button", name=f"Keep 1 h: {name}")).to_be_visible()
+    assert seen.panel.locator("img").count() == 0
+    assert seen.page.title() != "caught"
+
+
 def test_the_running_panel_has_a_section_that_takes_back_what_was_asked_for(see, site, document):
     """It lists what stops when; its button stops nothing."""
     path = document("listed.ipynb")

@@ -13,7 +13,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import expect
 
 from .pages import HIDE, SHOW, SOON
-from .site import NOTIFICATIONS, until
+from .site import NOTIFICATIONS, SETTINGS, until
 from .test_lab import kernel
 
 pytestmark = pytest.mark.timeout(900)
@@ -107,7 +107,7 @@ def test_with_the_pages_setting_off_nothing_is_told(see, site, document):
 
 def test_do_not_disturb_shows_no_toast_and_the_countdown_is_amber(see, site, document):
     """JupyterLab's own setting is the user's word. The countdown turns in the same turn as a toast would come."""
-    site.set(NOTIFICATIONS, {"fetchNews": "false", "doNotDisturbMode": True})
+    site.set(NOTIFICATIONS, {**SETTINGS[NOTIFICATIONS], "doNotDisturbMode": True})
     path = document()
     seen = see(site).lab(path)
     seen.says("Kernel stops in")

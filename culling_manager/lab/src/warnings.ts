@@ -28,6 +28,7 @@ export class Warnings {
     culling.stopped.connect((_, stops) => this.tellStops(stops));
     culling.going.connect((_, app) => this.tellGoing(app));
     culling.previous.connect((_, stop) => this.tellPrevious(stop));
+    document.addEventListener('click', event => this.clicked(event), { capture: true });
     Notification.manager.changed.connect((_, change) => {
       if (change.type === 'removed' && change.notification.id === this.shown) {
         this.shown = '';
@@ -65,6 +66,15 @@ export class Warnings {
     this.text = text;
     if (found.length > 0) {
       this.shown = Notification.warning(text, { autoClose: false, actions: this.actions(found) });
+    }
+  }
+
+  /** A toast's own button hides it and tells nobody, and the notification stays: of a warning that means put away. */
+  private clicked(event: Event): void {
+    const button = event.target instanceof Element ? event.target.closest('button') : null;
+    const toast = button?.closest('.Toastify__toast')?.id ?? '';
+    if (toast !== '' && toast === this.shown && button?.closest('.jp-toast-buttonBar') === null) {
+      Notification.dismiss(toast);
     }
   }
 
