@@ -46,8 +46,8 @@ CONFIG: dict[str, Any] = {
 }
 #: JupyterLab's own settings of its toasts.
 NOTIFICATIONS = "@jupyterlab/apputils-extension:notification"
-#: The settings that a page finds. Nobody outside is asked, for news or a newer version. Nothing is saved by itself: that
-#: is use of a kernel, and would come two minutes after a page was opened, so in the midst of a test on a slow machine.
+#: The settings that a page finds. Nobody outside is asked, for news or a newer version. Nothing is saved by itself: it
+#: is use of a kernel, and would come two minutes after a page was opened: on a slow machine in the midst of a test.
 SETTINGS: dict[str, dict[str, Any]] = {
     NOTIFICATIONS: {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},

@@ -199,19 +199,24 @@ function Row({ item, heads, ...parts }: Shown & { item: IItem; heads: string[] }
         {stateWords(item, language)}
       </td>
       <td role="cell" data-head={heads[2]}>
-        {idle}
+        {unbroken(idle)}
       </td>
       <td role="cell" data-head={heads[3]}>
-        {stopsWords(item, left, now, language)}
+        {unbroken(stopsWords(item, left, now, language))}
       </td>
       <td role="cell" data-head={heads[4]} title={item.error ?? item.detail}>
-        {why(item, language)}
+        {unbroken(why(item, language))}
       </td>
       <td role="cell" className="jp-CullingManager-deeds">
         {culling.mayWrite && <Buttons {...parts} item={item} label={label} />}
       </td>
     </tr>
   );
+}
+
+/** With each number and its unit in one line. */
+function unbroken(words: string): string {
+  return words.replace(/(\d) (?=\p{L})/gu, '$1\u00a0');
 }
 
 /** Jupyter's words for states, in the page's language. */
