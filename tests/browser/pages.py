@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from playwright.sync_api import Locator, Page, WebSocket, WebSocketRoute, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, WebSocket, WebSocketRoute, expect
 
 from .site import SPACE, Site, until
 
@@ -50,6 +50,8 @@ NOTE = """
 """
 #: A page that has been silent towards its kernels for so long (seconds) says no more.
 SPOKEN = 20.0
+#: An error that is not ours: jupyter_server 2.10 has no answer about its kernels while one of them is starting.
+THEIRS = re.compile(r"'last_activity' trait|/api/(kernels|sessions)\?")
 #: In so many seconds a page opens on a machine with two cores and nothing else to do.
 QUICKLY = 4.0
 #: Has a page believe that nobody sees it.
@@ -79,7 +81,7 @@ class Seen:
         page.on("websocket", self._listen)
         page.on("request", lambda request: self.asked.append((request.method, request.url)))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda words: words.type == "error" and self.errors.append(words.text))
+        page.on("console", self._logged)
 
     # -- opening -----------------------------------------------------------------------------------
 
@@ -102,6 +104,11 @@ class Seen:
         self.page.goto(self.site.url(path), timeout=SOON)
         self.page.wait_for_selector(shows, timeout=SOON)
         self.opened_in = time.monotonic() - began
+
+    def _logged(self, words: ConsoleMessage) -> None:
+        """Note an error."""
+        if words.type == "error" and not THEIRS.search(f"{words.text} {words.location.get('url', '')}"):
+            self.errors.append(words.text)
 
     def _listen(self, socket: WebSocket) -> None:
         """Note when a document asks its kernel what was run before: of what it says by itself, all that is use."""
