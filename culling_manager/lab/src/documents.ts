@@ -40,8 +40,8 @@ export interface IOutcome {
   idle_seconds: number | null;
   at: string;
   message: string;
-  path?: string | null;
-  session_name?: string | null;
+  /** What a person calls it: a kernel's document, what ran in a terminal, an app's space. */
+  name: string | null;
 }
 
 /** One request that something is kept. */

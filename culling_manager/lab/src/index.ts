@@ -121,7 +121,7 @@ class Page {
 
   /** How to start a new kernel for what was stopped; null when its document is not open. */
   restart(stop: IStop): (() => Promise<void>) | null {
-    const path = stop.item?.path ?? stop.outcome.path ?? null;
+    const path = stop.item?.path ?? stop.outcome.name;
     const widget =
       path === null ? undefined : documents(this.app).find(each => pathOf(each) === path && sessionOf(each));
     const session = sessionOf(widget ?? null);

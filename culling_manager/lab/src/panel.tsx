@@ -4,10 +4,10 @@ import { PageConfig } from '@jupyterlab/coreutils';
 import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import type { IItem, IOutcome, ISettings, IStatus } from './documents';
+import type { IItem, ISettings, IStatus } from './documents';
 import type { Culling } from './model';
 import { byUrgency, choices, items, nextTick, secondsTo, stopped } from './states';
-import { clock, givenBackWords, type ILanguage, keepShort, name, span, stoppedWords, what, why } from './words';
+import { clock, givenBackWords, type ILanguage, keepShort, span, stoppedWords, what, whatWas, why } from './words';
 
 /** What the panel can do besides showing. */
 export interface IDeeds {
@@ -403,7 +403,12 @@ function Stops({ status, culling, language }: Shown): React.ReactElement | null 
       <ul>
         {found.map(outcome => (
           <li key={`${outcome.kind} ${outcome.identity} ${outcome.at}`}>
-            {stoppedWords(outcome, whatWas(outcome, culling, language), culling.now, language)}
+            {stoppedWords(
+              outcome,
+              whatWas(outcome, culling.known(outcome.kind, outcome.identity), language),
+              culling.now,
+              language
+            )}
           </li>
         ))}
       </ul>
@@ -433,14 +438,4 @@ function Paste({ culling, language }: Shown): React.ReactElement | null {
       </button>
     </details>
   );
-}
-
-/** What something was that is gone. */
-export function whatWas(outcome: IOutcome, culling: Culling, language: ILanguage): string {
-  const item = culling.known(outcome.kind, outcome.identity);
-  const { path, session_name, kind, identity } = outcome;
-  const known = item ?? ({ kind, id: identity, name: kind === 'kernel' ? '' : identity, path, session_name } as IItem);
-  return known.kind === 'kernel' && !name(known)
-    ? language.trans.__('Kernel %1', identity.slice(0, 8))
-    : what({ ...known, runs: null }, language);
 }

@@ -5,7 +5,7 @@ import { Refusal } from './api';
 import type { IItem, IPreviousStop } from './documents';
 import type { Culling, IGoing, IStop } from './model';
 import { choices, deadline, warned } from './states';
-import { goingWords, type ILanguage, keepFor, previousWords, stoppedWords, warning, what } from './words';
+import { goingWords, type ILanguage, keepFor, previousWords, stoppedWords, warning, whatWas } from './words';
 
 /** Where a browser tab remembers which warnings were put away. */
 const AWAY = 'culling-manager:put-away';
@@ -112,12 +112,7 @@ export class Warnings {
   private tellStops(stops: IStop[]): void {
     for (const stop of stops.filter(each => each.outcome.kind !== 'app').slice(-5)) {
       const { outcome, item } = stop;
-      // what ran in it when the page last looked may not be what ran in it at the end
-      const known = { ...(item ?? { name: '', id: outcome.identity }), kind: outcome.kind, runs: null } as IItem;
-      const of = what(
-        { ...known, path: known.path ?? outcome.path, session_name: known.session_name ?? outcome.session_name },
-        this.language
-      );
+      const of = whatWas(outcome, item, this.language);
       const again = outcome.kind === 'kernel' ? this.restart(stop) : null;
       const start = this.language.trans.__('Start a new kernel');
       Notification.info(stoppedWords(outcome, of, this.culling.now, this.language), {

@@ -249,6 +249,18 @@ export function keepShort(minutes: number, language: ILanguage): string {
   return language.trans.__('Keep %1', span(minutes * 60, language));
 }
 
+/** What something was that is gone: as this page knew it (null: it never did), else as the server did. */
+export function whatWas(outcome: IOutcome, item: IItem | null, language: ILanguage): string {
+  const { kind, identity, name: told } = outcome;
+  if (kind === 'kernel' && item === null && !told) {
+    return language.trans.__('Kernel %1', identity.slice(0, 8));
+  }
+  const was = { id: identity, name: kind === 'app' && told ? told : identity, ...item, kind } as IItem;
+  const path = was.path || (was.session_name ? null : told);
+  // what ran in a terminal when the page last looked may not be what ran in it at the end
+  return what(kind === 'kernel' ? { ...was, path } : { ...was, runs: told }, language);
+}
+
 /** What was stopped, in one sentence; `of` says what it was. */
 export function stoppedWords(outcome: IOutcome, of: string, now: number, language: ILanguage): string {
   const { trans } = language;

@@ -15,6 +15,7 @@ import {
   stoppedWords,
   warning,
   what,
+  whatWas,
   why
 } from '../src/words';
 
@@ -147,7 +148,16 @@ test('off and dry run are said plainly', () => {
 
 test('what was stopped is said although Jupyter says idle', () => {
   const recent: IOutcome[] = [
-    { kind: 'kernel', identity: 'k1', result: 'culled', reason: 'idle', idle_seconds: 7200, at: at(-60), message: '' }
+    {
+      kind: 'kernel',
+      identity: 'k1',
+      result: 'culled',
+      reason: 'idle',
+      idle_seconds: 7200,
+      at: at(-60),
+      message: '',
+      name: null
+    }
   ];
   assert.equal(shown(status({ kernels: [], recent })), 'Kernel was stopped 11:59');
   assert.equal(shown(status({ kernels: [], recent: [{ ...recent[0], result: 'changed meanwhile' }] })), null);
@@ -197,7 +207,8 @@ test('a warning is never longer than a toast shows', () => {
     reason: 'idle',
     idle_seconds: 90_000,
     at: at(0),
-    message: ''
+    message: '',
+    name: null
   };
   assert.ok(stoppedWords(outcome, what(many[0], language), NOON + 9e8, language).length <= 190);
 });
@@ -278,7 +289,8 @@ test('what was stopped is told once', () => {
     reason: 'idle',
     idle_seconds: 1,
     at: at(5),
-    message: ''
+    message: '',
+    name: null
   };
   const found = status({ recent: [outcome, { ...outcome, result: 'failed', at: at(6) }] });
   assert.deepEqual(stoppedSince(found, at(0)), [outcome]);
@@ -293,12 +305,36 @@ test('what went at a cap says at which', () => {
     reason,
     idle_seconds: 1,
     at: at(5),
-    message: ''
+    message: '',
+    name: null
   });
   assert.match(stoppedWords(outcome('too old'), 'App default', NOON, language), /it had run for as long as it may\.$/);
   assert.match(stoppedWords(outcome('at work too long'), 'App default', NOON, language), /worked in the background/);
   assert.equal(why(item({ reason: 'too old' }), language), 'it has run for as long as it may');
   assert.match(why(item({ reason: 'at work too long' }), language), /^it has worked in the background/);
+});
+
+test('what was stopped is named as this page knew it, else as the server did', () => {
+  const outcome = (more: Partial<IOutcome>): IOutcome => ({
+    kind: 'kernel',
+    identity: '1a2b3c4d5e',
+    result: 'culled',
+    reason: 'idle',
+    idle_seconds: 1,
+    at: at(5),
+    message: '',
+    name: null,
+    ...more
+  });
+  const terminal = item({ kind: 'terminal', id: '1', name: '1', session_name: null, runs: 'old.py' });
+  const known = { kind: 'terminal', identity: '1' } as const;
+  assert.equal(whatWas(outcome({ name: 'work/b.ipynb' }), null, language), 'Kernel of b.ipynb');
+  assert.equal(whatWas(outcome({ name: 'work/b.ipynb' }), item(), language), 'Kernel of a.ipynb');
+  assert.equal(whatWas(outcome({}), null, language), 'Kernel 1a2b3c4d');
+  assert.equal(whatWas(outcome({ ...known, name: 'train.py' }), null, language), 'Terminal 1 (train.py)');
+  assert.equal(whatWas(outcome({ ...known, name: 'train.py' }), terminal, language), 'Terminal 1 (train.py)');
+  assert.equal(whatWas(outcome(known), terminal, language), 'Terminal 1');
+  assert.equal(whatWas(outcome({ kind: 'app', name: 'my-space' }), null, language), 'App my-space');
 });
 
 test('what was given back stands between two bounds', () => {
