@@ -93,8 +93,11 @@ async def test_it_is_written_before_the_app_is_deleted(tmp_path):
 
     await made.clock.run_for(TIMEOUT + 5)
 
+    found = last.take()
+
     assert there == [True]
-    assert last.take() | {"at": None, "idle_seconds": None, "detail": None} == {
+    assert found["detail"] == "Idle for 10 min, which is over its timeout."
+    assert found | {"at": None, "idle_seconds": None, "detail": None} == {
         **dict.fromkeys(FIELDS), "name": "a", "app_type": made.app()[0].app_type, "identity": "a",
         "manager": "OwnApp", "reason": "idle",
     }  # fmt: skip

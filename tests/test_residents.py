@@ -148,7 +148,7 @@ async def test_only_ours_are_asked_to_go_and_only_our_kernels_for_what_is_on_its
         considered.append((kind, identity, seconds))
 
     world.culler.consider = consider
-    for record in (ours, STRANGER, terminal):
+    for record in (ours, STRANGER, terminal, replace(terminal, identity="k")):
         world.source.residents.catch_up(record)
         await world.source.residents.cull_if_due(record)
 
