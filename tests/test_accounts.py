@@ -101,6 +101,7 @@ def test_a_deletion_that_was_not_ours_is_refused(books, error):
         await world.clock.run_for(TIMEOUT + EXACT)
 
         assert [each.event for each in world.lines][:3] == ["started", "deleting", "refused"]
+        assert world.source.accounts.savings.lines() == world.lines
 
     run()
 

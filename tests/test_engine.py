@@ -239,6 +239,20 @@ async def test_an_alarm_that_comes_late_by_more_than_two_seconds_is_held_off_onc
 
 
 @scenario
+async def test_a_loop_that_stands_still_again_and_again_is_held_off_once():
+    """Or whoever makes it stand still every few seconds would have nothing culled for ever."""
+    world = Rings()
+    world.alarm.start()
+
+    world.clock.stand_still(20)
+    await world.clock.run_for(0)
+    world.clock.stand_still(20)
+    await world.clock.run_for(0)
+
+    assert world.rang == [0, 40]
+
+
+@scenario
 async def test_pauses_are_counted_and_it_goes_on_as_before_or_as_was_asked_meanwhile():
     """One that stood still before stands still afterwards, unless it was to start."""
     still, running, asked = Rings(), Rings(), Rings()
@@ -742,8 +756,13 @@ async def test_what_was_asked_for_something_goes_with_it(known):
 
 @pytest.mark.parametrize(
     ("state", "settings", "used"),
-    [("idle", {}, False), ("busy", {"busy_timeout": 600.0}, True), ("busy", {"cull_busy": True}, False)],
-    ids=["idle", "busy too long", "idle for all its being busy"],
+    [
+        ("idle", {}, False),
+        ("busy", {"busy_timeout": 600.0}, True),
+        ("busy", {"cull_busy": True}, False),
+        ("dead", {}, False),
+    ],
+    ids=["idle", "busy too long", "idle for all its being busy", "dead"],
 )
 @scenario
 async def test_one_that_is_culled_for_being_idle_was_not_in_use_until_then(state, settings, used):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -304,6 +305,33 @@ def test_whoever_decides_by_them_hears_of_each_that_comes_or_is_ended():
 
     assert (ended, missing) == (request(Kind.KERNEL, "a"), None)
     assert heard == [each for each in ((None, None), (Kind.KERNEL, "a"), (Kind.KERNEL, "a")) for _ in range(2)]
+
+
+def test_when_a_user_last_asked_is_known_for_each_thing_and_for_everything():
+    """The later of both; also when that has ended by itself, but not when it was taken back or the thing is gone."""
+    found = KeepAlives()
+    things = [(Kind.KERNEL, "a"), (Kind.KERNEL, "b"), (Kind.TERMINAL, "a")]
+
+    def asked() -> list[float | None]:
+        known = [found.asked_at(*each) for each in things]
+        return [None if each is None else (each - NOON).total_seconds() for each in known]
+
+    seen = [asked()]
+    found.put(replace(request(Kind.KERNEL, "a"), asked_at=NOON + timedelta(seconds=10)))
+    seen.append(asked())
+    found.put(replace(request(Kind.KERNEL, "b"), asked_at=NOON + timedelta(seconds=30)))
+    found.put(replace(request(), asked_at=NOON + timedelta(seconds=20)))
+    seen.append(asked())
+    found.current(NOON + timedelta(days=1))
+    seen.append(asked())
+    found.take_back(Kind.KERNEL, "b")
+    seen.append(asked())
+    found.end(None, None)
+    seen.append(asked())
+
+    assert seen == [
+        [None, None, None], [10, None, None], [20, 30, 20], [20, 30, 20], [20, 20, 20], [10, None, None],
+    ]  # fmt: skip
 
 
 def test_when_the_clock_is_set_back_they_last_as_long_as_before():

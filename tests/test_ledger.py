@@ -15,7 +15,7 @@ from culling_manager.apps.ledger import Ledger, Memory
 from culling_manager.decisions import IN_SERVICE, Reason
 from culling_manager.errors import CallError, ErrorCode, GoneError
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import AppRecord, KernelRecord, Kind, Result, TerminalRecord
+from culling_manager.records import AppRecord, Happening, KernelRecord, Kind, Result, TerminalRecord
 from tests.conftest import scenario, until
 from tests.doubles import NOON, FakeApps
 from tests.test_appsource import LONG_AGO, TIMEOUT, World
@@ -320,9 +320,11 @@ async def test_what_becomes_of_a_deletion_is_waited_for_until_the_list_tells(sta
     ledger.asked["a"] = at(0)
     deletions = Deletions(world.culler, ledger, world.source.accounts)
 
+    world.culler.tell(Happening(action="culled", kind=Kind.APP, record=app(), reason="idle", at=at(0)))
     deletions.follow(world.apps, at(seconds))
 
     assert world.apps.patience == 1800
+    assert world.culler.tally.given_back(at(5000)) == (0 if seconds > 1800 else 5000)
     assert set(ledger.asked) == ({"a"} if waits else set())
     assert world.culler.troubles.codes() == ([ErrorCode.STILL_IN_SERVICE.value] if seconds > 1800 else [])
 
@@ -654,6 +656,31 @@ async def test_what_an_app_runs_on_is_in_force_as_soon_as_it_is_listed():
 
 
 @scenario
+async def test_an_app_that_was_deleted_gives_back_until_one_of_its_name_is_in_service():
+    """From the list that tells of it."""
+    world = World()
+    world.culler.tell(Happening(action="culled", kind=Kind.APP, record=app(), reason="idle", at=NOON))
+    world.clock.stand_still(100)
+    world.apps.put("a", created_at=world.clock.wall)
+
+    await world.source.refresh()
+
+    assert world.culler.tally.given_back(at(5000)) == 100
+
+
+@scenario
+async def test_what_goes_is_forgotten_by_its_name():
+    """Another of that name that does not say when it was used counts from when it is first seen."""
+    world = odd()
+    silent = TerminalRecord(identity="a-t", last_activity=None)
+    first = world.source.residents._last_use(silent, at(0))
+
+    world.source.left(silent, at(10))
+
+    assert (first, world.source.residents._last_use(silent, at(90))) == (at(0), at(90))
+
+
+@scenario
 async def test_when_something_goes_its_app_is_looked_at_right_away():
     """It may be due, now that nothing keeps it; when an app itself goes there is nothing to look at."""
     world = odd()
@@ -749,7 +776,10 @@ def test_what_an_app_source_says_of_itself():
 @scenario
 async def test_which_apps_there_are_to_manage_may_be_found_out_later(known, caplog):
     """Until then none is deleted, and it is said why; then where terminals run is known, too."""
-    world, unknown = World(), FakeApps()
+    unknown = FakeApps()
+    unknown.lists = False
+    world = World(apps=unknown)
+    world.apps = FakeApps()
     unknown.reason = "the metadata file is cut short"
     unknown.again = lambda: world.apps if known else unknown
     world.apps.put("a", created_at=LONG_AGO)
@@ -759,6 +789,7 @@ async def test_which_apps_there_are_to_manage_may_be_found_out_later(known, capl
 
     await world.clock.run_for(TIMEOUT + 60)
 
+    assert world.source.accounts.own is not known  # these apps are many, and none of them is this server's own
     if known:
         assert world.source.apps is world.apps
         assert "Culling: apps are managed by FakeApps" in caplog.messages

@@ -341,6 +341,35 @@ def test_what_wants_a_core_and_does_not_get_one_is_at_work():
     assert waited.words() == "process p7 (pid 7) waits for a core 98% of the time"
 
 
+def test_threads_count_from_when_they_were_seen_and_per_second():
+    """A new one from its start; what all of them ran is in pieces of that length, what one wants is its own share."""
+    pieces = {7: (1.0, 0.0, 900), 8: (0.0, 0.0, 0)}
+    before = row(7, **BEAT, threads=pieces)
+    found = []
+    for new in ((0.2, 0.2, 250), (0.2, 0.2, 200), (0.0, 1.2, 1)):
+        threads = {**pieces, 9: new}
+        [usage] = usages(table(before), table(replace(before, at=before.at + 2, threads=threads), read_at=1002))
+        found.append((usage.beats, round(usage.wanted_share, 3)))
+
+    assert found == [(True, 0.2), (False, 0.2), (True, 0.6)]
+
+
+def test_of_those_that_use_as_much_the_one_that_moves_more_is_named():
+    """It is what the others would be taken for."""
+    found = [Usage(row=row(pid, name=f"p{pid}"), cpu_share=0.1, io_rate=rate) for pid, rate in ((1, 5.0), (2, 9.0))]
+
+    assert summary(found) == "process p2 (pid 2) uses 10% of a core, and 1 other process"
+
+
+@pytest.mark.parametrize(("share", "limit", "said"), [(0.25, 0.5, False), (0.375, 0.5, True)])
+def test_two_are_a_job_and_exactly_the_threshold_is_not_over_it(share, limit, said):
+    """The inequality is strict, as for one."""
+    rows = [row(1, parent=0), row(SERVER), *(row(pid, parent=SERVER, session=20) for pid in (20, 21))]
+    found = [Usage(row=each, cpu_share=share) for each in rows[2:]]
+
+    assert (together(found, table(*rows), SERVER, limit) is not None) is said
+
+
 def test_a_job_counts_as_a_sum_and_heartbeats_do_not_add_to_it():
     """Sixty workers of one kernel; two that were detached from it are in its session; others are other jobs."""
     rows = [row(1, parent=0), row(SERVER), row(20, parent=SERVER)]
