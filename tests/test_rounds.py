@@ -18,7 +18,7 @@ from culling_manager.records import KeepAlive, KernelRecord, Kind, Outcome, Resu
 from culling_manager.report import HEARTBEAT_MARKER
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeClock, FakeKernels, FakeTerminals
-from tests.test_attention import TIMEOUT
+from tests.test_attention import TIMEOUT, WARN
 from tests.test_attention import World as AttentionWorld
 from tests.test_engine import Neighbours, ReadWorld, at
 
@@ -69,6 +69,48 @@ async def test_each_wake_up_looks_where_it_is_time_and_nobody_looks_yet(next_loo
     assert (due.looks, due.visits) == (1, 1)
 
 
+@pytest.mark.parametrize(("until_visit", "seconds"), [(-3.0, 0.0005), (0.25, 0.2505), (4.0, 4.0005), (60.0, 5.0)])
+@scenario
+async def test_it_wakes_just_after_a_visit_is_due(until_visit, seconds):
+    """At once where that has passed; at the latest, the first time, after half the interval."""
+    culler = IdleCuller(logging.getLogger("test"), FakeClock())
+    culler.watches[Kind.KERNEL] = seen = Seen(at(900))
+    seen.notices.until_visit = lambda: until_visit
+
+    culler.start()
+    found = (culler.next_wake_up - NOON).total_seconds()
+    culler.stop()
+
+    assert found == seconds
+
+
+@scenario
+async def test_what_a_person_made_overdue_is_decided_anew_from_when_notice_is_given():
+    """Also where nothing else changed: it has the time of a warning from then on."""
+    world = AttentionWorld(guarded=False)
+    world.kernels.failing.add("a")
+    await world.clock.run_for(TIMEOUT + 5)
+    before = world.now_of()[1]
+
+    world.culler.rounds.give_notice()
+    after = world.now_of()[1]
+
+    assert (before.cull, before.reason) == (True, Reason.IDLE)
+    assert (after.cull, after.reason) == (False, Reason.ACTIVE)
+    assert (after.due_at - world.clock.wall).total_seconds() == WARN
+
+
+@scenario
+async def test_a_machine_that_was_started_just_now_has_its_first_heartbeat(caplog):
+    """Whatever its clock shows."""
+    world = ReadWorld()
+    world.clock.mono = 0.25
+
+    world.culler.start()
+
+    assert len([line for line in caplog.messages if HEARTBEAT_MARKER in line]) == 1
+
+
 @scenario
 async def test_a_heartbeat_waits_for_settings_that_are_still_to_come(caplog):
     """It is written when they are there, once; where it does not run yet, or is not due, none is."""
@@ -107,6 +149,56 @@ async def test_that_times_cannot_be_added_up_is_said_in_the_log(caplog):
     world.culler.start()
 
     assert "Culling: the times of apps could not be added up; nothing stops for that" in caplog.messages
+
+
+class Slow(FakeKernels):
+    """Kernels whose list takes a while, and how many fetch it at the same time."""
+
+    clock: FakeClock
+    at_once = most = 0
+
+    async def refresh(self) -> None:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await self.clock.sleep(3)
+        self.at_once -= 1
+        await super().refresh()
+
+
+@scenario
+async def test_a_whole_pass_waits_for_a_look_that_is_under_way():
+    """Two looks at the same things at a time would each carry out what is decided."""
+    kernels = Slow(stale=5.0)
+    kernels.clock = clock = FakeClock()
+    culler = IdleCuller(logging.getLogger("test"), clock)
+    culler.attach(kernels)
+    culler.start()
+    await clock.run_for(1)
+    under_way = culler.watches[Kind.KERNEL].looking is not None
+
+    passing = asyncio.ensure_future(culler.run_pass())
+    await clock.run_for(1)
+    early = passing.done(), kernels.refreshes
+    await clock.run_for(6)
+
+    assert (under_way, early) == (True, (False, 0))
+    assert await passing == []
+    assert kernels.most == 1
+
+
+@scenario
+async def test_a_whole_pass_that_finds_a_nearer_deadline_has_it_met():
+    """Nobody has to wait for the heartbeat before which it was not known."""
+    world = ReadWorld()
+    world.culler.start()
+    await world.clock.run_for(16)
+    world.kernels.put("a", idle_timeout=3.0, last_activity=world.clock.wall)
+    before = world.culler.next_wake_up
+
+    await world.culler.run_pass()
+
+    assert (before - world.clock.wall).total_seconds() > 8
+    assert (world.culler.next_wake_up - world.clock.wall).total_seconds() == 3.0005
 
 
 # -- what a pause waits for ----------------------------------------------------------------------------
@@ -260,6 +352,35 @@ def test_a_warning_is_for_what_will_end_it_and_all_else_for_what_keeps_it(action
     culler.journal.tell_item(action, item, NOON)
 
     assert [(each.action, each.reason) for each in told] == [(action, reason)]
+
+
+@pytest.mark.parametrize(("before", "over"), [(Reason.UNKNOWN, True), (Reason.IDLE, False)])
+def test_what_was_in_doubt_and_is_judged_again_is_in_order_and_what_failed_is_not(before, over, caplog):
+    """That it could not be stopped is told until it is stopped, or works again."""
+    culler = IdleCuller(logging.getLogger("test"), FakeClock())
+    caplog.set_level(logging.INFO, "test")
+    record = KernelRecord(identity="k", state="idle", last_activity=NOON)
+    known = Decision(action=Action.KEEP, reason=before, idle_seconds=1.0, due_at=None)
+    culler.trouble("kernel k", "something is wrong with it")
+
+    culler.journal.judged_otherwise(SimpleNamespace(record=record, decision=known), KEPT)
+
+    assert (culler.troubles.last_text() is None) is over
+    assert ("Culling: kernel k can be judged again: at work" in caplog.messages) is over
+
+
+@pytest.mark.parametrize(("attempts", "level"), [(0, "WARNING"), (1, "DEBUG"), (7, "DEBUG")])
+def test_the_line_before_a_shutdown_is_written_as_it_is_and_once(attempts, level, caplog):
+    """A try after a failed one is nobody's news."""
+    culler = IdleCuller(logging.getLogger("test"), FakeClock())
+    caplog.set_level(logging.DEBUG, "test")
+    record = KernelRecord(identity="k", name="python3", state="idle", last_activity=NOON)
+
+    culler.journal.culling(record, KEPT, attempts)
+
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        (level, "Culling 'idle' kernel 'python3' (k) with 0 connections: at work, 1 seconds of inactivity.")
+    ]
 
 
 def test_a_rehearsal_of_what_nobody_knows_when_it_was_used_is_told_as_well(caplog):
