@@ -135,6 +135,31 @@ def test_a_lease_holds_at_its_very_last_instant_and_leaves_nothing_behind_after_
     assert not keep.any
 
 
+def test_those_that_are_over_leave_room_for_others_and_are_not_listed():
+    """Whoever looks at them, and whoever begins another."""
+    keep = KeepAlives()
+    for _ in range(MOST):
+        keep.lease(None, None, NOON, DAY, "loop")
+
+    keep.lease(Kind.KERNEL, "a", at(LEASE_SECONDS + 1), DAY, "alice")
+    found = [each.identity for each in keep.current(at(LEASE_SECONDS + 1))]
+    later = keep.current(at(2 * LEASE_SECONDS + 2))
+
+    assert (found, later, keep.any) == (["a"], [], False)
+
+
+def test_whoever_decides_hears_of_each_lease_that_begins_is_renewed_or_ends():
+    """What it keeps is decided anew then."""
+    keep, heard = KeepAlives(), []
+    keep.when_changed.append(lambda kind, identity: heard.append(identity))
+
+    name = keep.lease(Kind.KERNEL, "a", NOON, DAY, "alice").lease
+    keep.renew(name, at(10))
+    keep.end_lease(name, at(20), 60)
+
+    assert heard == ["a", "a", "a"]
+
+
 def test_the_names_of_a_thousand_that_were_ended_are_remembered():
     """Of one more the first is forgotten, as if there had been none."""
     keep = KeepAlives()
