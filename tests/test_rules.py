@@ -96,6 +96,16 @@ def test_one_lease_is_enough_for_what_becomes_later_by_itself(hold, below):
     assert Cap(at(99), Reason.TOO_OLD).on(found).renews is found.renews
 
 
+def test_nothing_becomes_later_by_itself_unless_a_lease_says_so():
+    """A decision, a hold, and what comes of both."""
+    hold = Hold(at(60), Reason.GRACE)
+    record = KernelRecord(identity="k", state="idle", last_activity=NOON)
+
+    decided = decisions.decide(record, CullingPolicy(), at(1))
+
+    assert (decided.renews, hold.renews, hold.on(decided).renews) == (False, False, False)
+
+
 NOTICED = {
     # id: reason, its deadline, now -> culled, reason, deadline; notice of 60 s was given at noon
     "idle and overdue, it has until then": (Reason.IDLE, -10, 5, (False, Reason.ACTIVE, 60)),
@@ -178,8 +188,13 @@ def test_by_default_every_run_is_remembered():
 
     run.follow(True, at(0))
     run.follow(False, at(0.5))
+    first = run.ran_until, run.run_seconds
+    for begin, end in ((10, 90), (100, 100.5)):
+        run.follow(True, at(begin))
+        run.follow(False, at(end))
 
-    assert (run.ran_until, run.run_seconds) == (at(0.5), 0.5)
+    assert first == (at(0.5), 0.5)
+    assert (run.ran_until, run.run_seconds) == (at(100.5), 0.5)
 
 
 RUNS = {
