@@ -59,6 +59,13 @@ def test_each_try_waits_about_twice_as_long_up_to_an_hour(attempts, longest):
     assert 0.99 * longest < max(found) <= longest
 
 
+def test_no_try_waits_for_more_than_an_hour(monkeypatch):
+    """To the second, and whatever the jitter is."""
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+
+    assert [backoff(attempts) for attempts in (1, 7, 8, 99)] == [30.0, 1920.0, 3600.0, 3600.0]
+
+
 # -- clocks ------------------------------------------------------------------------------------------
 
 JUMPS = {

@@ -359,6 +359,16 @@ def test_a_record_is_kept_as_long_as_the_longest_of_what_is_asked_for_it_and_wha
     assert (noted is record) is (asked is None)
 
 
+def test_what_the_hook_asks_for_is_nobodys_asking():
+    """It keeps, and what has an end at work does not last longer by it."""
+    found = KeepAlives()
+
+    found.put(replace(request(Kind.KERNEL, "a"), asked_by="pre_cull_hook"))
+
+    assert found.until(Kind.KERNEL, "a") == NOON + timedelta(hours=1)
+    assert found.asked_at(Kind.KERNEL, "a") is None
+
+
 def test_when_the_clock_is_set_back_they_last_as_long_as_before():
     """Both instants of each are moved."""
     found = KeepAlives()

@@ -160,6 +160,11 @@ def test_whoever_decides_hears_of_each_lease_that_begins_is_renewed_or_ends():
     assert heard == ["a", "a", "a"]
 
 
+def test_a_lease_is_of_five_minutes_and_five_hundred_may_hold():
+    """What programs that renew them go by."""
+    assert (LEASE_SECONDS, MOST) == (300.0, 500)
+
+
 def test_the_names_of_a_thousand_that_were_ended_are_remembered():
     """Of one more the first is forgotten, as if there had been none."""
     keep = KeepAlives()

@@ -595,6 +595,7 @@ async def test_a_census_stands_for_the_same_moment_only():
     first, same, later = after(0), after(0.05), after(0.06)
 
     assert first is same
+    assert first.at == now
     assert later is not first
     assert after(-1) is not later
 
@@ -753,6 +754,7 @@ def test_what_an_app_source_says_of_itself():
     assert (many.source.roots("a").here, one.source.roots("a").here) == (False, True)
     assert (many.source.exists("a"), many.source.exists("b")) == (True, False)
     assert list(many.source.glance(CullingPolicy())) == [("a", None, None)]
+    assert many.source.stop_can_be_cancelled is True  # a deletion that does not answer is asked for again
     assert many.source.describe() == {"class": "FakeApps", "detail": ""}
     unread = many.source.unreadable("b", "no such list")
     assert (unread.identity, unread.name, unread.state, unread.error) == ("b", "b", None, "no such list")

@@ -274,6 +274,8 @@ def test_a_name_is_shown_on_one_line_whatever_it_is(name):
 def test_exactly_the_threshold_is_not_over_it():
     """The inequality is strict."""
     assert not Usage(row=row(7), cpu_share=0.05, io_rate=100).over(0.05, 100)
+    assert not Usage(row=row(7), cpu_share=0.0).over(0.05, 0.5)
+    assert not Usage(row=row(7), cpu_share=1.0).ignored
     assert Usage(row=row(7), cpu_share=0.051, io_rate=0).over(0.05, 100)
     assert Usage(row=row(7), cpu_share=0.0, io_rate=101).over(0.05, 100)
     assert not Usage(row=row(7), cpu_share=0.0, wanted_share=WANTED_SHARE).over(0.05, 100)
@@ -350,6 +352,7 @@ def second_later(before: Row, cpu: float, thread: tuple[float, float, int], **wh
         ({"cpu": 0.24, "thread": (0.1, 0.1, 1000)}, True),  # less than that
         ({"moved_bytes": 2e6}, False),  # reads 1 MB
         ({"kept_bytes": 20_000.0}, True),  # a log
+        ({"kept_bytes": 20_001.0}, False),  # more than a log
         ({"thread": (0.15, 0.65, 194)}, True),  # wants a core for exactly as long as a heartbeat may
         ({"thread": (0.08, 0.8, 194)}, True),  # wants a core all the time, and runs in pieces of 0.4 ms
     ],
