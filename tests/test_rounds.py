@@ -395,3 +395,80 @@ def test_a_rehearsal_of_what_nobody_knows_when_it_was_used_is_told_as_well(caplo
     )
 
     assert caplog.messages == ["Dry run: would cull kernel k: dead, 0 seconds of inactivity."]
+
+
+# -- one watch -----------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_all_are_looked_at_when_one_that_was_learnt_of_is_due_and_only_then():
+    """What is not due costs the others nothing."""
+    world = ReadWorld()
+    world.kernels.put("a")
+    world.culler.start()
+    await world.clock.run_for(6)
+    watch, found = world.culler.watches[Kind.KERNEL], []
+
+    for seconds in (0, 700):
+        world.clock.stand_still(seconds)
+        watch.look_at("a")
+        found.append(watch.next_look > world.clock.wall)
+
+    assert found == [True, False]
+
+
+@scenario
+async def test_passes_are_counted_with_how_long_each_took():
+    """What monitoring shows."""
+    kernels = Slow(stale=20.0)
+    kernels.clock = clock = FakeClock()
+    culler = IdleCuller(logging.getLogger("test"), clock)
+    culler.attach(kernels)
+    culler.start()
+
+    await clock.run_for(60)
+
+    passes = culler.tally.passes[Kind.KERNEL]
+    assert passes.count >= kernels.refreshes > 0
+    assert passes.total == 3.0 * kernels.refreshes
+
+
+@scenario
+async def test_a_pass_that_fails_is_followed_by_one_a_minute_later(caplog):
+    """And that is said, with which pass it was."""
+    world, looks = ReadWorld(), []
+
+    def glance(policy):
+        looks.append(world.clock.mono - 1000)
+        raise OSError("no such attribute")
+
+    world.kernels.glance = glance
+    world.culler.start()
+    await world.clock.run_for(59.9)
+    early = list(looks)
+    await world.clock.run_for(0.2)
+
+    assert (early, len(looks)) == ([0.0], 2)
+    assert caplog.messages.count("Culling: a pass over the kernels failed; the next one is in a minute") == 2
+
+
+@scenario
+async def test_what_goes_while_its_list_cannot_be_fetched_is_forgotten():
+    """At once, and not with the next try."""
+    kernels = FakeKernels(own_settings={"idle_timeout": 600.0}, stale=1.0)
+    culler = IdleCuller(logging.getLogger("test"), clock := FakeClock())
+    culler.attach(kernels)
+    kernels.put("a", state="what is this")
+    await culler.run_pass()
+    watch = culler.watches[Kind.KERNEL]
+    before = list(watch.items)
+
+    async def refresh():
+        del kernels.records["a"]
+        raise OSError("no list")
+
+    kernels.refresh = refresh
+    clock.stand_still(5)
+    await culler.run_pass()
+
+    assert (before, list(watch.items)) == (["a"], [])
