@@ -373,12 +373,17 @@ def tell_process(lived: Story) -> None:
     lived.until(lambda: len(lived.work()) == started and lived.names() == ([], []))
     client.set_timeout(SHORT)
 
+    def found_at_work() -> Any:
+        """The app, once it was asked about and seen to be at work."""
+        apps = client.status()["apps"]
+        return apps if [each["reason"] for each in apps] == ["at work"] else None
+
     for letter in "cb"[3 - started :]:
         time.sleep(1.2 * SECONDS)
-        seen[letter] = client.status()["apps"]
+        seen[letter] = lived.until(found_at_work)
         lived.end_work(letter)
     time.sleep(1.2 * SECONDS)
-    seen["a"], seen["code"] = client.status()["apps"], lived.server.process.poll()
+    seen["a"], seen["code"] = lived.until(found_at_work), lived.server.process.poll()
     lived.end_work()
     lived.until(lambda: lived.server.process.poll() is not None)
     seen["log"] = lived.server.log.read_text()
