@@ -445,6 +445,7 @@ def test_hostile_values_are_named_and_never_executed(place: Any, bundle: Path, n
     value = SECRET.format(pwned)
 
     if name == "USER_HOME":
+        sandbox.needs_nobody_else()
         ran = sandbox.run(script, BUNDLE=str(bundle), USER_HOME=str(sandbox.root / SECRET.replace("/", "").format("p")))
         assert (ran.code, ran.lines("ERROR"), json.loads(sandbox.config.read_text()) != {}) == (0, [], True), ran
     else:
