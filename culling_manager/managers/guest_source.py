@@ -30,6 +30,8 @@ from .probe import FINISHED_UNHEARD
 
 #: How long a kernel has to answer (seconds) before it is shut down.
 ASK_SECONDS = 1.5
+#: What is wrong with a kernel that gives no answer at all.
+MUTE = "it answers neither on its shell nor on its control channel, so nobody can tell what it does"
 
 
 class GuestKernelSource:
@@ -199,9 +201,7 @@ class GuestKernelSource:
             return
         answer = await ask(kernel.info, ASK_SECONDS)
         if answer is None:
-            raise ReadError(
-                "it answers neither on its shell nor on its control channel, so nobody can tell what it does"
-            )
+            raise ReadError(MUTE)
         works = answer == "busy"
         if works or kernel.unheard:
             why = "its main thread is at work: only its control channel answers" if works else FINISHED_UNHEARD
