@@ -16,7 +16,7 @@ import sys
 import termios
 import time
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -235,6 +235,15 @@ def test_without_rich_the_same_is_told_in_plain_lines(double, monkeypatch, capsy
     assert "2 kernels" in text
     assert "never: busy" in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(("idle", "more"), [(7260.0, ", 2 h 1 min without use"), (None, "")])
+def test_what_became_of_the_server_before_is_told(double, capsys, idle, more):
+    """Who comes back to an empty server reads in a terminal, too, when it went and why."""
+    double.status["previous_stop"] = {"at": "2026-06-01T01:05:00Z", "reason": "idle", "idle_seconds": idle}
+
+    assert main(["status"]) == 0
+    assert f"03:05  the server before this one was stopped: idle{more}\n" in said(capsys)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -632,6 +641,16 @@ def test_resume_takes_back_what_is_named_and_tells_what_is_left(double, capsys, 
 
     assert double.keep_alive == left
     assert said(capsys).count("Still:") == len(left)
+
+
+@pytest.mark.parametrize(("left", "words"), [(1.9, "2 s"), (59.2, "59 s"), (59.9, "1 min"), (14_399.0, "4 h")])
+def test_what_was_asked_for_is_what_is_said_a_moment_later(left, words):
+    """Two seconds are no second, and four hours are not 3 h 59 min."""
+    asked = datetime(2026, 6, 1, 12, 0, tzinfo=timezone.utc)
+
+    told = kept({"kind": "all", "until": (asked + timedelta(seconds=left)).isoformat()}, asked)
+
+    assert told.endswith(f", for {words}")
 
 
 def test_what_is_taken_back_is_called_by_its_name(double, capsys):

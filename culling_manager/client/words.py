@@ -154,9 +154,9 @@ def kept(entry: Mapping[str, Any], now: datetime) -> str:
         until = moment(str(entry["until"]))
     except (KeyError, ValueError):
         return f"{subject(entry)} is kept"
-    # what is left of 4 h a moment after they were asked for is 3 h 59 min: said to the nearest minute
+    # what is left of 4 h a moment after they were asked for is 3 h 59 min: said to the nearest minute, or second
     left = max(0.0, (until - now).total_seconds())
-    words = duration(left if left < 60 else round(left / 60) * 60)
+    words = duration(round(left) if left < 60 else round(left / 60) * 60)
     leased = entry.get("lease") is not None and entry.get("ends") != entry.get("until")
     more = ", by a lease that is renewed" if leased else ""
     return f"{subject(entry)} is kept until {minute(until, now)}, for {words}{more}"
