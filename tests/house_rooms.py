@@ -142,7 +142,7 @@ INSIDE = {
         "guest_kernel": {"ear", "local", "questions"},
         "guest_list": {"guest_kernel"},
         "guest_settings": {"kernel_settings"},
-        "guest_source": {"documents", "guest_kernel", "guest_list", "guest_settings", "local"},
+        "guest_source": {"documents", "guest_kernel", "guest_list", "guest_settings", "local", "probe"},
         "guests": {"guest_settings", "guest_source", "kernel_settings", "saves"},
         "hosts": set(),
         "kernel_settings": set(),

@@ -220,6 +220,7 @@ def test_an_old_notebook_instance_is_restarted_by_initctl(place: Any, bundle: Pa
 def test_a_server_that_does_not_run_yet_is_not_started_and_culls_when_it_starts(place: Any, bundle: Path) -> None:
     """An old notebook instance with initctl, a whole script with Windows line ends, run as `bash FILE`."""
     sandbox = place(NOTEBOOK)
+    sandbox.needs_nobody_else()
     sandbox.without("systemctl")
     script = sandbox.script(NOTEBOOK, {"BUNDLE": str(bundle), "USER_HOME": str(sandbox.home)})
     script.write_bytes(script.read_bytes().replace(b"\n", b"\r\n"))
@@ -328,6 +329,7 @@ def test_pip_as_the_source_is_verified_as_a_bundle_is(place: Any, tmp_path: Path
 def test_pip_as_the_source_on_a_notebook_instance_whose_server_does_not_run_yet(place: Any, tmp_path: Path) -> None:
     """What the user has configured for pip does not count; the user's scripts are there."""
     sandbox = place(NOTEBOOK)
+    sandbox.needs_nobody_else()
     pip = sandbox.home / ".config" / "pip" / "pip.conf"
     pip.parent.mkdir(parents=True)
     pip.write_text("[global]\nindex-url = https://evil.invalid/simple\nno-index = true\n")
@@ -443,6 +445,7 @@ def test_hostile_values_are_named_and_never_executed(place: Any, bundle: Path, n
     value = SECRET.format(pwned)
 
     if name == "USER_HOME":
+        sandbox.needs_nobody_else()
         ran = sandbox.run(script, BUNDLE=str(bundle), USER_HOME=str(sandbox.root / SECRET.replace("/", "").format("p")))
         assert (ran.code, ran.lines("ERROR"), json.loads(sandbox.config.read_text()) != {}) == (0, [], True), ran
     else:
