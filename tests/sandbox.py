@@ -16,6 +16,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -28,6 +29,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.conftest import patience
 from tests.ports import free_port
@@ -334,6 +337,13 @@ class Sandbox:
                     if time.monotonic() > end:
                         os.kill(pid, signal.SIGKILL)
                     time.sleep(0.05)
+
+    def needs_nobody_else(self) -> None:
+        """Skip the test where a server of somebody else's has a port at which SageMaker's are looked for."""
+        for port in (8888, 8443):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    pytest.skip(f"another server listens at port {port}, where the script looks for SageMaker's")
 
     # -- running a script in it
 

@@ -22,6 +22,7 @@ from tornado.web import HTTPError
 
 from culling_manager import CullingKernelManager, GatewayCullingKernelManager
 from culling_manager.decisions import Reason
+from culling_manager.engine.clock import utcnow
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import Kind, Result
 from culling_manager.rules.own_timeout import OwnTimeout
@@ -431,6 +432,31 @@ def test_a_silent_remote_kernel_that_was_never_connected_goes(gateway, connect, 
             return state
 
     assert run(check()) == "starting"
+
+
+def test_a_remote_kernel_that_was_found_at_work_and_then_free_was_in_use_until_then(gateway, connect, run, monkeypatch):
+    """Never connected on the gateway, so it cannot show it; nobody knows when between two questions it has finished."""
+    connect(gateway.url)
+    answers = [True, False, False]
+
+    async def works(kernel_id):
+        return answers.pop(0)
+
+    monkeypatch.setattr("culling_manager.managers.gateway_source.remote_at_work", works)
+
+    async def check():
+        async with Remote() as manager:
+            kernel_id = await manager.start_kernel(kernel_name="python3")
+            source, noted = manager._source, [None]
+            for _ in range(3):
+                await source.confirm(source.read(kernel_id, utcnow()))
+                noted.append(source.activity(kernel_id).noted_at)
+            return noted
+
+    never, at_work, finished, free = run(check())
+
+    assert never is None
+    assert at_work < finished == free
 
 
 def test_between_deadlines_the_gateway_is_not_asked(gateway, connect, run):

@@ -12,8 +12,10 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -353,6 +355,25 @@ async def test_a_kernel_whose_work_nobody_heard_is_asked_and_kept():
 
     assert before.state == "starting"
     assert after.last_activity > before.last_activity
+
+
+@scenario
+async def test_a_kernel_that_was_found_at_work_and_then_free_was_in_use_until_then(monkeypatch):
+    """Nobody heard when it ended between two questions; the third finds it free again, and changes nothing."""
+    answers = ["busy", None, "free", "free"]
+
+    async def ask(info: Any, seconds: float) -> str | None:
+        return answers.pop(0)
+
+    monkeypatch.setattr("culling_manager.managers.guest_source.ask", ask)
+    async with guest() as (source, kernel_id):
+        used = [source.read(kernel_id, utcnow()).last_activity]
+        for _ in range(4):
+            with suppress(ReadError):  # it gives no answer once, which says nothing
+                await source.confirm(replace(source.read(kernel_id, utcnow()), state="idle"))
+            used.append(source.read(kernel_id, utcnow()).last_activity)
+
+    assert [later > earlier for earlier, later in pairwise(used)] == [True, False, True, False]
 
 
 @scenario

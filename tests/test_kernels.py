@@ -508,6 +508,58 @@ def test_a_kernel_that_was_never_heard_but_works_survives(run, cell):
     run(check())
 
 
+def test_a_run_that_was_heard_neither_to_begin_nor_to_end_counts_until_it_is_found_finished(run):
+    """Both of its states were lost, so it may have ended a moment ago: a timeout from now, and not a second more."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel, activity = kernels.manager.get_kernel(kernel_id), kernels.manager._source.activity(kernel_id)
+            await kernels.execute(kernel_id, "1")
+            await until(lambda: not activity.outstanding)
+            kernel._activity_stream.on_recv(None)
+            stream = await kernels.send(kernel_id, "2")
+            activity.noted_at = kernel.last_activity = ago(hours=3)
+
+            await kernels.manager.cull_kernels()
+            kept = kernels.results(), activity.noted_at > ago(minutes=1), len(activity.outstanding)
+            activity.noted_at = ago(hours=3)
+            activity.version += 1
+            await kernels.manager.cull_kernels()
+            stream.close()
+
+            assert kept == ([Result.CHANGED], True, 0)
+            assert kernels.results() == [Result.CHANGED, Result.CULLED]
+
+    run(check())
+
+
+def test_a_kernel_that_was_found_at_work_and_then_free_was_in_use_until_then(run, tmp_path):
+    """It was deaf to us from the start: nobody knows when between two questions the run has ended."""
+
+    async def check():
+        async with Kernels() as kernels:
+            kernel_id = await kernels.start()
+            kernel, activity = kernels.manager.get_kernel(kernel_id), kernels.manager._source.activity(kernel_id)
+            await kernels.heard(kernel)
+            wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'end')!r}): time.sleep(0.05)"
+            stream = await kernels.send(kernel_id, wait)
+            await asyncio.sleep(1)
+            await unheard(kernels, kernel_id)
+
+            for end in (False, True, True):
+                if end:
+                    (tmp_path / "end").touch()
+                activity.noted_at = ago(hours=3)
+                activity.version += 1
+                await kernels.manager.cull_kernels()
+            stream.close()
+
+            assert kernels.results() == [Result.CHANGED, Result.CHANGED, Result.CULLED]
+
+    run(check())
+
+
 def test_a_kernel_whose_cell_holds_the_interpreter_survives_though_it_still_shows_idle(run):
     """Its 'busy' never leaves it; the request without a word since is enough to ask before anything happens."""
 

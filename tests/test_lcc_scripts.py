@@ -220,6 +220,7 @@ def test_an_old_notebook_instance_is_restarted_by_initctl(place: Any, bundle: Pa
 def test_a_server_that_does_not_run_yet_is_not_started_and_culls_when_it_starts(place: Any, bundle: Path) -> None:
     """An old notebook instance with initctl, a whole script with Windows line ends, run as `bash FILE`."""
     sandbox = place(NOTEBOOK)
+    sandbox.needs_nobody_else()
     sandbox.without("systemctl")
     script = sandbox.script(NOTEBOOK, {"BUNDLE": str(bundle), "USER_HOME": str(sandbox.home)})
     script.write_bytes(script.read_bytes().replace(b"\n", b"\r\n"))
@@ -328,6 +329,7 @@ def test_pip_as_the_source_is_verified_as_a_bundle_is(place: Any, tmp_path: Path
 def test_pip_as_the_source_on_a_notebook_instance_whose_server_does_not_run_yet(place: Any, tmp_path: Path) -> None:
     """What the user has configured for pip does not count; the user's scripts are there."""
     sandbox = place(NOTEBOOK)
+    sandbox.needs_nobody_else()
     pip = sandbox.home / ".config" / "pip" / "pip.conf"
     pip.parent.mkdir(parents=True)
     pip.write_text("[global]\nindex-url = https://evil.invalid/simple\nno-index = true\n")
@@ -443,6 +445,7 @@ def test_hostile_values_are_named_and_never_executed(place: Any, bundle: Path, n
     value = SECRET.format(pwned)
 
     if name == "USER_HOME":
+        sandbox.needs_nobody_else()
         ran = sandbox.run(script, BUNDLE=str(bundle), USER_HOME=str(sandbox.root / SECRET.replace("/", "").format("p")))
         assert (ran.code, ran.lines("ERROR"), json.loads(sandbox.config.read_text()) != {}) == (0, [], True), ran
     else:
@@ -812,6 +815,7 @@ def test_other_configuration_that_wins_is_told(place: Any, bundle: Path) -> None
 def test_a_server_that_does_not_come_back_gets_its_old_self(place: Any, tmp_path: Path) -> None:
     """It ends as soon as our managers are selected: so they are not any more, and it is restarted once again."""
     sandbox = place()
+    sandbox.needs_nobody_else()
     sandbox.start()
     text = (ROOT / "culling_manager" / "managers" / "kernels.py").read_text()
     text += (
@@ -972,6 +976,21 @@ def test_a_script_checks_its_settings_alone_when_it_is_asked_to(place: Any, scri
 
     assert (fine.code, fine.text) == (0, "")
     assert (wrong.code, wrong.error.startswith("TIMEOUT_IN_MINS is '2h', and must be a whole number")) == (1, True)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_mistake_in_the_block_of_settings_fails_the_check(tmp_path: Path, script: str) -> None:
+    """Blanks around `=` are a command to bash: what asks for the check must not believe that all is well."""
+    text = (LCC / script).read_text()
+    assert text.count("\nTIMEOUT_IN_MINS=") == 1
+    bad = tmp_path / script
+    bad.write_text(text.replace("\nTIMEOUT_IN_MINS=", "\nTIMEOUT_IN_MINS ="))
+
+    checked = subprocess.run(["bash", bad, "--check"], capture_output=True, text=True, check=False)
+    started = subprocess.run(["bash", bad], capture_output=True, text=True, check=False)
+
+    assert "A mistake near line 13. Nothing was changed." in checked.stderr
+    assert (checked.returncode, started.returncode) == (1, 0)  # a start goes on without, unless STRICT=1
 
 
 # -- set-time-interval.sh --------------------------------------------------------------------------

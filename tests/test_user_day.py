@@ -263,15 +263,16 @@ class TalkingKernels(HomedKernels):
         self.show(identity, last_activity=day.clock.wall)
 
     async def confirm(self, record) -> None:
-        """One that was given something that was not heard of is asked, too."""
+        """One that was given something unheard is asked, too; once it has finished it was in use until now."""
         day, known = self.day, self.heard.get(record.identity)
         if record.settled or not record.alive or known is None:
             return
         if day.things[record.identity].running:
             self.put(record.identity, last_activity=day.clock.wall)
-        else:
-            known.known.forget()
-            self.show(record.identity)
+            return
+        known.known.forget()
+        day.proved(day.things[record.identity])
+        self.show(record.identity, last_activity=day.clock.wall)
 
 
 @dataclass
@@ -602,14 +603,14 @@ class Day:
     def run_cell(
         self, who: int, seconds: float, chatty: bool = False, job: float = 0.0, thread: str = "main", loses: str = ""
     ) -> None:
-        """Run a cell in a thread that is free; `loses` says whether its 'busy' or its 'idle' is not heard."""
+        """Run a cell in a thread that is free; `loses` says whether its 'busy', its 'idle' or both are not heard."""
         kernel = self.kernel(who)
         if kernel.dead or thread in kernel.running.values():
             return
         request = str(next(self.numbers))
         kernel.running[request] = thread
         self.use(kernel)
-        self.kernels.given(kernel.identity, request, heard=loses != "busy")
+        self.kernels.given(kernel.identity, request, heard=loses not in ("busy", "both"))
         if job:
             self.jobs.append(Job(kernel.identity, self.clock.wall, self.clock.wall + timedelta(seconds=job)))
         if chatty:
@@ -627,7 +628,7 @@ class Day:
             return
         del kernel.running[request]
         self.use(kernel)
-        if loses == "idle":
+        if loses in ("idle", "both"):
             kernel.lost = self.clock.wall
             return
         if kernel.lost is not None:
@@ -839,7 +840,7 @@ class Task:
                 yield at, lambda: day.run_cell(who, seconds, thread="beside")
                 yield from self.cells(day, at + 30, seconds / 2, dice)
             case "lost":
-                loses, thread = dice.choice(["idle", "idle", "busy"]), dice.choice(["main", "main", "beside"])
+                loses, thread = dice.choice(["idle", "idle", "busy", "both"]), dice.choice(["main", "main", "beside"])
                 chatty = dice.random() < 0.5
                 yield at, lambda: day.run_cell(who, seconds, chatty, thread=thread, loses=loses)
             case "proxy":
@@ -981,6 +982,20 @@ def nobody_asks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TalkingKernels, "prove", prove)
 
 
+def found_free_is_idle(patch: pytest.MonkeyPatch) -> None:
+    """Who is free when it is asked has been idle since it was heard last."""
+    confirm = TalkingKernels.confirm
+
+    async def forgetful(self, record) -> None:
+        """A kernel that has finished what nobody heard it finish is as old as before."""
+        known, before = self.heard.get(record.identity), self.records[record.identity].last_activity
+        await confirm(self, record)
+        if known is not None and not self.day.things[record.identity].running:
+            self.show(record.identity, last_activity=before)
+
+    patch.setattr(TalkingKernels, "confirm", forgetful)
+
+
 def deaf_to_proxies(patch: pytest.MonkeyPatch) -> None:
     """What goes through the server to an app of its own is nobody's use."""
     patch.setattr(Rhythms, "is_use", lambda self, kind, at: False)
@@ -1004,6 +1019,7 @@ def sees_all_that_moves(patch: pytest.MonkeyPatch) -> None:
 FAULTS = {
     "a cell in a subshell": (blind_to_threads, [Task(540, "beside", 0, 300, 7)], "FALSE KILL"),
     "a lost idle": (nobody_asks, [Task(540, "lost", 0, 20, 1)], "FORGOTTEN"),
+    "a run of which nothing was heard": (found_free_is_idle, [Task(540, "lost", 0, 50, 0)], "FALSE KILL"),
     "somebody in a proxied app": (deaf_to_proxies, [Task(540, "proxy", 0, 300, 7)], "FALSE KILL"),
     "a forgotten tab": (no_rhythm, [Task(540, "proxy", 0, 300, 7)], "FORGOTTEN a page"),
     "a starved job": (sees_cores_only, [Task(540, "starved", 0, 300, 1)], "FALSE KILL"),

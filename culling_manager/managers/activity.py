@@ -39,6 +39,7 @@ class KernelActivity:
     `version` counts changes. `outstanding` are requests that it was given and whose own 'idle' has not been heard.
     `welcome_expected` means that we connected anew to a kernel that nobody used: newer kernels greet each connection
     with an ``iopub_welcome``, and upstream takes that for activity. `asking` is the session of our own questions.
+    `unheard` means that it was at work when it was asked last, though it had not said so.
     `polls` are requests on the control channel, which are no use: a page sends them by itself.
     """
 
@@ -52,6 +53,7 @@ class KernelActivity:
     gone: bool = False
     restarting: int = 0
     welcome_expected: bool = False
+    unheard: bool = False
     version: int = 0
     outstanding: Unanswered = field(default_factory=Unanswered)
     streams: weakref.WeakSet[ZMQStream] = field(default_factory=weakref.WeakSet)
@@ -115,7 +117,7 @@ class KernelActivity:
 
     def started_anew(self) -> None:
         """The process is another one: nothing was heard of it, and nobody asked it anything."""
-        self.settled = False
+        self.settled = self.unheard = False
         self.checked_at = None
         self.run.forget()
         self.outstanding.forget()

@@ -23,7 +23,7 @@ from ..rules.own_timeout import OwnTimeout, own_seconds, own_timeout_in
 from .gateway_models import ANSWER_SECONDS, GatewayModels, placed_by, public, public_url, record_of, spec_name
 from .hosts import GatewayHost
 from .kernel_source import KernelSource
-from .probe import remote_at_work
+from .probe import FINISHED_UNHEARD, remote_at_work
 
 #: How often (seconds) the gateway is asked about something that only it can see: a disconnect, a change of runs.
 POLL_SECONDS = 60.0
@@ -221,8 +221,12 @@ class GatewayKernelSource(KernelSource):
         try:
             model = await self.models.take_in_time(record.identity, kernel)
             never_heard = model is not None and model["execution_state"] in QUIET_STATES - {"idle"}
-            if never_heard and await remote_at_work(record.identity):
-                self.manager.log.info("Culling: kernel %s is kept: only its control channel answers", record.identity)
-                self.activity(record.identity).note(utcnow())
+            activity = self.activity(record.identity)
+            works = never_heard and await remote_at_work(record.identity)
+            if works or activity.unheard:
+                why = "only its control channel answers" if works else FINISHED_UNHEARD
+                self.manager.log.info("Culling: kernel %s is kept: %s", record.identity, why)
+                activity.note(utcnow())
+            activity.unheard = works
         except Exception as error:
             raise ReadError(f"the gateway cannot tell whether it is still idle: {public(error)}") from error

@@ -29,7 +29,8 @@ class GuestKernel:
 
     `info` says where it listens, and is None where that is not on this machine's network; then only its manager knows
     of its use. `version` counts what changes and no model shows. `record` is what was read of it last. `checked_at` is
-    when it was last asked whether it still is busy.
+    when it was last asked whether it still is busy. `unheard` means that it was at work when it was asked last whether
+    it is, though it had not said so.
     """
 
     def __init__(self, kernel: Any, met_at: datetime, long_run: float) -> None:
@@ -38,7 +39,7 @@ class GuestKernel:
         self.ear = Ear(self._news)
         self.info: dict[str, Any] | None = None
         self.version = 0
-        self.alive = True
+        self.alive, self.unheard = True, False
         self.connections: set[int] = set()
         self.disconnected_at: datetime | None = None
         self.person_at: datetime | None = None

@@ -26,9 +26,12 @@ from .guest_kernel import GuestKernel
 from .guest_list import GuestList
 from .guest_settings import GuestSettings
 from .local import local_pid
+from .probe import FINISHED_UNHEARD
 
 #: How long a kernel has to answer (seconds) before it is shut down.
 ASK_SECONDS = 1.5
+#: What is wrong with a kernel that gives no answer at all.
+MUTE = "it answers neither on its shell nor on its control channel, so nobody can tell what it does"
 
 
 class GuestKernelSource:
@@ -197,14 +200,14 @@ class GuestKernelSource:
         if kernel is None or kernel.info is None or not record.alive or record.state in ("dead", "busy"):
             return
         answer = await ask(kernel.info, ASK_SECONDS)
-        if answer == "busy":
-            words = "its main thread is at work: only its control channel answers"
-            self._culler.log.info("Culling: kernel %s is kept: %s", record.identity, words)
+        if answer is None:
+            raise ReadError(MUTE)
+        works = answer == "busy"
+        if works or kernel.unheard:
+            why = "its main thread is at work: only its control channel answers" if works else FINISHED_UNHEARD
+            self._culler.log.info("Culling: kernel %s is kept: %s", record.identity, why)
             kernel.note(utcnow())
-        elif answer is None:
-            raise ReadError(
-                "it answers neither on its shell nor on its control channel, so nobody can tell what it does"
-            )
+        kernel.unheard = works
 
     def next_proof(self) -> datetime:
         """A glance leaves none out that is busy."""

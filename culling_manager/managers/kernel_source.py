@@ -23,7 +23,7 @@ from .documents import Documents
 from .hosts import KernelHost
 from .kernel_stops import KernelStops
 from .local import local_pid
-from .probe import at_work, prove
+from .probe import confirm, prove
 
 
 class KernelSource(Connected):
@@ -207,11 +207,7 @@ class KernelSource(Connected):
             return
         if not kernel.ready.done() or kernel.ready.exception() is not None:
             return
-        activity = self.activity(record.identity)
-        why = await at_work(kernel, activity)
-        if why is not None:
-            self.manager.log.info("Culling: kernel %s is kept: %s", record.identity, why)
-            activity.note(utcnow())
+        await confirm(self.manager, record.identity, self.activity(record.identity))
 
     async def prove(self, record: KernelRecord) -> None:
         """Ask a kernel that says 'busy' whether it still is; one that has finished is idle from now on."""

@@ -29,6 +29,8 @@ REMOTE_ASK_SECONDS = 5.0
 QUICK_SECONDS = 0.25
 #: Share of one core above which a kernel that does not answer is taken to be working.
 WORKING_SHARE = 0.02
+#: Why a kernel is kept that is free now.
+FINISHED_UNHEARD = "it has finished, and nobody heard when: it was in use until now, as far as anybody can tell"
 
 
 async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
@@ -54,6 +56,21 @@ async def at_work(kernel: Any, activity: KernelActivity) -> str | None:
     if used > WORKING_SHARE * ASK_SECONDS:
         return f"it does not answer, and its process used {used:.2f} s of CPU in {ASK_SECONDS:g} s"
     return None
+
+
+async def confirm(manager: KernelHost, kernel_id: str, activity: KernelActivity) -> None:
+    """Ask a kernel whose state cannot show it whether it works, and count that as use.
+
+    One that has finished what it was given, unheard, or that was at work when it was asked before, was in use until
+    some moment since; nobody knows when, so until now.
+    """
+    kernel: Any = manager._kernels[kernel_id]
+    given = activity.unheard or bool(activity.outstanding)
+    why = await at_work(kernel, activity)
+    activity.unheard = why is not None
+    if activity.unheard or given:
+        manager.log.info("Culling: kernel %s is kept: %s", kernel_id, why or FINISHED_UNHEARD)
+        activity.note(utcnow())
 
 
 async def prove(manager: KernelHost, kernel_id: str, activity: KernelActivity) -> None:
