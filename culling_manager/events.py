@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ def register(server: Any) -> None:
     bus = getattr(server, "event_logger", None)
     for name, schema_id in _IDS.items():
         if bus is not None and schema_id not in bus.schemas:
-            bus.register_event_schema(SCHEMAS / f"{name}.yaml")
+            bus.register_event_schema(json.loads((SCHEMAS / f"{name}.json").read_text("utf-8")))
 
 
 def emit(server: Any, schema_id: str, data: dict[str, Any]) -> None:

@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from culling_manager.apps import NoApps
+from culling_manager.apps.nowhere import Nowhere
 from culling_manager.apps.run import container_run, process_run
 from culling_manager.errors import CallError, GoneError
 from culling_manager.fleet.judge import read_heartbeat
 from culling_manager.money.ledger import Ledger
 from culling_manager.money.lines import read_app, read_beat
 from culling_manager.money.times import Times
+from culling_manager.records import TerminalRecord
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps
 from tests.test_appsource import EXACT, TIMEOUT, World
@@ -98,6 +101,7 @@ def test_a_deletion_that_was_not_ours_is_refused(books, error):
         await world.clock.run_for(TIMEOUT + EXACT)
 
         assert [each.event for each in world.lines][:3] == ["started", "deleting", "refused"]
+        assert world.source.accounts.savings.lines() == world.lines
 
     run()
 
@@ -204,6 +208,27 @@ def test_servers_of_one_container_are_of_one_run():
 
     assert container_run() == first
     assert process_run() not in (first, "")
+
+
+def test_where_nothing_is_billed_all_time_is_free_and_told_once():
+    """From one heartbeat to the next, in the run of this container; nothing goes, and a terminal keeps for nobody."""
+    mono = [100.0]
+    nowhere = Nowhere(NoApps("no file of SageMaker's"), lambda: mono[0])
+    terminal = TerminalRecord(identity="1", last_activity=NOON)
+
+    mono[0] = 160.0
+    first, again = nowhere.times(), nowhere.times()
+    mono[0] = 190.5
+    second = nowhere.times()
+
+    assert first == {
+        "run": container_run(), "span": 60.0, "seconds": {"not billed": 60.0}, "gaps": [], "last_use": None
+    }  # fmt: skip
+    assert (again["span"], again["seconds"]) == (0.0, {})
+    assert second["seconds"] == {"not billed": 30.5}
+    assert nowhere.going(None) is None
+    assert nowhere.place(terminal) == NoApps().place(terminal)
+    assert nowhere.describe() == {"class": "NoApps", "detail": "no file of SageMaker's"}
 
 
 looks = st.lists(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from culling_manager.apps import KernelGatewayApps
 from culling_manager.apps.census import count
 from culling_manager.apps.metadata import parsed
-from culling_manager.decisions import IN_SERVICE, Reason, decide_kernel
+from culling_manager.decisions import IN_SERVICE, Reason, decide, decide_kernel
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import AppRecord, KernelRecord, Kind
+from culling_manager.records import AppRecord, KernelRecord, Kind, TerminalRecord
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps
 from tests.test_appsource import LONG_AGO, TIMEOUT, World
@@ -185,6 +186,68 @@ def test_more_keepers_than_are_named_are_told_as_others():
     assert len(census.of("a").keepers) == 4
     assert {each.identity for each, _ in census.residents("a")} == {"k0", "k1", "k3", "k4", "k6", "k7"}
     assert census.of("nowhere").keepers == []
+
+
+def test_one_household_names_no_more_than_it_must():
+    """Of many that keep their app in one place, one more than are told: so that it is known that there are others."""
+    record = KernelRecord(identity="k", state="busy", last_activity=NOON)
+    busy = [replace(record, identity=f"k{number}") for number in range(9)]
+
+    census = count(((each, decide_kernel(each, CullingPolicy(), NOON), ("a",), NOON) for each in busy), NOON)
+
+    assert [len(each.keepers) for each in census.on["a"]] == [4]
+    assert len(census.of("a").keepers) == 4
+
+
+def test_a_kernel_that_keeps_its_app_is_named_by_its_document():
+    """Which is what a person knows it by; its id stands last."""
+    record = KernelRecord(identity="k", state="busy", last_activity=NOON, path="work/train.ipynb")
+
+    census = count([(record, decide_kernel(record, CullingPolicy(), NOON), ("a",), NOON)], NOON)
+
+    assert census.of("a").keepers == ["kernel of work/train.ipynb (busy; k)"]
+
+
+def later(seconds: float):
+    """An instant after noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+HOME = TerminalRecord(identity="t", last_activity=NOON, with_app=True)
+OFFICE = KernelRecord(identity="k", state="idle", last_activity=NOON)
+MEANS = {
+    # id: its record -> until when it keeps its app, whether that becomes later by itself, until when it is kept
+    "an idle kernel, until it is due": (OFFICE, (later(600), False, None)),
+    "one that is kept, until then": (replace(OFFICE, kept_until=later(900)), (later(900), False, later(900))),
+    "or until it is due": (replace(OFFICE, kept_until=later(300)), (later(600), False, later(300))),
+    "by a lease, it becomes later": (
+        replace(OFFICE, kept_until=later(900), leased=True), (later(900), True, later(900))
+    ),
+    "a busy one has no end, whatever was asked for": (
+        replace(OFFICE, state="busy", kept_until=later(-1), leased=True), (None, False, later(-1))
+    ),
+    "a terminal that goes with its app keeps it not at all": (HOME, (None, False, None)),
+    "but as long as was asked for": (replace(HOME, kept_until=later(900)), (later(900), False, later(900))),
+    "and a lease on it becomes later": (
+        replace(HOME, kept_until=later(900), leased=True), (later(900), True, later(900))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside others"])
+@pytest.mark.parametrize(("record", "expected"), MEANS.values(), ids=MEANS)
+def test_what_one_means_for_its_app(record, expected, beside):
+    """By itself, and beside one that means less, in the same household or in another."""
+    policy, dull = CullingPolicy(idle_timeout=600), replace(HOME, identity="other")
+    found = [(record, decide(record, policy, NOON), ("a",), later(-5))]
+    for homes in [("a",), ("a", "b")] * beside:
+        found.append((dull, decide(dull, policy, NOON), homes, later(-9)))
+        found.insert(0, (dull, decide(dull, policy, NOON), homes, None))
+
+    household = count(found, NOON).of("a")
+
+    assert (household.until, household.renews, household.kept_until) == expected
+    assert household.last_use == later(-5)
 
 
 def test_where_a_kernel_lives_is_found_anew_when_the_apps_change():

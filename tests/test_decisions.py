@@ -447,6 +447,37 @@ KERNEL_TABLE = {
     "no state keeps": ({"state": None}, {}, 9e8, K, Reason.UNKNOWN, None),
     "no timestamp at all keeps": ({"last_activity": None}, {}, 9e8, K, Reason.UNKNOWN, None),
     "activity in the future counts as now": ({"last_activity": at(9999)}, {}, 1, K, Reason.ACTIVE, HOUR + 1),
+    "busy with nobody connected is due by busy_timeout": (
+        {"state": "busy", "busy_since": NOON},
+        {"busy_timeout": 7200.0, "cull_connected": False},
+        10,
+        K,
+        Reason.BUSY,
+        7200,
+    ),
+    "a person at it keeps it": ({"person_at": at(HOUR - 10)}, {}, HOUR + 1, K, Reason.PERSON, HOUR + 80),
+    "for 90 seconds, the last instant included": ({"person_at": at(HOUR)}, {}, HOUR + 90, K, Reason.PERSON, HOUR + 90),
+    "and no longer": ({"person_at": at(HOUR)}, {}, HOUR + 91, C, Reason.IDLE, HOUR),
+    "or half of a shorter timeout": ({"person_at": at(95)}, {"idle_timeout": 100.0}, 145, K, Reason.PERSON, 145),
+    "and no longer than that half": ({"person_at": at(95)}, {"idle_timeout": 100.0}, 145.1, C, Reason.IDLE, 100),
+    "somebody who is there just now": ({"person_at": at(HOUR + 1)}, {}, HOUR + 1, K, Reason.PERSON, HOUR + 91),
+    "somebody who is there in the future is nobody": ({"person_at": at(20)}, {}, 10, K, Reason.ACTIVE, HOUR),
+    "without a grace period none at the very end of a run": (
+        {"ran_until": at(HOUR + 5), "run_seconds": 9e3},
+        {"grace": 0.0},
+        HOUR + 5,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
+    "a run of which nobody knows when it ended gives none": (
+        {"run_seconds": 9e3},
+        {"grace": 60.0, "long_run": 60.0},
+        HOUR + 1,
+        C,
+        Reason.IDLE,
+        HOUR,
+    ),
 }
 
 
@@ -711,6 +742,14 @@ def test_the_table_of_app_rules(record, policy, now, action, reason, due):
 
     assert (decision.action, decision.reason) == (action, reason)
     assert decision.due_at == (None if due is None else at(due))
+
+
+@pytest.mark.parametrize(("now", "renews"), [(10, [False, True]), (HOUR + 1, [False, False])])
+def test_an_app_is_kept_for_longer_by_a_lease_on_it_while_it_is_kept(now, renews):
+    """And only where there is such a lease; what is deleted becomes later by nothing."""
+    found = [decide_app(app(residents_renew=each), CullingPolicy(idle_timeout=HOUR), at(now)) for each in (False, True)]
+
+    assert [each.renews for each in found] == renews
 
 
 moments = st.one_of(st.none(), st.floats(-1e6, 1e6).map(at))

@@ -59,6 +59,13 @@ def test_each_try_waits_about_twice_as_long_up_to_an_hour(attempts, longest):
     assert 0.99 * longest < max(found) <= longest
 
 
+def test_no_try_waits_for_more_than_an_hour(monkeypatch):
+    """To the second, and whatever the jitter is."""
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+
+    assert [backoff(attempts) for attempts in (1, 7, 8, 99)] == [30.0, 1920.0, 3600.0, 3600.0]
+
+
 # -- clocks ------------------------------------------------------------------------------------------
 
 JUMPS = {
@@ -236,6 +243,20 @@ async def test_an_alarm_that_comes_late_by_more_than_two_seconds_is_held_off_onc
     assert world.rang[1] <= world.rang[0] + 10
     assert world.alarm.count == 1 + len(world.rang) + held
     assert [f"stood still for {late:.1f} s" in line for line in caplog.messages] == [True] * held
+
+
+@scenario
+async def test_a_loop_that_stands_still_again_and_again_is_held_off_once():
+    """Or whoever makes it stand still every few seconds would have nothing culled for ever."""
+    world = Rings()
+    world.alarm.start()
+
+    world.clock.stand_still(20)
+    await world.clock.run_for(0)
+    world.clock.stand_still(20)
+    await world.clock.run_for(0)
+
+    assert world.rang == [0, 40]
 
 
 @scenario
@@ -742,8 +763,13 @@ async def test_what_was_asked_for_something_goes_with_it(known):
 
 @pytest.mark.parametrize(
     ("state", "settings", "used"),
-    [("idle", {}, False), ("busy", {"busy_timeout": 600.0}, True), ("busy", {"cull_busy": True}, False)],
-    ids=["idle", "busy too long", "idle for all its being busy"],
+    [
+        ("idle", {}, False),
+        ("busy", {"busy_timeout": 600.0}, True),
+        ("busy", {"cull_busy": True}, False),
+        ("dead", {}, False),
+    ],
+    ids=["idle", "busy too long", "idle for all its being busy", "dead"],
 )
 @scenario
 async def test_one_that_is_culled_for_being_idle_was_not_in_use_until_then(state, settings, used):

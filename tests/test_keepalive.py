@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from culling_manager.engine.requests import KeepAlive, KeepAlives, end_of, instant_of, seconds_of
 from culling_manager.errors import SettingError
 from culling_manager.policy import LONGEST_SECONDS
-from culling_manager.records import Kind
+from culling_manager.records import KernelRecord, Kind
 from tests.doubles import NOON
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
@@ -201,7 +202,10 @@ def test_it_ends_after_a_duration_or_at_a_time():
 
 @pytest.mark.parametrize(
     ("duration", "until", "named", "words"),
-    [(None, None, "duration", "given, or else 'until'"), ("4h", "18:30", "until", "absent when 'duration' is given")],
+    [
+        (None, None, "duration", "must be given, or else 'until'"),
+        ("4h", "18:30", "until", "must be absent when 'duration' is given"),
+    ],
     ids=["neither", "both"],
 )
 def test_neither_and_both_are_refused(duration, until, named, words):
@@ -219,7 +223,8 @@ def test_longer_than_the_admin_allows_is_refused_and_just_as_long_is_not(duratio
     """The words say how long it may be."""
     eight_hours = 8 * 3600.0
 
-    with pytest.raises(SettingError, match="at most max_keep_alive = 480 minutes") as caught:
+    more = r"at most max_keep_alive = 480 minutes \(8 h\); ask again before that ends, or let the admin set it higher"
+    with pytest.raises(SettingError, match=more) as caught:
         end_of(duration, until, NOON, eight_hours)
 
     assert caught.value.name == named
@@ -304,6 +309,64 @@ def test_whoever_decides_by_them_hears_of_each_that_comes_or_is_ended():
 
     assert (ended, missing) == (request(Kind.KERNEL, "a"), None)
     assert heard == [each for each in ((None, None), (Kind.KERNEL, "a"), (Kind.KERNEL, "a")) for _ in range(2)]
+
+
+def test_when_a_user_last_asked_is_known_for_each_thing_and_for_everything():
+    """The later of both; also when that has ended by itself, but not when it was taken back or the thing is gone."""
+    found = KeepAlives()
+    things = [(Kind.KERNEL, "a"), (Kind.KERNEL, "b"), (Kind.TERMINAL, "a")]
+
+    def asked() -> list[float | None]:
+        known = [found.asked_at(*each) for each in things]
+        return [None if each is None else (each - NOON).total_seconds() for each in known]
+
+    seen = [asked()]
+    found.put(replace(request(Kind.KERNEL, "a"), asked_at=NOON + timedelta(seconds=10)))
+    seen.append(asked())
+    found.put(replace(request(Kind.KERNEL, "b"), asked_at=NOON + timedelta(seconds=30)))
+    found.put(replace(request(), asked_at=NOON + timedelta(seconds=20)))
+    seen.append(asked())
+    found.current(NOON + timedelta(days=1))
+    seen.append(asked())
+    found.take_back(Kind.KERNEL, "b")
+    seen.append(asked())
+    found.end(None, None)
+    seen.append(asked())
+    found.shift(-5)
+    seen.append(asked())
+    found.lease(Kind.TERMINAL, "a", NOON + timedelta(seconds=40), NOON + timedelta(days=1), "alice")
+    seen.append(asked())
+
+    assert seen == [
+        [None, None, None], [10, None, None], [20, 30, 20], [20, 30, 20], [20, 20, 20], [10, None, None],
+        [5, None, None], [5, None, 40],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "asked", "kept"), [(None, 1, 1), (2, 1, 2), (1, 2, 2), (2, None, 2)])
+def test_a_record_is_kept_as_long_as_the_longest_of_what_is_asked_for_it_and_what_it_says(own, asked, kept):
+    """And says who asked, and when somebody did; where nobody has, that is not known."""
+    found = KeepAlives()
+    if asked is not None:
+        found.put(request(Kind.KERNEL, "a", hours=asked))
+    until = None if own is None else NOON + timedelta(hours=own)
+    record = KernelRecord(identity="a", state="idle", last_activity=NOON, kept_until=until, asked_at=None)
+
+    noted = found.noted_on(record)
+
+    assert noted.kept_until == NOON + timedelta(hours=kept)
+    assert noted.asked_at == (None if asked is None else NOON)
+    assert (noted is record) is (asked is None)
+
+
+def test_what_the_hook_asks_for_is_nobodys_asking():
+    """It keeps, and what has an end at work does not last longer by it."""
+    found = KeepAlives()
+
+    found.put(replace(request(Kind.KERNEL, "a"), asked_by="pre_cull_hook"))
+
+    assert found.until(Kind.KERNEL, "a") == NOON + timedelta(hours=1)
+    assert found.asked_at(Kind.KERNEL, "a") is None
 
 
 def test_when_the_clock_is_set_back_they_last_as_long_as_before():
@@ -392,7 +455,7 @@ def test_what_is_too_long_is_refused_with_the_value_that_was_given():
 
     assert end_of(None, (NOON + longest).isoformat(), NOON, 0) == NOON + longest
     assert end_of("36500d", None, NOON, 0) == NOON + longest
-    with pytest.raises(SettingError, match="at most max_keep_alive = 52560000 minutes"):
+    with pytest.raises(SettingError, match=r"at most max_keep_alive = 52560000 minutes$"):
         end_of(None, (NOON + longest + timedelta(seconds=1)).isoformat(), NOON, 0)
     with pytest.raises(
         SettingError, match=r"^duration = '2h' is not accepted: it must be at most max_keep_alive = 60 min"

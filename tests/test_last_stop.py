@@ -93,8 +93,12 @@ async def test_it_is_written_before_the_app_is_deleted(tmp_path):
 
     await made.clock.run_for(TIMEOUT + 5)
 
+    found = last.take()
+
     assert there == [True]
-    assert last.take() | {"at": None, "idle_seconds": None, "detail": None} == {
+    assert found["detail"] == "Idle for 10 min, which is over its timeout."
+    assert TIMEOUT < found["idle_seconds"] < TIMEOUT + 1
+    assert found | {"at": None, "idle_seconds": None, "detail": None} == {
         **dict.fromkeys(FIELDS), "name": "a", "app_type": made.app()[0].app_type, "identity": "a",
         "manager": "OwnApp", "reason": "idle",
     }  # fmt: skip
@@ -128,6 +132,18 @@ async def test_a_home_that_cannot_be_written_to_stops_nothing(tmp_path):
 
     assert made.apps.deleted == ["a"]
     assert "could not be noted" in made.culler.troubles.last_text()
+
+
+@scenario
+async def test_that_a_note_could_not_be_written_is_over_when_one_can(tmp_path):
+    """It is told for as long as it is so."""
+    made = world(LastStop(tmp_path))
+    made.culler.trouble("note of the last stop", "it could not be noted")
+
+    await made.clock.run_for(TIMEOUT + 5)
+
+    assert made.apps.deleted == ["a"]
+    assert made.culler.troubles.last_text() is None
 
 
 def test_apps_of_others_leave_no_note():

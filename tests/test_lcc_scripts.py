@@ -815,6 +815,7 @@ def test_other_configuration_that_wins_is_told(place: Any, bundle: Path) -> None
 def test_a_server_that_does_not_come_back_gets_its_old_self(place: Any, tmp_path: Path) -> None:
     """It ends as soon as our managers are selected: so they are not any more, and it is restarted once again."""
     sandbox = place()
+    sandbox.needs_nobody_else()
     sandbox.start()
     text = (ROOT / "culling_manager" / "managers" / "kernels.py").read_text()
     text += (

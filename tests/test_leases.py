@@ -105,6 +105,80 @@ def test_one_that_is_ended_holds_for_the_time_of_a_warning_and_is_renewed_by_nob
     assert keep.end_lease(other, at(290), 60).until == at(LEASE_SECONDS)
 
 
+def test_what_was_ended_keeps_no_longer_than_it_was_said_to():
+    """Whoever decides goes by that, and why it cannot be renewed is remembered as it was, also when it is over."""
+    keep = KeepAlives()
+    name = keep.lease(Kind.KERNEL, "a", NOON, DAY, "alice").lease
+    keep.end_lease(name, at(10), 60)
+
+    left = keep.longest(Kind.KERNEL, "a")
+    for seconds in (20, 71):
+        with pytest.raises(LeaseError, match=f"^the lease {name} was ended$"):
+            keep.renew(name, at(seconds))
+
+    assert (left.until, left.ends, left.renewable) == (at(70), at(70), False)
+
+
+def test_a_lease_holds_at_its_very_last_instant_and_leaves_nothing_behind_after_it():
+    """So that what is asked at each pass is quick again, and one that is over cannot be ended."""
+    keep = KeepAlives()
+    names = [keep.lease(Kind.KERNEL, each, NOON, DAY, "alice").lease for each in ("a", "b")]
+
+    renewed = keep.renew(names[0], at(LEASE_SECONDS)).until
+    found = [each.identity for each in keep.current(at(LEASE_SECONDS))]
+    with pytest.raises(KeyError):
+        keep.end_lease(names[1], at(LEASE_SECONDS + 1), 60)
+    keep.end_lease(names[0], at(LEASE_SECONDS + 1), 0)
+
+    assert renewed == at(2 * LEASE_SECONDS)
+    assert found == ["b", "a"]
+    assert not keep.any
+
+
+def test_those_that_are_over_leave_room_for_others_and_are_not_listed():
+    """Whoever looks at them, and whoever begins another."""
+    keep = KeepAlives()
+    for _ in range(MOST):
+        keep.lease(None, None, NOON, DAY, "loop")
+
+    keep.lease(Kind.KERNEL, "a", at(LEASE_SECONDS + 1), DAY, "alice")
+    found = [each.identity for each in keep.current(at(LEASE_SECONDS + 1))]
+    later = keep.current(at(2 * LEASE_SECONDS + 2))
+
+    assert (found, later, keep.any) == (["a"], [], False)
+
+
+def test_whoever_decides_hears_of_each_lease_that_begins_is_renewed_or_ends():
+    """What it keeps is decided anew then."""
+    keep, heard = KeepAlives(), []
+    keep.when_changed.append(lambda kind, identity: heard.append(identity))
+
+    name = keep.lease(Kind.KERNEL, "a", NOON, DAY, "alice").lease
+    keep.renew(name, at(10))
+    keep.end_lease(name, at(20), 60)
+
+    assert heard == ["a", "a", "a"]
+
+
+def test_a_lease_is_of_five_minutes_and_five_hundred_may_hold():
+    """What programs that renew them go by."""
+    assert (LEASE_SECONDS, MOST) == (300.0, 500)
+
+
+def test_the_names_of_a_thousand_that_were_ended_are_remembered():
+    """Of one more the first is forgotten, as if there had been none."""
+    keep = KeepAlives()
+    names = []
+    for _ in range(1001):
+        names.append(keep.lease(None, None, NOON, DAY, "loop").lease)
+        keep.end_lease(names[-1], NOON, 0)
+
+    with pytest.raises(KeyError):
+        keep.renew(names[0], NOON)
+    with pytest.raises(LeaseError, match="was ended"):
+        keep.renew(names[1], NOON)
+
+
 def test_what_it_was_for_is_gone_and_so_is_the_lease():
     """Without a word; and a clock that is set back takes nothing of it."""
     keep = KeepAlives()
@@ -118,6 +192,7 @@ def test_what_it_was_for_is_gone_and_so_is_the_lease():
     (left,) = keep.current(at(-HOUR))
     assert named == ["a", "b"]
     assert (left.identity, left.until, left.ends) == ("b", other.until - timedelta(hours=1), DAY - timedelta(hours=1))
+    assert left.asked_at == at(-HOUR)
     assert keep.any
 
 
@@ -127,9 +202,10 @@ def test_a_program_that_begins_leases_instead_of_renewing_one_is_told_so():
     for _ in range(MOST):
         keep.lease(None, None, NOON, DAY, "loop")
 
-    with pytest.raises(SettingError, match="the name of one that is to be renewed"):
+    with pytest.raises(SettingError, match="the name of one that is to be renewed") as caught:
         keep.lease(None, None, NOON, DAY, "loop")
 
+    assert str(caught.value).startswith("lease = True is not accepted: ")
     assert len(keep.current(NOON)) == MOST
 
 

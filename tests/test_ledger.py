@@ -10,11 +10,12 @@ import pytest
 from traitlets import Any
 
 from culling_manager.apps import source
+from culling_manager.apps.deletion import Deletions
 from culling_manager.apps.ledger import Ledger, Memory
 from culling_manager.decisions import IN_SERVICE, Reason
 from culling_manager.errors import CallError, ErrorCode, GoneError
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import AppRecord, KernelRecord, Kind, Result, TerminalRecord
+from culling_manager.records import AppRecord, Happening, KernelRecord, Kind, Result, TerminalRecord
 from tests.conftest import scenario, until
 from tests.doubles import NOON, FakeApps
 from tests.test_appsource import LONG_AGO, TIMEOUT, World
@@ -299,6 +300,54 @@ async def test_a_deletion_that_ended_in_failed_is_told_until_the_app_is_in_servi
     assert world.apps.deleted == ["a"]
 
 
+BECAME = {
+    # id: its state in a list so many seconds after its deletion was accepted -> is it waited for any more?
+    "not listed, it is gone": (None, 5, False),
+    "being deleted, as it should": ("Deleting", 5, False),
+    "in service for now": (IN_SERVICE, 5, True),
+    "and for as long as the patience is": (IN_SERVICE, 1800, True),
+    "and no longer": (IN_SERVICE, 1801, False),
+}
+
+
+@pytest.mark.parametrize(("state", "seconds", "waits"), BECAME.values(), ids=BECAME)
+@scenario
+async def test_what_becomes_of_a_deletion_is_waited_for_until_the_list_tells(state, seconds, waits):
+    """Up to and including half an hour; nothing that is seen then is trouble but one that stays in service."""
+    world, ledger = World(), Ledger()
+    ledger.take([app()], at(-10), at(-10))
+    ledger.take([] if state is None else [app(state=state)], at(seconds), at(seconds))
+    ledger.asked["a"] = at(0)
+    deletions = Deletions(world.culler, ledger, world.source.accounts)
+
+    world.culler.tell(Happening(action="culled", kind=Kind.APP, record=app(), reason="idle", at=at(0)))
+    deletions.follow(world.apps, at(seconds))
+
+    assert world.apps.patience == 1800
+    assert world.culler.tally.given_back(at(5000)) == (0 if seconds > 1800 else 5000)
+    assert set(ledger.asked) == ({"a"} if waits else set())
+    assert world.culler.troubles.codes() == ([ErrorCode.STILL_IN_SERVICE.value] if seconds > 1800 else [])
+
+
+@scenario
+async def test_what_is_wrong_with_an_app_that_came_back_from_a_failed_deletion_is_told_for_as_long_as_it_is():
+    """A list that finds it in service ends what was said of the old deletion, once, and nothing that is said since."""
+    world = World()
+    ledger = world.source.ledger
+    ledger.listed, ledger.failed, ledger.lingering = {"a": app()}, {"a"}, {"b"}
+    for subject in ("app a", "deletion of app b"):
+        world.culler.trouble(subject, "of before")
+
+    world.source.deletions.follow(world.apps, at(5))
+    ended = world.culler.troubles.last_text()
+    world.culler.trouble("app a", "it could not be deleted")
+    world.source.deletions.follow(world.apps, at(65))
+
+    assert ended is None
+    assert world.culler.troubles.last_text() == "it could not be deleted"
+    assert (ledger.failed, ledger.lingering) == (set(), set())
+
+
 @scenario
 async def test_one_that_is_gone_already_is_not_asked_again_and_is_over_with_a_line(caplog):
     """Somebody else was quicker: it is begun, neither accepted nor refused, and no trouble."""
@@ -357,6 +406,20 @@ async def test_a_refused_deletion_is_told_with_its_words_and_the_app_is_not_take
         ("refused", "AWS is ill"),
     ]
     assert world.source.ledger.asked == {}
+
+
+@scenario
+async def test_a_refusal_without_words_is_told_by_its_name():
+    """Something is said in any case."""
+    world, told = World(), []
+    world.culler.listeners.append(told.append)
+    world.apps.put("a", created_at=LONG_AGO)
+    world.apps.delete_error = RuntimeError()
+    world.start()
+
+    await world.clock.run_for(TIMEOUT + 1)
+
+    assert [each.detail for each in told if each.action == "refused"] == ["RuntimeError()"]
 
 
 # -- apps as records ---------------------------------------------------------------------------------
@@ -532,6 +595,7 @@ async def test_a_census_stands_for_the_same_moment_only():
     first, same, later = after(0), after(0.05), after(0.06)
 
     assert first is same
+    assert first.at == now
     assert later is not first
     assert after(-1) is not later
 
@@ -548,6 +612,87 @@ async def test_what_was_asked_for_an_app_ends_when_it_is_out_of_service():
     await world.source.refresh()
 
     assert (before, world.culler.keep.current(world.clock.wall)) == (1, [])
+
+
+@scenario
+async def test_the_last_look_counts_what_is_on_its_way_to_a_kernel_of_the_app():
+    """And to no other; who lives where is found out anew after it."""
+    world, caught = odd(), []
+    await world.clock.run_for(1)
+    world.kernel("k")
+    world.kernel("other", app="b")
+    world.kernels.before_last_look = caught.append
+    before = world.source._census(world.culler.now())
+
+    world.source.catch_up("a")
+
+    assert caught == ["k"]
+    assert world.source._census(world.culler.now()) is not before
+
+
+@scenario
+async def test_one_that_may_live_on_several_apps_is_going_when_all_of_them_are():
+    """Until then it may be on the one that stays."""
+    world = World()
+    world.source.ledger.listed = {"a": app(state="Deleting"), "b": app("b")}
+    anywhere = KernelRecord(identity="k", state="idle", last_activity=NOON)
+
+    one = world.source.going(anywhere)
+    world.source.ledger.listed["b"] = app("b", "Deleting")
+
+    assert (one, world.source.going(anywhere)) == (None, "name of a")
+
+
+@scenario
+async def test_what_an_app_runs_on_is_in_force_as_soon_as_it_is_listed():
+    """Timeouts by instance type go by it, without waiting for another change."""
+    world = World(idle_timeouts=(("ml.p3.*", 60.0),))
+    world.apps.lists = False
+    world.apps.put("a", created_at=LONG_AGO, instance_type="ml.p3.2xlarge")
+    before = world.culler.policy.instance_type
+
+    await world.source.refresh()
+
+    assert (before, world.culler.policy.instance_type) == (None, "ml.p3.2xlarge")
+
+
+@scenario
+async def test_an_app_that_was_deleted_gives_back_until_one_of_its_name_is_in_service():
+    """From the list that tells of it."""
+    world = World()
+    world.culler.tell(Happening(action="culled", kind=Kind.APP, record=app(), reason="idle", at=NOON))
+    world.clock.stand_still(100)
+    world.apps.put("a", created_at=world.clock.wall)
+
+    await world.source.refresh()
+
+    assert world.culler.tally.given_back(at(5000)) == 100
+
+
+@scenario
+async def test_what_goes_is_forgotten_by_its_name():
+    """Another of that name that does not say when it was used counts from when it is first seen."""
+    world = odd()
+    silent = TerminalRecord(identity="a-t", last_activity=None)
+    first = world.source.residents._last_use(silent, at(0))
+
+    world.source.left(silent, at(10))
+
+    assert (first, world.source.residents._last_use(silent, at(90))) == (at(0), at(90))
+
+
+@scenario
+async def test_when_something_goes_its_app_is_looked_at_right_away():
+    """It may be due, now that nothing keeps it; when an app itself goes there is nothing to look at."""
+    world = odd()
+    await world.clock.run_for(15)
+    watch, found = world.culler.watches[Kind.APP], []
+
+    for record in (world.app()[0], KernelRecord(identity="k", state="idle", last_activity=NOON, app_name="a")):
+        world.source.left(record, None)
+        found.append(watch.next_look <= world.clock.wall)
+
+    assert found == [False, True]
 
 
 class PlacingApps(FakeApps):
@@ -609,6 +754,7 @@ def test_what_an_app_source_says_of_itself():
     assert (many.source.roots("a").here, one.source.roots("a").here) == (False, True)
     assert (many.source.exists("a"), many.source.exists("b")) == (True, False)
     assert list(many.source.glance(CullingPolicy())) == [("a", None, None)]
+    assert many.source.stop_can_be_cancelled is True  # a deletion that does not answer is asked for again
     assert many.source.describe() == {"class": "FakeApps", "detail": ""}
     unread = many.source.unreadable("b", "no such list")
     assert (unread.identity, unread.name, unread.state, unread.error) == ("b", "b", None, "no such list")
@@ -632,7 +778,10 @@ def test_what_an_app_source_says_of_itself():
 @scenario
 async def test_which_apps_there_are_to_manage_may_be_found_out_later(known, caplog):
     """Until then none is deleted, and it is said why; then where terminals run is known, too."""
-    world, unknown = World(), FakeApps()
+    unknown = FakeApps()
+    unknown.lists = False
+    world = World(apps=unknown)
+    world.apps = FakeApps()
     unknown.reason = "the metadata file is cut short"
     unknown.again = lambda: world.apps if known else unknown
     world.apps.put("a", created_at=LONG_AGO)
@@ -642,6 +791,7 @@ async def test_which_apps_there_are_to_manage_may_be_found_out_later(known, capl
 
     await world.clock.run_for(TIMEOUT + 60)
 
+    assert world.source.accounts.own is not known  # these apps are many, and none of them is this server's own
     if known:
         assert world.source.apps is world.apps
         assert "Culling: apps are managed by FakeApps" in caplog.messages

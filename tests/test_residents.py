@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from culling_manager.decisions import IN_SERVICE, Reason
-from culling_manager.errors import ErrorCode, RecordError
+from culling_manager.errors import ErrorCode, ReadError, RecordError
 from culling_manager.records import KernelRecord, Kind, TerminalRecord
 from tests.conftest import scenario
 from tests.doubles import NOON, FakeApps
@@ -148,7 +148,7 @@ async def test_only_ours_are_asked_to_go_and_only_our_kernels_for_what_is_on_its
         considered.append((kind, identity, seconds))
 
     world.culler.consider = consider
-    for record in (ours, STRANGER, terminal):
+    for record in (ours, STRANGER, terminal, replace(terminal, identity="k")):
         world.source.residents.catch_up(record)
         await world.source.residents.cull_if_due(record)
 
@@ -290,6 +290,23 @@ async def test_terminals_of_another_manager_count_and_are_heard_to_end_once_each
     assert world.source.ledger.memories["a"].last_activity == world.clock.wall
     living = world.source._census(world.culler.now()).residents("a")
     assert [each.identity for each, _ in living] == ["a2"]
+
+
+@scenario
+async def test_without_a_manager_of_ours_nothing_is_ours_and_strangers_are_known_from_nobody():
+    """Who needs the gateway's list and has no gateway is told so, and no app is deleted."""
+    world = world_with()
+    for kind in (Kind.KERNEL, Kind.TERMINAL):
+        del world.culler.watches[kind]
+    residents = world.source.residents
+
+    residents.catch_up(STRANGER)
+    with pytest.raises(ReadError, match="FakeApps needs the list of all kernels on the gateway") as caught:
+        await world.source.refresh()
+
+    assert caught.value.code is ErrorCode.STRANGERS_UNREAD
+    assert not residents.is_ours(STRANGER)
+    assert not residents.is_ours(TerminalRecord(identity="t", last_activity=NOON))
 
 
 @scenario

@@ -16,6 +16,7 @@ from culling_manager.decisions import QUIET_STATES, Action, Decision, Hold, Reas
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import KernelRecord
 from culling_manager.rules import kernel
+from culling_manager.rules.common import kept_alive
 from culling_manager.rules.own_timeout import (
     LEAST_SECONDS,
     NOTHING,
@@ -25,6 +26,7 @@ from culling_manager.rules.own_timeout import (
     own_timeout_in,
 )
 from culling_manager.rules.run import Run
+from culling_manager.rules.verdict import Cap, hold_for_notice
 from tests.doubles import NOON
 
 
@@ -46,6 +48,7 @@ HELD = {
     "giving way to the same instant": ((False, 60), True, (False, 60)),
     "giving way to a later deadline": ((False, 99), True, (False, 99)),
     "giving way to no deadline": ((False, None), True, (False, None)),
+    "giving way to nothing that would end it": ((True, 99), True, (True, 99)),
 }
 
 
@@ -68,6 +71,70 @@ def test_a_hold_keeps_until_an_instant_and_makes_no_deadline_earlier(decided, gi
     assert found.due_at == (None if due is None else at(due))
 
 
+@pytest.mark.parametrize(
+    ("due", "reason"), [(None, Reason.TOO_OLD), (10, None), (60, Reason.TOO_OLD), (99, Reason.TOO_OLD)]
+)
+def test_what_a_hold_makes_later_is_not_due_for_what_it_was_due_for(due, reason):
+    """A deadline that stands is due for the reason that it was; one that is moved, for what comes then."""
+    decision = Decision(
+        action=Action.KEEP, reason=Reason.USED, idle_seconds=7.0, due_at=None if due is None else at(due),
+        due_for=Reason.TOO_OLD,
+    )  # fmt: skip
+
+    assert Hold(at(60), Reason.GRACE).on(decision).due_for is reason
+
+
+@pytest.mark.parametrize(("hold", "below"), [(False, False), (False, True), (True, False), (True, True)])
+def test_one_lease_is_enough_for_what_becomes_later_by_itself(hold, below):
+    """The hold's, or that of what it holds; at an end that nothing moves none counts."""
+    decision = Decision(action=Action.KEEP, reason=Reason.ACTIVE, idle_seconds=7.0, due_at=at(99), renews=below)
+
+    found = Hold(at(60), Reason.KEPT_ALIVE, renews=hold).on(decision)
+
+    assert found.renews is (hold or below)
+    assert Cap(at(98), Reason.TOO_OLD).on(found).renews is False
+    assert Cap(at(99), Reason.TOO_OLD).on(found).renews is found.renews
+
+
+def test_nothing_becomes_later_by_itself_unless_a_lease_says_so():
+    """A decision, a hold, and what comes of both."""
+    hold = Hold(at(60), Reason.GRACE)
+    record = KernelRecord(identity="k", state="idle", last_activity=NOON)
+
+    decided = decisions.decide(record, CullingPolicy(), at(1))
+
+    assert (decided.renews, hold.renews, hold.on(decided).renews) == (False, False, False)
+
+
+NOTICED = {
+    # id: reason, its deadline, now -> culled, reason, deadline; notice of 60 s was given at noon
+    "idle and overdue, it has until then": (Reason.IDLE, -10, 5, (False, Reason.ACTIVE, 60)),
+    "up to and including that instant": (Reason.IDLE, -10, 60, (False, Reason.ACTIVE, 60)),
+    "and is due after it": (Reason.IDLE, -10, 61, (True, Reason.IDLE, 60)),
+    "active and due sooner, it has until then": (Reason.ACTIVE, 30, 5, (False, Reason.ACTIVE, 60)),
+    "what is due at that instant stands": (Reason.IDLE, 60, 59, (True, Reason.IDLE, 60)),
+    "what is due later stands": (Reason.ACTIVE, 99, 5, (False, Reason.ACTIVE, 99)),
+    "what is not due stands": (Reason.ACTIVE, None, 5, (False, Reason.ACTIVE, None)),
+    "what does not rest on being idle stands": (Reason.DEAD, -10, 5, (True, Reason.DEAD, -10)),
+}
+
+
+@pytest.mark.parametrize(("reason", "due", "now", "expected"), NOTICED.values(), ids=NOTICED)
+def test_what_is_made_overdue_by_a_person_is_given_the_time_of_a_warning(reason, due, now, expected):
+    """From when that was done; nothing becomes due sooner by it."""
+    decision = Decision(
+        action=Action.KEEP if reason is Reason.ACTIVE else Action.CULL,
+        reason=reason,
+        idle_seconds=7.0,
+        due_at=None if due is None else at(due),
+    )
+
+    found = hold_for_notice(decision, NOON, 60, at(now))
+
+    cull, reason, due = expected
+    assert (found.cull, found.reason, found.due_at) == (cull, reason, None if due is None else at(due))
+
+
 # -- single rules ------------------------------------------------------------------------------------
 
 
@@ -78,6 +145,18 @@ def test_a_state_in_which_nothing_works_counts_as_quiet(state):
 
     assert state in QUIET_STATES
     assert kernel.unknown_state(record, CullingPolicy(), at(1)) is None
+
+
+@pytest.mark.parametrize(
+    ("leased", "left", "renews"), [(True, 181, True), (True, 180, False), (True, 0, False), (False, 181, False)]
+)
+def test_a_lease_is_expected_to_be_renewed_until_it_has_three_minutes_left(leased, left, renews):
+    """It is renewed long before that while its holder lives; what a person asked for ends when it was said to."""
+    record = KernelRecord(identity="k", state="idle", last_activity=NOON, kept_until=at(1000), leased=leased)
+
+    found = kept_alive(record, CullingPolicy(), at(1000 - left))
+
+    assert found == Hold(at(1000), Reason.KEPT_ALIVE, renews=renews)
 
 
 def test_one_that_is_connected_has_not_just_disconnected():
@@ -109,8 +188,13 @@ def test_by_default_every_run_is_remembered():
 
     run.follow(True, at(0))
     run.follow(False, at(0.5))
+    first = run.ran_until, run.run_seconds
+    for begin, end in ((10, 90), (100, 100.5)):
+        run.follow(True, at(begin))
+        run.follow(False, at(end))
 
-    assert (run.ran_until, run.run_seconds) == (at(0.5), 0.5)
+    assert first == (at(0.5), 0.5)
+    assert (run.ran_until, run.run_seconds) == (at(100.5), 0.5)
 
 
 RUNS = {
@@ -232,6 +316,8 @@ SAID = {
     "nothing": (None, None, 0, "idle_timeout"),
     "its own": (60.0, None, 0, SPEC),
     "its own, within bounds": (60.0, None, 60, SPEC),
+    "a second": (1.0, None, 0, SPEC),
+    "more than a bound of a second": (60.0, None, 1, f"max_idle_timeout: {SPEC} is 60 s"),
     "more than the bound": (7200.0, None, 60, f"max_idle_timeout: {SPEC} is 7200 s"),
     "less than a second": (1e-9, None, 0, f"{SPEC} is 1e-09 s, and a second at least"),
     "never": (0.0, None, 0, f"{SPEC} is 0, which is never: it is kept, for max_idle_timeout is not set"),
@@ -255,6 +341,11 @@ def test_status_says_which_timeout_holds_for_a_kernel_and_why(own, odd, most, wo
 def test_off_for_all_is_the_admins_word(own):
     """Whatever a kernelspec says."""
     assert own_timeout_from(own, None, CullingPolicy(idle_timeout=0)) == "idle_timeout"
+
+
+def test_a_second_for_all_is_not_off():
+    """A kernelspec's own counts beside it."""
+    assert own_timeout_from(60.0, None, CullingPolicy(idle_timeout=1)) == SPEC
 
 
 def test_what_the_law_offers_is_there():

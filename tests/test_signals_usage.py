@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from culling_manager.signals.network import outside
 from culling_manager.signals.snapshot import START_TOLERANCE_SECONDS
 from culling_manager.signals.table import LONGEST_NAME, command_of, roles_of
-from culling_manager.signals.usage import Row, Table, Usage, amount, summary, together, usages, usages_since
+from culling_manager.signals.usage import (
+    WANTED_SHARE,
+    Row,
+    Table,
+    Usage,
+    amount,
+    shown,
+    summary,
+    together,
+    usages,
+    usages_since,
+)
 
 SERVER = 10
 
@@ -233,6 +244,8 @@ def test_an_average_is_of_one_process_that_was_there_all_the_time():
         (0.0, 3.21e6, "process train (pid 7) moves 3.2 MB per second"),
         (2.5, 5e9, "process train (pid 7) uses 250% of a core and moves 5.0 GB per second"),
         (0.002, 20.0, "process train (pid 7) is at work"),
+        (0.005, 999.0, "process train (pid 7) is at work"),
+        (0.006, 1000.0, "process train (pid 7) uses 1% of a core and moves 1.0 kB per second"),
     ],
 )
 def test_the_sentence_says_who_uses_how_much(cpu_share, io_rate, words):
@@ -261,10 +274,34 @@ def test_a_name_is_shown_on_one_line_whatever_it_is(name):
 def test_exactly_the_threshold_is_not_over_it():
     """The inequality is strict."""
     assert not Usage(row=row(7), cpu_share=0.05, io_rate=100).over(0.05, 100)
+    assert not Usage(row=row(7), cpu_share=0.0).over(0.05, 0.5)
+    assert not Usage(row=row(7), cpu_share=1.0).ignored
     assert Usage(row=row(7), cpu_share=0.051, io_rate=0).over(0.05, 100)
+    assert Usage(row=row(7), cpu_share=0.0, io_rate=101).over(0.05, 100)
+    assert not Usage(row=row(7), cpu_share=0.0, wanted_share=WANTED_SHARE).over(0.05, 100)
+    assert Usage(row=row(7), cpu_share=0.0, wanted_share=WANTED_SHARE + 0.01).over(0.05, 100)
 
 
-@pytest.mark.parametrize(("number", "words"), [(12, "12 B"), (1500, "1.5 kB"), (2e6, "2.0 MB"), (3.25e9, "3.2 GB")])
+@pytest.mark.parametrize(
+    ("cpu_share", "wanted", "waits"), [(0.1, 0.8, False), (0.1, 0.9, True), (0.8, 0.9, False), (0.7, 0.9, True)]
+)
+def test_it_is_said_to_wait_for_a_core_when_that_is_what_it_does_most(cpu_share, wanted, waits):
+    """Who has it most of the time uses it."""
+    words = Usage(row=row(7), cpu_share=cpu_share, wanted_share=wanted).words()
+
+    assert ("waits for a core" in words) is waits
+    assert "uses" in words
+
+
+def test_a_name_has_forty_characters_at_most_and_one_without_any_is_a_question_mark():
+    """Whatever becomes of each by escaping it."""
+    assert shown("x" * 41) == "x" * 40
+    assert shown("\n" * 40) == "\\n" * 20
+    assert shown("") == "?"
+
+
+@pytest.mark.parametrize(("number", "words"), [(12, "12 B"), (999, "999 B"), (1000, "1.0 kB"),
+    (1500, "1.5 kB"), (1e6, "1.0 MB"), (2e6, "2.0 MB"), (1e9, "1.0 GB"), (3.25e9, "3.2 GB")])  # fmt: skip
 def test_bytes_are_written_in_a_unit_that_fits(number, words):
     """A person reads it at a glance."""
     assert amount(number) == words
@@ -311,6 +348,13 @@ def second_later(before: Row, cpu: float, thread: tuple[float, float, int], **wh
         ({"state": "D"}, False),  # waits for a disk or a file server
         ({"child_seconds": 0.01}, False),  # waits for short commands
         ({"thread": (0.0, 0.0, 0)}, False),  # a Linux that does not count
+        ({"cpu": 0.25, "thread": (0.1, 0.1, 1000)}, False),  # a quarter of a core
+        ({"cpu": 0.24, "thread": (0.1, 0.1, 1000)}, True),  # less than that
+        ({"moved_bytes": 2e6}, False),  # reads 1 MB
+        ({"kept_bytes": 20_000.0}, True),  # a log
+        ({"kept_bytes": 20_001.0}, False),  # more than a log
+        ({"thread": (0.15, 0.65, 194)}, True),  # wants a core for exactly as long as a heartbeat may
+        ({"thread": (0.08, 0.8, 194)}, True),  # wants a core all the time, and runs in pieces of 0.4 ms
     ],
 )
 def test_what_runs_in_tiny_pieces_and_leaves_no_trace_only_beats(what, beats):
@@ -339,6 +383,82 @@ def test_what_wants_a_core_and_does_not_get_one_is_at_work():
     assert (round(waited.wanted_share, 3), starved.wanted_share, asleep.wanted_share) == (0.976, 1.0, 0.0)
     assert [each.over(0.05, 20_000) for each in (waited, starved, asleep)] == [True, True, False]
     assert waited.words() == "process p7 (pid 7) waits for a core 98% of the time"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "beats"),
+    [
+        ({}, {}, True),
+        ({"kept_bytes": 15_000.0}, {"kept_bytes": 45_000.0}, True),  # 15 kB a second
+        ({"kept_bytes": 15_000.0}, {"kept_bytes": 56_000.0}, False),
+        ({"kept_bytes": None}, {"kept_bytes": 0.0}, False),  # nobody knew then
+        ({"state": "D"}, {"state": "S"}, False),  # it waited for a disk then
+    ],
+)
+def test_what_only_beats_is_told_by_both_readings_and_per_second(before, after, beats):
+    """Two seconds apart."""
+    first = row(7, **{**BEAT, **before}, threads={7: (0.0, 0.0, 0)})
+    second = replace(first, at=first.at + 2, threads={7: (0.1, 0.1, 400)}, **after)
+
+    [usage] = usages(table(first), table(second, read_at=1002))
+
+    assert usage.beats is beats
+
+
+def test_one_that_is_new_neither_beats_nor_wants_a_core():
+    """There is nothing to compare it with; nor is there for one of which nobody knows the threads."""
+    new = row(7, **{**BEAT, "state": "R", "at": 1.0}, started_at=1000.2, threads={7: (0.1, 0.1, 400)})
+    unknown = row(8, **{**BEAT, "state": "R"})
+
+    found = usages(table(unknown), table(new, replace(unknown, at=1.0), read_at=1001))
+
+    assert {each.row.pid: (each.beats, each.wanted_share) for each in found} == {7: (False, 0.0), 8: (False, 0.0)}
+
+
+def test_threads_count_from_when_they_were_seen_and_per_second():
+    """A new one from its start; what all of them ran is in pieces of that length, what one wants is its own share."""
+    pieces = {7: (1.0, 0.0, 900), 8: (0.0, 0.0, 0)}
+    before = row(7, **BEAT, threads=pieces)
+    found = []
+    for new in ((0.2, 0.2, 250), (0.2, 0.2, 200), (0.0, 1.2, 1)):
+        threads = {**pieces, 9: new}
+        [usage] = usages(table(before), table(replace(before, at=before.at + 2, threads=threads), read_at=1002))
+        found.append((usage.beats, round(usage.wanted_share, 3)))
+
+    assert found == [(True, 0.2), (False, 0.2), (True, 0.6)]
+
+
+def test_of_those_that_use_as_much_the_one_that_moves_more_is_named():
+    """It is what the others would be taken for."""
+    found = [Usage(row=row(pid, name=f"p{pid}"), cpu_share=0.1, io_rate=rate) for pid, rate in ((1, 5.0), (2, 9.0))]
+
+    assert summary(found) == "process p2 (pid 2) uses 10% of a core, and 1 other process"
+
+
+@pytest.mark.parametrize(("share", "limit", "said"), [(0.25, 0.5, False), (0.375, 0.5, True)])
+def test_two_are_a_job_and_exactly_the_threshold_is_not_over_it(share, limit, said):
+    """The inequality is strict, as for one."""
+    rows = [row(1, parent=0), row(SERVER), *(row(pid, parent=SERVER, session=20) for pid in (20, 21))]
+    found = [Usage(row=each, cpu_share=share) for each in rows[2:]]
+
+    assert (together(found, table(*rows), SERVER, limit) is not None) is said
+
+
+@pytest.mark.parametrize(
+    ("each", "words"),
+    [
+        ([0.0025] * 40, None),  # next to nothing adds nothing
+        ([0.9], None),  # one is no job
+        ([0.1, 0.3, 0.2], "3 processes, p21 among them, use 60% of a core together"),
+    ],
+    ids=["next to nothing", "one", "three"],
+)
+def test_what_counts_as_a_job_and_who_is_named_of_it(each, words):
+    """Several that use something, and the busiest of them."""
+    rows = [row(1, parent=0), row(SERVER), *(row(20 + n, parent=SERVER, session=20) for n in range(len(each)))]
+    found = [Usage(row=member, cpu_share=share) for member, share in zip(rows[2:], each, strict=True)]
+
+    assert together(found, table(*rows), SERVER, 0.05) == words
 
 
 def test_a_job_counts_as_a_sum_and_heartbeats_do_not_add_to_it():

@@ -75,7 +75,7 @@ class Usage:
     def words(self) -> str:
         """Say what it uses; never its arguments, which may hold secrets."""
         parts = []
-        if self.cpu_share >= 0.005:
+        if self.cpu_share > 0.005:  # half a percent is written as none
             parts.append(f"uses {100 * self.cpu_share:.0f}% of a core")
         if self.wanted_share > WANTED_SHARE > self.cpu_share:
             parts.append(
