@@ -109,6 +109,8 @@ def app_type_of(script: Path, wanted: str | None) -> str:
     if script.name == NOTEBOOK:
         raise Refused(f"{script} {NOTEBOOK_WORDS.format(script=script)}")
     found = wanted or APP_TYPES.get(script.name)
+    if found is None and not script.is_file():
+        raise Refused(f"there is no script {script}: it is one of {', '.join(sorted(APP_TYPES))} in lcc/")
     if found is None:
         raise Refused(f"give --app-type: it cannot be told from the name {script.name!r}")
     return found

@@ -7,7 +7,7 @@ F=${BASH_SOURCE[0]:-}; [ ! -f "$F" ] || ! grep -q $'\r' "$F" || exec bash -c "$(
 set -euo pipefail
 trap '((LINENO < 2)) || N=$LINENO' DEBUG
 trap 'echo "auto-shutdown: ERROR: A mistake near line $N. Nothing was changed." >&2
-  [ "${STRICT-}" != 1 ]; exit $?' EXIT
+  [ "${STRICT-}" != 1 ] && [ "${1-}" != --check ]; exit $?' EXIT
 
 STRICT=0              # 1: a failure fails the app's start; 0: it is only logged
 TIMEOUT_IN_MINS=120   # minutes without activity until idle compute is shut down; at least 1

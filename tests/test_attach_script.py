@@ -280,6 +280,15 @@ def test_the_script_checks_its_settings_before_it_is_sent(tmp_path, capsys, name
     assert words in capsys.readouterr().err
 
 
+def test_a_script_that_is_not_there_is_said_to_be_missing(tmp_path, capsys):
+    """Before anybody is asked for which app it is, which a wrong path cannot tell."""
+    assert attach.main([str(tmp_path / "on-jupyter-start.sh"), "--domain-id", DOMAIN]) == 2
+
+    told = capsys.readouterr().err
+    assert f"there is no script {tmp_path / 'on-jupyter-start.sh'}: it is one of on-jupyter-server-start.sh, " in told
+    assert "--app-type" not in told
+
+
 def test_detaching_takes_ours_off_and_leaves_what_others_attached(stub, script, capsys):
     """Whatever version it was; a default of somebody else's stays the default."""
     ours = f"{PLACE}/culling-manager-jupyterlab-0123456789ab"

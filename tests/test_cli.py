@@ -16,7 +16,7 @@ import sys
 import termios
 import time
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -237,6 +237,53 @@ def test_without_rich_the_same_is_told_in_plain_lines(double, monkeypatch, capsy
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize(("idle", "more"), [(7260.0, ", 2 h 1 min without use"), (None, "")])
+def test_what_became_of_the_server_before_is_told(double, capsys, idle, more):
+    """Who comes back to an empty server reads in a terminal, too, when it went and why."""
+    double.status["previous_stop"] = {"at": "2026-06-01T01:05:00Z", "reason": "idle", "idle_seconds": idle}
+
+    assert main(["status"]) == 0
+    assert f"03:05  the server before this one was stopped: idle{more}\n" in said(capsys)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_without_rich_a_long_name_keeps_its_row_in_the_terminal(double, monkeypatch, capsys, width):
+    """In its middle it is cut, as with rich, and all columns stand where they stood; a program reads it whole."""
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    double.status["kernels"][0] |= {"path": f"{'a' * 40}/{'b' * 40}.ipynb", "name": "python3"}
+    main(["status"])
+    piped = said(capsys)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert main(["status"]) == 0
+
+    lines = said(capsys).splitlines()
+    titles = next(line for line in lines if line.startswith("what "))
+    place = next(at for at, line in enumerate(lines) if line.startswith("aaaa"))
+    assert max(map(len, lines)) <= width
+    assert "…" in lines[place]
+    assert lines[place + 1].startswith("python3")
+    assert len(re.match(r"\S+ +(?=\S)", lines[place])[0]) == titles.index("state")
+    assert f"{'a' * 40}/{'b' * 40}.ipynb" in piped
+
+
+def test_on_a_terminal_no_line_of_a_refusal_ends_within_a_word(double, monkeypatch, capsys):
+    """In a file it is one line, for whoever searches it."""
+    main(["keep-alive", "1h", "--kernel", "nonsense"])
+    whole = said(capsys)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    main(["keep-alive", "1h", "--kernel", "nonsense"])
+
+    lines = said(capsys).splitlines()
+    assert whole.count("\n") == 1
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 40
+    assert " ".join(lines) == whole.strip()
+
+
 @pytest.mark.parametrize("broken", [{"now": "soon"}, {"kernels": [{}]}, {"policy": []}, {"errors": "x"}])
 def test_a_document_of_another_shape_is_no_traceback(double, capsys, broken):
     """A newer or broken server is told as such."""
@@ -300,6 +347,7 @@ def test_errors_notices_and_what_was_stopped_stand_below(double, capsys):
         ({"terminals": [entry("1", reason="goes with its app", due_at=None)]}, "with its app"),
         ({"kernels": [entry(IDLE, used_by="python train.py uses CPU", reason="at work")]}, "python train.py"),
         ({"kernels": [entry(IDLE, reason="kept alive", kept_until="2026-06-01T16:30:00Z")]}, "until 18:30"),
+        ({"kernels": [entry(IDLE, reason="kept alive", kept_until=NOW, leased=True, due_at=None)]}, "kept by a lease"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
@@ -595,6 +643,24 @@ def test_resume_takes_back_what_is_named_and_tells_what_is_left(double, capsys, 
     assert said(capsys).count("Still:") == len(left)
 
 
+@pytest.mark.parametrize(("left", "words"), [(1.9, "2 s"), (59.2, "59 s"), (59.9, "1 min"), (14_399.0, "4 h")])
+def test_what_was_asked_for_is_what_is_said_a_moment_later(left, words):
+    """Two seconds are no second, and four hours are not 3 h 59 min."""
+    asked = datetime(2026, 6, 1, 12, 0, tzinfo=timezone.utc)
+
+    told = kept({"kind": "all", "until": (asked + timedelta(seconds=left)).isoformat()}, asked)
+
+    assert told.endswith(f", for {words}")
+
+
+def test_what_is_taken_back_is_called_by_its_name(double, capsys):
+    """As it was when it was asked for, and not by an id that nobody typed."""
+    double.keep_alive = [KEPT[1] | {"name": "work/a.ipynb"}]
+
+    assert main(["keep-alive", "off", "--all"]) == 0
+    assert said(capsys) == f"No longer kept by request: kernel work/a.ipynb ({BUSY[:8]}).\n"
+
+
 def test_resume_says_what_there_is_when_everything_was_never_kept(double, capsys):
     """Exit code 1; nothing is taken back by guessing."""
     double.keep_alive = KEPT[1:]
@@ -870,6 +936,48 @@ def test_each_way_to_say_the_idle_timeout_sets_that(double, options):
     assert body["idle_time"] == 90
 
 
+@pytest.mark.parametrize(
+    ("typed", "minutes"), [("4h", 240), ("90m", 90), ("1h30", 90), ("1.5 hours", 90), ("30s", 0.5), ("1d", 1440)]
+)
+def test_a_timeout_may_be_typed_as_a_duration(double, typed, minutes):
+    """Who asks for `keep-alive 4h` sets a timeout of 4h."""
+    assert main(["set", "--idle-timeout", typed]) == 0
+
+    ((_, _, body),) = double.changes
+    assert body["idle_time"] == minutes
+
+
+@pytest.mark.parametrize("typed", ["two", "4x", "1h 2h", "inf", ""])
+def test_a_timeout_that_is_none_is_refused_in_words(double, capsys, typed):
+    """With what was typed and what is accepted, and nothing is asked for."""
+    with pytest.raises(SystemExit) as ended:
+        main(["set", "--idle-timeout", typed])
+
+    assert ended.value.code == Code.USAGE
+    assert f"{typed!r} is not accepted: it must be a number of minutes, or a duration such as 4h" in said(capsys)
+    assert double.changes == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["statsu"], "there is no command 'statsu' (did you mean status?); there are status, keep-alive, "),
+        (["xyzzy"], "there is no command 'xyzzy'; there are status, keep-alive, "),
+        ([], "say which command: there are status, keep-alive, "),
+        (["status", "--wach"], "jupyter culling status: error: unrecognized arguments: --wach (did you mean --watch?)"),
+        (["set", "--idle-timout=9"], "unrecognized arguments: --idle-timout=9 (did you mean --idle-timeout?)"),
+        (["keep-alive", "-4h"], "jupyter culling keep-alive: error: unrecognized arguments: -4h\n"),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_one_that_was_meant(capsys, words, told):
+    """By the command that it was for, with the options of that one."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+
+    assert ended.value.code == Code.USAGE
+    assert told in said(capsys)
+
+
 def test_how_long_to_wait_for_an_answer_has_a_word_of_its_own(capsys):
     """And the old one still does, where it cannot be taken for something else."""
     with socket.socket() as quiet:
@@ -927,6 +1035,17 @@ def test_this_in_a_terminal_is_everything_on_its_server(several, monkeypatch):
     monkeypatch.setenv("JUPYTER_SERVER_URL", several.url)
 
     assert main(["keep-alive", "4h", "--this"]) == 0
+    assert several.changes == [("POST", f"{SPACE}/keep-alive", {"duration": "4h", "kind": "all"})]
+
+
+def test_in_a_terminal_of_one_of_several_servers_that_one_is_meant(several, monkeypatch, capsys):
+    """Nobody there is asked which server; in a shell of nobody's somebody is."""
+    elsewhere = main(["keep-alive", "4h"])
+    monkeypatch.setenv("JUPYTER_SERVER_URL", several.url)
+    there = main(["keep-alive", "4h"])
+
+    assert (elsewhere, there) == (Code.USAGE, 0)
+    assert "Which server?" in said(capsys)
     assert several.changes == [("POST", f"{SPACE}/keep-alive", {"duration": "4h", "kind": "all"})]
 
 

@@ -140,10 +140,21 @@ async def test_settings_of_a_real_server(culling, jp_serverapp, capsys):
     text = capsys.readouterr()
     assert "Idle timeout 1 h, terminals are kept.".lower() in text.out.lower()
     assert "Configured: idle timeout 2 h" in text.out
-    assert "--idle-timeout = 0.0 is not accepted: it must be a number of minutes from 0.0166" in text.err
+    assert "--idle-timeout = 0.0 is not accepted: it must be at least one second and at most 100 years. To " in text.err
+    assert "0.0166" not in text.err
     assert "--idle-timeout = -5.0 is not accepted" in text.err
     assert "idle_time =" not in text.err
     assert text.err.count("jupyter culling keep-alive 8h") == 2
+
+
+async def test_a_bound_is_said_as_a_person_says_it(culling, jp_serverapp, capsys):
+    """Eight hours are 8 h, and the least is a second, not a part of a minute."""
+    jp_serverapp.kernel_manager.max_idle_timeout = 480
+
+    assert await culling("set", "--idle-timeout", "9h") == Code.REFUSED
+
+    told = capsys.readouterr().err
+    assert "--idle-timeout = 540.0 is not accepted: it must be at least one second and at most 8 h" in told
 
 
 class TestForeignManagers:

@@ -855,6 +855,21 @@ def test_a_planned_dry_run_is_no_fault():
     assert from_log(APP, said, FleetOptions(), NOW).state is State.WRONG_SETTINGS
 
 
+def test_of_many_that_are_fine_a_few_are_named():
+    """Nobody reads 300 names of which none needs care; whoever does is named, however many they are."""
+    targets = [Target(domain="d-1", profile=f"u{number:03}", status="InService") for number in range(60)]
+    found = [from_answer(each, SAID, FleetOptions(), NOW) for each in targets[:40]]
+    found += [from_answer(each, None, FleetOptions(), NOW) for each in targets[40:]]
+
+    report = summarise(found, source="logs", checked_at=NOW)
+
+    (fine,) = [line for line in report.lines(report.findings) if line.startswith("running. ")]
+    (bad,) = [line for line in report.lines(report.findings) if line.startswith("20 times not installed. ")]
+    assert fine.endswith("and 37 more (--json names all)")
+    assert [number for number in range(60) if f"/u{number:03} " in fine] == [0, 1, 2]
+    assert [number for number in range(60) if f"/u{number:03} " in bad] == list(range(40, 60))
+
+
 @pytest.mark.parametrize(
     ("text", "read"), [("120", (120, None)), ("60-240", (60, 240)), ("0.5-1", (0.5, 1)), ("", (None, None))]
 )
@@ -871,7 +886,8 @@ def test_a_range_that_is_none_is_refused(text, capsys):
         fleet.main([f"--expected-timeout={text}"])
 
     assert ended.value.code == 2
-    assert "is not accepted" in capsys.readouterr().err
+    told = " ".join(capsys.readouterr().err.split())
+    assert "is not accepted: it must be a number of minutes such as 120, or a range such as 60-240, the shorter" in told
 
 
 @pytest.mark.parametrize(

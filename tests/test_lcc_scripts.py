@@ -978,6 +978,21 @@ def test_a_script_checks_its_settings_alone_when_it_is_asked_to(place: Any, scri
     assert (wrong.code, wrong.error.startswith("TIMEOUT_IN_MINS is '2h', and must be a whole number")) == (1, True)
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_mistake_in_the_block_of_settings_fails_the_check(tmp_path: Path, script: str) -> None:
+    """Blanks around `=` are a command to bash: what asks for the check must not believe that all is well."""
+    text = (LCC / script).read_text()
+    assert text.count("\nTIMEOUT_IN_MINS=") == 1
+    bad = tmp_path / script
+    bad.write_text(text.replace("\nTIMEOUT_IN_MINS=", "\nTIMEOUT_IN_MINS ="))
+
+    checked = subprocess.run(["bash", bad, "--check"], capture_output=True, text=True, check=False)
+    started = subprocess.run(["bash", bad], capture_output=True, text=True, check=False)
+
+    assert "A mistake near line 13. Nothing was changed." in checked.stderr
+    assert (checked.returncode, started.returncode) == (1, 0)  # a start goes on without, unless STRICT=1
+
+
 # -- set-time-interval.sh --------------------------------------------------------------------------
 
 

@@ -60,9 +60,13 @@ def test_no_line_is_wider_than_the_terminal(ledger, capsys, monkeypatch, tmp_pat
 
 
 def test_without_a_ledger_it_says_so(ledger, capsys):
-    """Nothing is no sum of nothing."""
+    """Nothing is no sum of nothing: there is none yet, and where it will be; an empty one is named as what it is."""
+    assert main(["savings"]) == 0
+    absent = capsys.readouterr().out
+    ledger.path.touch(0o600)
     assert main(["savings"]) == 0
 
+    assert absent == f"No app has been started or stopped here yet, so there is no ledger. It will be {ledger.path}.\n"
     assert f"No app has been started or stopped here yet, as far as {ledger.path} knows." in capsys.readouterr().out
 
 

@@ -140,6 +140,17 @@ def test_a_timeout_that_makes_no_sense_is_wrong_usage(places, minutes):
     assert not places["--sys-prefix"].exists()
 
 
+def test_a_timeout_of_2h_is_120_minutes_and_of_none_is_said(places, capsys):
+    """As `set` reads it; what culls nothing is not called enabled without a word."""
+    assert main(["enable", "--idle-timeout", "2h"]) == 0
+    written = json.loads(places["--sys-prefix"].read_text())
+    assert "nothing is culled" not in capsys.readouterr().out
+    assert main(["enable", "--idle-timeout", "0"]) == 0
+
+    assert written["CullingKernelManager"] == {"idle_timeout": 120}
+    assert "With an idle timeout of 0 nothing is culled" in capsys.readouterr().out
+
+
 def test_a_place_that_cannot_be_written_is_said(places, capsys):
     """With what to try."""
     places["--sys-prefix"].parent.write_text("")

@@ -19,13 +19,15 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
 
 from .._version import __version__
 from ..client.servers import Code, Failure
 from ..client.words import printable, speak_plainly
 from ..errors import CullingError, SettingError
 from . import keeping, options, running, savings, selection, settings, simulate, status
+from .shared import folded
 
 PROGRAM = "jupyter culling"
 Command = Callable[[argparse.Namespace], int]
@@ -34,19 +36,41 @@ Command = Callable[[argparse.Namespace], int]
 ASKING = (status.status, keeping.keep_alive, keeping.resume, running.run, settings.settings)
 
 
+class Parser(argparse.ArgumentParser):
+    """A command line whose refusals are folded as all other words are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end the program with 2."""
+        super().error(folded(message, len(f"{self.prog}: error: ")))
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line; a wrong one ends the program with 2."""
+    parser, known = _parsers()
+    ours, after = apart(sys.argv[1:] if argv is None else argv)
+    _refuse_unknown_command(parser, ours, known)
+    asked, unknown = parser.parse_known_args([hyphened(each) for each in ours], argparse.Namespace(command=after))
+    if unknown:
+        own = known.get(ours[0], parser)
+        options_of = [each for action in own._actions for each in action.option_strings]
+        likely = meant(unknown[0], options_of) if unknown[0].startswith("--") else ""
+        own.error(f"unrecognized arguments: {' '.join(unknown)}{likely}")
+    return asked
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the command line, and those of the commands by name."""
     summary, _, codes = (__doc__ or "").partition("exit codes")
     raw = argparse.RawDescriptionHelpFormatter
     text = summary.partition(": ")[2].strip().capitalize()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM, description=text, epilog=f"exit codes{codes}", formatter_class=raw, allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, run: Command, words: str, shared: bool = True) -> argparse.ArgumentParser:
-        parents = [options.where(timeout=name != "set")] if shared else []
+        parents: list[Any] = [options.where(timeout=name != "set")] if shared else []
         added = commands.add_parser(name, help=words, description=words, parents=parents, allow_abbrev=False)
         added.set_defaults(run=run)
         return added
@@ -64,8 +88,24 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         selection.add_arguments(command(name, run, told, shared=False), enabling=name == "enable")
     savings.add_arguments(command("savings", savings.savings, savings.SUMMARY, shared=False))
     simulate.add_arguments(command("simulate", simulate.simulate, simulate.SUMMARY, shared=False))
-    ours, after = apart(sys.argv[1:] if argv is None else argv)
-    return parser.parse_args([hyphened(each) for each in ours], argparse.Namespace(command=after))
+    return parser, commands.choices
+
+
+def _refuse_unknown_command(parser: argparse.ArgumentParser, words: list[str], known: Iterable[str]) -> None:
+    """End the program with 2, and the commands that there are, where the first word is none of them."""
+    there = f"there are {', '.join(known)}; --help says what each does"
+    if not words:
+        parser.error(f"say which command: {there}")
+    if not words[0].startswith("-") and words[0] not in known:
+        parser.error(f"there is no command {printable(words[0])!r}{meant(words[0], known)}; {there}")
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Which of those that are known may have been meant; nothing where none is like it."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word.partition("=")[0], list(known), 1)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def apart(words: list[str]) -> tuple[list[str], list[str]]:
@@ -105,6 +145,6 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()  # nobody reads on, as with `| head`; Python would complain of it at its end
         return 0
     # a line at a time, for some of the words are lists; what is in them may come from a server, a file or a URL
-    told = "\n".join(printable(line) for line in words.split("\n"))
+    told = "\n".join(folded(printable(line)) for line in words.split("\n"))
     sys.stderr.write(f"{PROGRAM}: {told}\n")
     return int(code)

@@ -113,8 +113,8 @@ def resume(options: Namespace) -> Code:
     if options.json:
         shared.tell_json(found)
         return Code.OK
-    leases = {str(each.get("lease")): each for each in entries}
-    done = ", ".join(subject(leases.get(each.get("lease", ""), each)) for each in wanted)
+    known = {tuple(_query(each).items()): each for each in entries}
+    done = ", ".join(subject(known.get(tuple(each.items()), each)) for each in wanted)
     shared.tell(f"No longer kept by request: {done}." if wanted else "Nothing was kept by request.")
     for entry in found["keep_alive"]:
         shared.tell(f"Still: {kept(entry, shared.now())}.")

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..client import paste
 from ..client.servers import parse_url
+from ..client.words import asked_minutes
+from ..errors import SettingError
 
 
 def url(text: str) -> str:
@@ -27,10 +29,15 @@ def seconds(text: str) -> float:
 
 
 def minutes(text: str) -> float:
-    """Read a finite number of minutes; what range is accepted is the server's to say."""
-    if not math.isfinite(float(text)):
-        raise ValueError(text)
-    return float(text)
+    """Read a finite number of minutes, or a duration such as 4h; what range is accepted is the server's to say."""
+    try:
+        found = asked_minutes(text)
+    except (ValueError, SettingError):
+        found = math.nan
+    if not math.isfinite(found):
+        words = "it must be a number of minutes, or a duration such as 4h or 90m"
+        raise argparse.ArgumentTypeError(f"{text!r} is not accepted: {words}")
+    return found
 
 
 def where(timeout: bool) -> argparse.ArgumentParser:
@@ -41,7 +48,7 @@ def where(timeout: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     group = parser.add_argument_group("which server", "where it has only a password, that goes into JUPYTER_PASSWORD")
     group.add_argument(
-        "--server", metavar="PORT|URL", help="one of those that run here (default: all, or the only one)"
+        "--server", metavar="PORT|URL", help="one of those that run here (default: all, the only one, or one's own)"
     )
     group.add_argument("--url", type=url, help="any server, such as http://localhost:8888/jupyter/default")
     group.add_argument("--token", help="others on this machine can see it here; they cannot see JUPYTER_TOKEN")
@@ -94,7 +101,7 @@ def for_run(parser: argparse.ArgumentParser) -> None:
 
 def for_set(parser: argparse.ArgumentParser) -> None:
     """The options of `set`."""
-    words = "minutes without activity"
+    words = "minutes without activity, or such as 4h"
     parser.add_argument("--idle-timeout", "--timeout", type=minutes, metavar="MINUTES", help=words)
     keep = argparse.BooleanOptionalAction
     parser.add_argument("--keep-terminals", action=keep, help="whether terminals are left alone")

@@ -150,6 +150,8 @@ def _why(entry: Entry, now: datetime) -> str:
     if entry.get("used_by"):
         return printable(entry["used_by"])
     reason, used = entry.get("reason"), entry.get("last_activity")
+    if reason == "kept alive" and entry.get("leased") and not entry.get("due_at"):
+        return "kept by a lease, while that is renewed"
     if reason == "kept alive" and entry.get("kept_until"):
         return f"kept by request until {minute(moment(str(entry['kept_until'])), now)}"
     if reason == "active":

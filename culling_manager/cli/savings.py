@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from datetime import datetime
+from pathlib import Path
 from shutil import get_terminal_size
 
 from ..client.servers import Code
@@ -38,13 +39,20 @@ def savings(options: Namespace) -> Code:
     if options.json:
         tell_json(told)
     elif not found:
-        tell(f"No app has been started or stopped here yet, as far as {ledger.path} knows.")
+        tell(_nothing(ledger.path))
     else:
         width = get_terminal_size().columns
         for line in lines(told):
             for part in wrapped(line, width) or [""]:
                 tell(part)
     return Code.OK
+
+
+def _nothing(path: Path) -> str:
+    """Say that nothing is known yet, and where it will stand, or does."""
+    if path.exists():
+        return f"No app has been started or stopped here yet, as far as {path} knows."
+    return f"No app has been started or stopped here yet, so there is no ledger. It will be {path}."
 
 
 def _since(text: str) -> datetime:

@@ -92,9 +92,19 @@ def _foot(document: Entry, now: datetime, option: str) -> Iterable[Line]:
         yield f"notice: {printable(notice)}", Tone.SOON
     for each in [each for each in errors if not each.get("active")][-LATELY:]:
         yield f"over: {_trouble(each, now)}", Tone.QUIET
+    yield from _previous(document.get("previous_stop"), now)
     for each in list(document.get("recent") or ())[-LATELY:]:
         yield _lately(each, now), Tone.QUIET
     yield from _given_back(document.get("given_back"))
+
+
+def _previous(found: Entry | None, now: datetime) -> Iterable[Line]:
+    """What became of the server before this one, where that ended itself or its app."""
+    if found:
+        idle = found.get("idle_seconds")
+        words = f"the server before this one was stopped: {printable(found.get('reason') or 'idle')}"
+        words += "" if idle is None else f", {duration(idle)} without use"
+        yield f"{clock(moment(str(found['at'])), now)}  {words}", Tone.QUIET
 
 
 def _given_back(found: Entry | None) -> Iterable[Line]:

@@ -13,6 +13,7 @@ from ..client.servers import Code, Failure, running_servers
 from ..errors import SettingError
 from ..files import replace_file
 from ..policy import minutes
+from .options import minutes as read_minutes
 from .shared import tell
 
 #: Sorted between what our wheel brings and what a lifecycle script writes, which wins.
@@ -35,8 +36,8 @@ def add_arguments(parser: ArgumentParser, enabling: bool) -> None:
     add("--user", dest="level", action="store_const", const="user", help="for you, whatever the environment")
     add("--system", dest="level", action="store_const", const="system", help="for everybody on this machine")
     if enabling:
-        words = "minutes without activity (120, or what is configured); 0 culls nothing"
-        parser.add_argument("--idle-timeout", "--timeout", type=float, metavar="MINUTES", help=words)
+        words = "minutes without activity, or such as 2h (120, or what is configured); 0 culls nothing"
+        parser.add_argument("--idle-timeout", "--timeout", type=read_minutes, metavar="MINUTES", help=words)
 
 
 def file_of(level: str) -> Path:
@@ -68,6 +69,8 @@ def enable(options: Namespace) -> Code:
         return Code.OK
     _write(path, wanted)
     tell(f"Enabled, in {path}.")
+    if options.idle_timeout == 0:
+        tell("With an idle timeout of 0 nothing is culled: choose another with --idle-timeout 120, say.")
     for section, name in _overruled(wanted, configured):
         tell(f"But {section}.{name} is {configured[section][name]!r} in {_which(files, name)}, and that wins.")
     tell(RESTART)

@@ -10,6 +10,7 @@ from typing import Any
 from ..client.http import Client
 from ..client.servers import Code, Failure
 from ..client.words import printable
+from ..policy import LEAST_USER_MINUTES, LONGEST_MINUTES
 from ..report import duration
 from .shared import chosen, tell, tell_json
 
@@ -50,9 +51,17 @@ def _as_typed(words: str, minutes: float | None) -> str:
     """A refusal with the options of this command in place of the fields of its request; who wants none reads how."""
     for field, option in (("idle_time", "--idle-timeout"), ("keep_terminals", "--keep-terminals")):
         words = re.sub(rf"^{field} = ", f"{option} = ", words)
+    # nobody thinks in parts of a minute, nor in as many as 100 years have
+    words = words.replace(f"a number of minutes from {LEAST_USER_MINUTES} to ", "at least one second and at most ")
+    words = re.sub(r"(?<=one second and at most )[\d.]*\d", _at_most, words)
     if minutes is not None and minutes <= 0:
         words = f"{words.removesuffix('.')}. To have nothing stopped for a time: jupyter culling keep-alive 8h"
     return words
+
+
+def _at_most(found: re.Match[str]) -> str:
+    """A bound in minutes as a person says it."""
+    return "100 years" if float(found[0]) == LONGEST_MINUTES else duration(60 * float(found[0]))
 
 
 def _tell_settings(options: Namespace, found: Mapping[str, Any]) -> Code:

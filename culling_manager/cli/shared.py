@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from argparse import Namespace
 from datetime import datetime
 from typing import Any
 
-from ..client.here import this_server
+from ..client.here import server_here, this_server
 from ..client.http import Client
 from ..client.servers import the_one, wanted_servers
 from ..engine.clock import utcnow
@@ -17,6 +19,15 @@ from ..engine.clock import utcnow
 def now() -> datetime:
     """The time."""
     return utcnow()
+
+
+def folded(line: str, taken: int = len("jupyter culling: ")) -> str:
+    """A line for stderr: on a terminal in as many as it needs, none of which ends within a word; else as it is."""
+    if not sys.stderr.isatty():
+        return line
+    width = max(20, shutil.get_terminal_size().columns)
+    parts = textwrap.wrap(" " * taken + line, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(parts)[taken:]
 
 
 def tell(line: str) -> None:
@@ -33,4 +44,6 @@ def chosen(options: Namespace) -> Client:
     """The client of the one server that is to be changed."""
     if getattr(options, "this", False) and options.url is None and options.server is None:
         return Client(this_server(options.token), options.answer_within)
-    return Client(the_one(wanted_servers(options.url, options.token, options.server)), options.answer_within)
+    found = wanted_servers(options.url, options.token, options.server)
+    own = server_here(found) if len(found) > 1 else None
+    return Client(own or the_one(found), options.answer_within)

@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 from .rows import Group, Tone
@@ -25,7 +26,7 @@ def show(screens: Sequence[Screen], console: Any = None) -> None:
     try:
         from rich.console import Console
     except ImportError:
-        sys.stdout.writelines(line + "\n" for line in plain(screens))
+        sys.stdout.writelines(line + "\n" for line in _lines(screens))
         return
     console = console or Console(highlight=False)
     console.print(drawn(screens, console.width))
@@ -53,13 +54,28 @@ def watched() -> Iterator[Show]:
 
 def _redraw(screens: Sequence[Screen]) -> None:
     """Print screens as lines in the place of those before, as many as there is room for; the foot above the table."""
-    width, height = shutil.get_terminal_size()
-    lines = [part for line in plain(screens, width, foot_first=True) for part in textwrap.wrap(line, width) or [line]]
+    height = shutil.get_terminal_size().lines
+    lines = list(_lines(screens, foot_first=True))
     if len(lines) >= height:
         lines = [*lines[: max(1, height - 2)], "..."]
     # home, each line to its end, and what is left below
     sys.stdout.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
     sys.stdout.flush()
+
+
+def _lines(screens: Sequence[Screen], foot_first: bool = False) -> Iterator[str]:
+    """Screens as lines that a terminal is wide enough for; for a file or a program no name is cut."""
+    if not sys.stdout.isatty():
+        yield from plain(screens, foot_first=foot_first)
+        return
+    width = shutil.get_terminal_size().columns
+    for line in plain(screens, width, foot_first, most=_most(width)):
+        yield from textwrap.wrap(line, width) if len(line) > width else [line]
+
+
+def _most(width: int) -> int:
+    """How wide the first column may be."""
+    return 34 if width >= WIDE else 20
 
 
 def pause(seconds: float) -> None:
@@ -88,7 +104,7 @@ def _table(groups: Sequence[Group], width: int) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    most = 34 if width >= WIDE else 20
+    most = _most(width)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="dim")
     table.add_column(TITLES[0], no_wrap=True, max_width=most)
     table.add_column(TITLES[1], no_wrap=True, max_width=12, overflow="ellipsis")
@@ -107,8 +123,13 @@ def _table(groups: Sequence[Group], width: int) -> Any:
     return table
 
 
-def plain(screens: Sequence[Screen], width: int = 100, foot_first: bool = False) -> Iterator[str]:
-    """Screens as lines without colours; what is below the table is above it with `foot_first`."""
+def plain(
+    screens: Sequence[Screen], width: int = 100, foot_first: bool = False, most: int | None = None
+) -> Iterator[str]:
+    """Screens as lines without colours; what is below the table is above it with `foot_first`.
+
+    The first column is not wider than `most`, else than all of it.
+    """
     for number, screen in enumerate(screens):
         if number:
             yield ""
@@ -116,16 +137,18 @@ def plain(screens: Sequence[Screen], width: int = 100, foot_first: bool = False)
         if screen.groups:
             rows: list[Sequence[str]] = [TITLES]
             for group in screen.groups:
-                rows += [(group.title, "", "", "", ""), *(row.cells(width) for row in group.rows)]
+                rows += [(group.title, "", "", "", ""), *(row.cells(most or width) for row in group.rows)]
             yield from aligned(rows, width)
         yield from (words for words, _ in (() if foot_first else screen.foot))
 
 
 def aligned(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    """Rows as lines in columns; the last column wraps."""
-    widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]) - 1)]
+    """Rows as lines in columns; the last column wraps, and what has several lines goes on below itself."""
+    columns = range(len(rows[0]) - 1)
+    widths = [2 + max(len(part) for cells in rows for part in cells[column].split("\n")) for column in columns]
     for cells in rows:
-        start = "".join(cell.ljust(size + 2) for cell, size in zip(cells, widths, strict=False))
-        first, *more = textwrap.wrap(cells[-1], max(20, width - len(start))) or [""]
-        yield f"{start}{first}".rstrip()
-        yield from (" " * len(start) + line for line in more)
+        parts = [cell.split("\n") for cell in cells[:-1]]
+        parts.append(textwrap.wrap(cells[-1], max(16, width - sum(widths))))
+        for *line, last in zip_longest(*parts, fillvalue=""):
+            start = "".join(part.ljust(size) for part, size in zip(line, widths, strict=True))
+            yield f"{start}{last}".rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from ..records import MARKER
 from .http import Client
@@ -17,19 +18,25 @@ def this_server(token: str | None = None) -> Server:
     Failure
         When the environment names none.
     """
-    pid, url = os.environ.get("JPY_PARENT_PID", ""), os.environ.get("JUPYTER_SERVER_URL", "")
-    known = running_servers()
-    by_pid = [each for each in known if str(each.pid) == pid]
-    by_url = [each for each in known if url and each.is_meant_by(url)]
-    # a server that was started in another's terminal or kernel has that one's words in its environment, too
-    found = [*by_pid, *by_url] if "JPY_SESSION_NAME" in os.environ else [*by_url, *by_pid]
-    if found:
-        return with_token(found[0], token)
+    url, known = os.environ.get("JUPYTER_SERVER_URL", ""), running_servers()
+    found = server_here(known)
+    if found is not None:
+        return with_token(found, token)
     try:
         return with_token(parse_url(url), token, known)
     except ValueError:
         words = "--this is for a notebook and for a terminal of a Jupyter Server, and this is neither"
         raise Failure(Code.USAGE, f"{words}: give --server or --url, and --kernel ID.") from None
+
+
+def server_here(known: Sequence[Server]) -> Server | None:
+    """That one of the servers which started this process, None where the environment means none of them."""
+    pid, url = os.environ.get("JPY_PARENT_PID", ""), os.environ.get("JUPYTER_SERVER_URL", "")
+    by_pid = [each for each in known if str(each.pid) == pid]
+    by_url = [each for each in known if url and each.is_meant_by(url)]
+    # a server that was started in another's terminal or kernel has that one's words in its environment, too
+    found = [*by_pid, *by_url] if "JPY_SESSION_NAME" in os.environ else [*by_url, *by_pid]
+    return found[0] if found else None
 
 
 def server_around(token: str | None = None, before: Server | None = None) -> Server:

@@ -27,6 +27,7 @@ _UNITS = {
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
 }
+_MINUTES = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
 #: Signs of ours that not every terminal has.
 _PLAIN = {"·": "-", "…": "~", "─": "-", "━": "-"}
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
@@ -79,6 +80,23 @@ def asked_duration(text: str) -> str | int:
     if None in units:
         return text
     return "".join(f"{number}{unit}" for (number, _), unit in zip(parts, units, strict=True))
+
+
+def asked_minutes(text: str) -> float:
+    """What somebody typed for a timeout, in minutes: '90', '90m', '1h30' and '1.5 hours' are the same.
+
+    Raises
+    ------
+    ValueError
+        When it is neither a number nor a duration.
+    SettingError
+        When a unit comes twice.
+    """
+    found = str(asked_duration(text))
+    if not _DURATION.fullmatch(found):
+        return float(found)
+    parts = ((float(number), _UNITS[unit.lower()]) for number, unit in _AMOUNT.findall(found))
+    return sum(number * _MINUTES[unit] for number, unit in parts)
 
 
 def clock(at: datetime, now: datetime) -> str:
@@ -136,9 +154,9 @@ def kept(entry: Mapping[str, Any], now: datetime) -> str:
         until = moment(str(entry["until"]))
     except (KeyError, ValueError):
         return f"{subject(entry)} is kept"
-    # what is left of 4 h a moment after they were asked for is 3 h 59 min: said to the nearest minute
+    # what is left of 4 h a moment after they were asked for is 3 h 59 min: said to the nearest minute, or second
     left = max(0.0, (until - now).total_seconds())
-    words = duration(left if left < 60 else round(left / 60) * 60)
+    words = duration(round(left) if left < 60 else round(left / 60) * 60)
     leased = entry.get("lease") is not None and entry.get("ends") != entry.get("until")
     more = ", by a lease that is renewed" if leased else ""
     return f"{subject(entry)} is kept until {minute(until, now)}, for {words}{more}"

@@ -75,7 +75,10 @@ def minutes_of(text: str) -> tuple[float | None, float | None]:
         return None, None
     least, dash, most = text.partition("-")
     try:
-        return float(least), float(most) if dash else None
+        low, high = float(least), float(most) if dash else None
+        if high is not None and high < low:
+            raise ValueError(text)
+        return low, high
     except ValueError:
-        accepted = "a number of minutes such as 120, or a range such as 60-240"
+        accepted = "a number of minutes such as 120, or a range such as 60-240, the shorter first"
         raise SettingError("expected_timeout", text, accepted) from None

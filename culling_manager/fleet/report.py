@@ -20,6 +20,8 @@ BILLED = "stays billed: permission missing"
 
 #: From so many on that have the same reason it is told once.
 MANY = 3
+#: More than so many that are fine are nobody's reading: a few are named, for the rest there is a number.
+FINE = 10
 #: What it means to have no running app.
 NOTHING_RUNS = "nothing runs there that could be checked or costs anything"
 #: The worst first.
@@ -102,15 +104,19 @@ class FleetReport:
     def lines(self, findings: Iterable[Finding] | None = None) -> list[str]:
         """The report as plain text; of the findings only those that need care, unless they are given.
 
-        Where `MANY` have the same reason it is told once, with how many they are and who.
+        Where `MANY` have the same reason it is told once, with how many they are and who: whoever needs care by name,
+        of the others the first few.
         """
         chosen = self.needing_care if findings is None else findings
-        same: dict[tuple[str, str], list[str]] = {}
+        same: dict[tuple[str, str, bool], list[str]] = {}
         for each in chosen:
-            same.setdefault((category(each), each.reason), []).append(name(each))
+            same.setdefault((category(each), each.reason, each.state.needs_care), []).append(name(each))
         told = [self.summary(), *self.problems, *self.notices]
-        for (found, reason), names in same.items():
-            if len(names) < MANY:
+        for (found, reason, bad), names in same.items():
+            if not bad and len(names) > FINE:
+                few = ", ".join(names[:MANY])
+                told.append(f"{found}. {reason} {few} and {len(names) - MANY} more (--json names all)")
+            elif len(names) < MANY:
                 told += [f"{each}: {found}. {reason}" for each in names]
             else:
                 told.append(f"{len(names)} times {found}. {reason} {', '.join(names)}")

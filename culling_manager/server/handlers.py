@@ -29,6 +29,8 @@ URL_SPACE = "sagemaker-studio-autoshutdown"
 OPENAPI = Path(__file__).parents[1] / "schemas" / "openapi.json"
 #: What Jupyter calls somebody who did not log in as anybody.
 _ANONYMOUS = re.compile(r"[0-9a-f]{32}")
+#: Said to who takes back what nobody asked for.
+NOT_ASKED = "nobody has asked that everything be kept, so there is nothing to take back"
 #: Verbs that only look.
 LOOKING = ("GET", "HEAD", "OPTIONS")
 #: What Jupyter's own refusals are called.
@@ -102,7 +104,7 @@ class CullingHandler(APIHandler):
         except KeyError as error:
             name = error.args[0]
             words = f"there is no such thing, or nothing was asked for it: {name!r}"
-            self.refuse(404, ErrorCode.NOT_FOUND, "nothing was asked for everything" if name == "all" else words)
+            self.refuse(404, ErrorCode.NOT_FOUND, NOT_ASKED if name == "all" else words)
 
     @property
     def asked_by(self) -> str:

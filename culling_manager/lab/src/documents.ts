@@ -11,6 +11,8 @@ export interface IEntry {
   /** The document of a kernel, as Jupyter's sessions have it. */
   path?: string | null;
   session_name?: string | null;
+  /** What runs in a terminal. */
+  runs?: string | null;
   /** Of an app. */
   type?: string;
   error?: string | null;

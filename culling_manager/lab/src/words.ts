@@ -67,7 +67,7 @@ export function name(item: { kind: string; name: string; path?: string | null; s
   return item.session_name || file || item.name;
 }
 
-/** What it is: "Kernel of a.ipynb", "Terminal 1", "App default". */
+/** What it is: "Kernel of a.ipynb", "Terminal 1 (python)", "App default". */
 export function what(item: IItem, { trans }: ILanguage): string {
   switch (item.kind) {
     case 'kernel':
@@ -75,7 +75,7 @@ export function what(item: IItem, { trans }: ILanguage): string {
         ? trans.__('Kernel of %1', name(item))
         : trans.__('Kernel %1 (%2)', item.name, item.id.slice(0, 8));
     case 'terminal':
-      return trans.__('Terminal %1', item.name);
+      return trans.__('Terminal %1', item.runs ? `${item.name} (${item.runs})` : item.name);
     default:
       return item.type === 'JupyterServerProcess' ? trans.__('This server') : trans.__('App %1', item.name);
   }

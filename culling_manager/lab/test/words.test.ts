@@ -115,6 +115,12 @@ test('a terminal that goes with its app says so', () => {
   );
 });
 
+test('a terminal is called by its name and what runs in it', () => {
+  const kind = 'terminal' as const;
+  assert.equal(what({ ...entry({ name: '3', runs: 'python' }), kind }, language), 'Terminal 3 (python)');
+  assert.equal(what({ ...entry({ name: '3', runs: null }), kind }, language), 'Terminal 3');
+});
+
 test('with neither kernel nor app there is nothing to show', () => {
   assert.equal(shown(status(), {}, null), null);
   assert.equal(shown(status({ kernels: [] })), null);
