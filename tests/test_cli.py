@@ -193,6 +193,34 @@ def test_watching_draws_in_the_place_of_what_was_there(double, place, rich, many
     assert max(counts) == 1, counts
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_who_reads_along_reads_each_look_at_once(double, more):
+    """As in `| tee log`, without rich: nothing waits in a buffer until the next look, which here is an hour ahead."""
+    hide = "import sys; sys.modules['rich.console'] = None; "
+    code = f"{hide}from culling_manager.cli import main; sys.exit(main(['status', '--watch', '3600', *{more}]))"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+        finally:  # also when that came to nothing within the limit of tests
+            process.kill()
+
+    assert double.url in line
+
+
+def test_in_a_file_one_sees_where_the_next_look_begins(double, monkeypatch, capsys):
+    """An empty line stands between two looks, and neither before the first nor after the last."""
+    monkeypatch.setattr(cli_status, "WATCH_SECONDS", 0.5)
+    main(["status", "--watch", "0.1"])
+
+    looks = capsys.readouterr().out.split(f"{double.url}\n")
+
+    assert looks[0] == ""
+    assert len(looks) > 2
+    assert [each.endswith("\n\n") for each in looks[1:]] == [True] * (len(looks) - 2) + [False]
+
+
 def test_watching_ends_by_itself_so_that_it_keeps_no_terminal_for_ever(double, monkeypatch, capsys):
     """What it prints is output of the terminal that it runs in."""
     monkeypatch.setattr(cli_status, "WATCH_SECONDS", 0.5)

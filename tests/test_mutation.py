@@ -90,6 +90,7 @@ def test_the_quickest_tests_of_a_line_come_first(tmp_path):
 
     found = [list(seen.tests("room", *each, {"a", "b", "c", "d"})) for each in ((2, 2), (1, 1), (4, 9), (7, 0))]
     assert found == [["b.py::t", "a.py::t"], ["a.py::t"], [], ["b.py::t", "a.py::t"]]
+    assert list(seen.all({"a", "b", "c", "d"})) == ["d.py::t", "b.py::t", "a.py::t"]
     assert seen.tests("elsewhere", 1, 9, {"a"}) == {}
     assert seen.tests("room", 1, 1, {"a"}) == {"a.py::t": 2.0}
 

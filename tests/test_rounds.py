@@ -472,3 +472,16 @@ async def test_what_goes_while_its_list_cannot_be_fetched_is_forgotten():
     await culler.run_pass()
 
     assert (before, list(watch.items)) == (["a"], [])
+
+
+@scenario
+async def test_a_warning_is_taken_back_at_its_appointment_however_seldom_a_heartbeat_is():
+    """Also of one that was active since, which is no suspect any more."""
+    world = AttentionWorld(guarded=False, cull_interval=7200.0)
+    await world.clock.run_for(TIMEOUT - WARN + 1)
+    warned = world.actions()[-1]
+    world.touch()
+
+    await world.clock.run_for(WARN)
+
+    assert (warned, world.actions()[-1]) == ("warned", "withdrawn")

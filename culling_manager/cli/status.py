@@ -78,6 +78,7 @@ def status(options: Namespace) -> Code:
         with watched() as shown:
             while monotonic() < end:
                 code = _show_status(options, shown)
+                sys.stdout.flush()  # whoever reads along, as in `| tee log`, does not wait for the next look
                 pause(options.watch)
     except KeyboardInterrupt:
         return code

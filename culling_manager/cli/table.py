@@ -8,7 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
+from itertools import chain, repeat, zip_longest
 from typing import Any
 
 from .rows import Group, Tone
@@ -42,14 +42,25 @@ def watched() -> Iterator[Show]:
         from rich.console import Console
         from rich.live import Live
     except ImportError:
-        yield _redraw if sys.stdout.isatty() else show
+        yield _redraw if sys.stdout.isatty() else _below()
         return
     console = Console(highlight=False)
     if not console.is_terminal:
-        yield show
+        yield _below()
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         yield lambda screens: live.update(drawn(screens, console.width, foot_first=True), refresh=True)
+
+
+def _below() -> Show:
+    """Gives what shows screens below those before, and an empty line between them."""
+    between = chain(("",), repeat("\n"))
+
+    def shown(screens: Sequence[Screen]) -> None:
+        sys.stdout.write(next(between))
+        show(screens)
+
+    return shown
 
 
 def _redraw(screens: Sequence[Screen]) -> None:

@@ -62,7 +62,8 @@ class KernelSource(Connected):
         timeouts, connections, sockets = self.own_timeouts, self.manager._kernel_connections, self.sockets
         untold = not policy.cull_connected and self.sockets.unknown is not None
         activities, special, counted = self.activities, self.special, self.sockets.any
-        owns: dict[float, float | None] = {}
+        told_last: float | None = None
+        own_last: float | None = None
         busy_keeps = not policy.cull_busy and policy.busy_timeout <= 0
         wait, now, first_proof = timedelta(seconds=policy.idle_timeout), utcnow(), NEVER
         for kernel_id, kernel in list(self.manager._kernels.items()):
@@ -74,7 +75,9 @@ class KernelSource(Connected):
                     told = timeouts[kernel_id] = self.own_timeout(kernel)
                 seconds, odd = told
                 if seconds is not None:
-                    own = owns[seconds] if seconds in owns else owns.setdefault(seconds, _own(seconds, policy))
+                    if seconds != told_last:  # most have the same
+                        told_last, own_last = seconds, _own(seconds, policy)
+                    own = own_last
                 state = kernel.execution_state
                 last = kernel.last_activity
                 if state == "busy" or (activity is not None and activity.outstanding.begun and activity.works(state)):

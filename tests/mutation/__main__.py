@@ -154,6 +154,8 @@ def _try(
         path.write_text(mutant.text)
         tried += 1
         tests = seen.tests(room, mutant.line, mutant.last, NEAREST[room])
+        if mutant.last == 0:  # the others after those that execute something of it
+            tests |= seen.all(NEAREST[room])
         if not _is_noticed(tree, tests, NEAREST[room]):
             left.append(mutant)
             _tell(room, mutant)

@@ -87,6 +87,10 @@ class Seen:
                 found[test] = seconds
         return found
 
+    def all(self, files: Collection[str]) -> dict[str, float]:
+        """Those in these files, whatever they execute: a figure, or a word, may only be read."""
+        return {test: seconds for test, seconds in self.seconds.items() if Path(test.split("::")[0]).stem in files}
+
 
 @dataclass
 class Selection:
