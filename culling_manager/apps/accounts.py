@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_core.paths import jupyter_config_dir
 
@@ -16,6 +16,7 @@ from ..decisions import Decision, Reason, decide_app, keeps_app
 from ..errors import ReadError, printable
 from ..money.last_stop import LastStop
 from ..money.ledger import Ledger
+from ..money.lines import AppLine, app_line
 from ..money.times import IN_USE, MOST_GAPS, Times, free
 from ..records import AppRecord, Happening, Kind
 from .base import AppManager
@@ -24,9 +25,6 @@ from .none import NoApps
 from .ports import Engine
 from .process import JupyterServerProcess
 from .run import container_run, digest, process_run
-
-if TYPE_CHECKING:  # a server with no app to manage needs none of it
-    from ..money.lines import AppLine
 
 #: How often (seconds) it is looked why apps are kept, at most; a look takes no more than one part in so many.
 LOOK_SECONDS = 60.0
@@ -98,8 +96,6 @@ class Accounts:
 
     def tell(self, event: str, record: AppRecord, decision: Decision | None = None, dry_run: bool = False) -> None:
         """A line about an app: into the log at once, and into the ledger with the next `flush`."""
-        from ..money.lines import AppLine, app_line
-
         engine = self.engine
         if event == "accepted":
             self._ended[record.identity] = self._ended.get(record.identity, 0) + 1

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..errors import ReadError
 from ..files import replace_file
 from ..report import iso
+from .lines import AppLine, app_object, app_of
 
-if TYPE_CHECKING:  # a server with no app to manage needs none of it
-    from .lines import AppLine
+if TYPE_CHECKING:  # a server that only writes needs none of it
     from .prices import Prices
     from .report import Asked
     from .runs import Runs
@@ -48,8 +48,6 @@ class Ledger:
         Another server of this user may cut the file at that moment; then the line is added once more, which changes no
         sum.
         """
-        from .lines import app_object
-
         text = json.dumps(app_object(line)).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,8 +80,6 @@ class Ledger:
 
     def lines(self) -> list[AppLine]:
         """Every line that is one of ours; no file is no lines."""
-        from .lines import app_of
-
         found = (_decoded(each) for each in self._bytes().splitlines())
         read = (app_of(each) for each in found if isinstance(each, dict))
         return [each for each in read if each is not None]

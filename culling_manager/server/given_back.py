@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ReadError
-
-if TYPE_CHECKING:  # a server that is not asked needs none of it
-    from ..money.ledger import Ledger
 
 #: How long (seconds) sums stand that no new line changes.
 STAND_SECONDS = 60.0
@@ -23,20 +19,15 @@ class GivenBack:
         self._directory = directory
         self._known: tuple[tuple[int, int], datetime, dict[str, Any] | None] | None = None
 
-    @cached_property
-    def _ledger(self) -> Ledger:
-        from ..money.ledger import Ledger
-
-        return Ledger(self._directory)
-
     def at(self, now: datetime) -> dict[str, Any] | None:
         """The sums as they are now, or were a moment ago."""
-        from ..money.ledger import in_short
+        from ..money.ledger import Ledger, in_short  # a server that is not asked needs none of it
 
+        ledger = Ledger(self._directory)
         try:
-            mark = self._ledger.mark
+            mark = ledger.mark
             if self._known is None or mark != self._known[0] or not self._stands(now):
-                lines = self._ledger.lines()
+                lines = ledger.lines()
                 self._known = (mark, now, in_short(lines, now) if lines else None)
         except ReadError:
             return None  # whoever writes it has said so
