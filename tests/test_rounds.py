@@ -165,14 +165,20 @@ class Slow(FakeKernels):
         await super().refresh()
 
 
-@scenario
-async def test_a_whole_pass_waits_for_a_look_that_is_under_way():
-    """And looks itself after that, so that it rests on facts from after it was asked for."""
-    kernels = Slow(stale=1.0)
+def watched(stale: float) -> tuple[Slow, FakeClock, IdleCuller]:
+    """Such kernels, whose facts are old after so many seconds, under a culler that runs."""
+    kernels = Slow(stale=stale)
     kernels.clock = clock = FakeClock()
     culler = IdleCuller(logging.getLogger("test"), clock)
     culler.attach(kernels)
     culler.start()
+    return kernels, clock, culler
+
+
+@scenario
+async def test_a_whole_pass_waits_for_a_look_that_is_under_way():
+    """And looks itself after that, so that it rests on facts from after it was asked for."""
+    kernels, clock, culler = watched(1.0)
     await clock.run_for(6)
     culler.stop()
     under_way, begun = culler.watches[Kind.KERNEL].looking is not None, kernels.begun
@@ -420,11 +426,7 @@ async def test_all_are_looked_at_when_one_that_was_learnt_of_is_due_and_only_the
 @scenario
 async def test_passes_are_counted_with_how_long_each_took():
     """What monitoring shows."""
-    kernels = Slow(stale=20.0)
-    kernels.clock = clock = FakeClock()
-    culler = IdleCuller(logging.getLogger("test"), clock)
-    culler.attach(kernels)
-    culler.start()
+    kernels, clock, culler = watched(20.0)
 
     await clock.run_for(60)
 
