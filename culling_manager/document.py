@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -47,7 +46,7 @@ def trouble_entry(trouble: Trouble) -> dict[str, Any]:
 
 def outcome_entry(outcome: Outcome) -> dict[str, Any]:
     """One thing that was carried out in the state document."""
-    return asdict(outcome) | {"kind": outcome.kind.value, "result": outcome.result.value, "at": iso(outcome.at)}
+    return outcome._asdict() | {"kind": outcome.kind.value, "result": outcome.result.value, "at": iso(outcome.at)}
 
 
 def _entries(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from .errors import RecordError
 from .facts import Fact
@@ -166,8 +166,7 @@ class AppRecord(Fact):
 Record = KernelRecord | TerminalRecord | AppRecord
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Use(Fact):
+class Use(NamedTuple):
     """What activity signals found: `used_by` says why it is in use now, and `used_at` is when it last was.
 
     `asked_at` is when they were asked last, and `answered_at` when they had answered. While `used_by` is there it is
@@ -187,8 +186,7 @@ class Use(Fact):
         return Use(used_by=self.used_by, used_at=used, asked_at=asked, answered_at=answered)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class KeepAlive(Fact):
+class KeepAlive(NamedTuple):
     """One request: `kind` None is everything, and then there is no `identity`.
 
     `lease` is its name where it is a lease; that can be renewed until `ends`, so that it holds for so long in all.
@@ -218,8 +216,7 @@ class Result(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Happening(Fact):
+class Happening(NamedTuple):
     """Something to tell those who listen: what (`action`), to which record, by which decision, and more words.
 
     `action` is one of: warned, withdrawn, kept, culled, failed, dry run; of an app also deleting, accepted, refused.
@@ -235,8 +232,7 @@ class Happening(Fact):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Outcome(Fact):
+class Outcome(NamedTuple):
     """What came of one decision to cull: the fact, where a `Decision` is the wish.
 
     `name` is what a person calls it: a kernel's document, what ran in a terminal; None where nobody knows.

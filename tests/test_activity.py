@@ -480,7 +480,8 @@ def test_it_works_while_a_request_that_it_has_begun_is_not_answered(seen, works)
 
 def test_one_busy_shows_that_it_is_heard_and_its_run_goes_on_until_all_is_answered():
     """'idle' shows nothing of a kernel that was never heard; and none of two requests ends the run of both."""
-    activity = KernelActivity(settled=False)
+    activity = KernelActivity()
+    activity.settled = False
 
     activity.heard("idle")
     unheard = activity.settled
@@ -550,7 +551,8 @@ def test_a_poll_is_known_by_its_type_or_by_the_channel_that_it_went_to():
 
 def test_of_another_process_nothing_was_heard_and_nothing_asked():
     """What the one before it was given, or had run, is not its own; that it is another one is a change."""
-    activity = KernelActivity(checked_at=at(0))
+    activity = KernelActivity()
+    activity.checked_at = at(0)
     activity.given("a", at(0))
     activity.polls.send("b")
     activity.run.follow(True, at(0))

@@ -830,7 +830,7 @@ def test_what_a_decision_on_a_kernel_or_terminal_means_for_its_app(reason):
 
     assert (keeps_app(dated), keeps_app_until(dated) is not None) == KEEPING[reason]
     if KEEPING[reason][1]:
-        assert keeps_app(replace(dated, due_at=None))
+        assert keeps_app(dated._replace(due_at=None))
 
 
 def test_reasons_and_actions_are_what_programs_read():
@@ -874,7 +874,7 @@ def test_a_deadline_after_a_clock_jump(seen, expected):
 def test_without_a_jump_or_a_deadline_a_decision_stands():
     """So does one on a kernel that is dead: that rests on no clock."""
     due = Decision(action=C, reason=Reason.IDLE, idle_seconds=1.0, due_at=at(0))
-    dead = replace(due, reason=Reason.DEAD)
+    dead = due._replace(reason=Reason.DEAD)
     endless = Decision(action=K, reason=Reason.BUSY, idle_seconds=1.0, due_at=None)
 
     assert hold_after(due, None, 7200.0, at(1)) is due

@@ -1030,7 +1030,10 @@ def an_item(cull: bool = False, due: float | None = 60.0, **known) -> Item:
         idle_seconds=0.0,
         due_at=None if due is None else at(due),
     )
-    return Item("print", KernelRecord(identity="k", state="idle", last_activity=NOON), decision, **known)
+    item = Item("print", KernelRecord(identity="k", state="idle", last_activity=NOON), decision)
+    for name, value in known.items():
+        setattr(item, name, value)
+    return item
 
 
 def test_what_was_read_anew_is_looked_at_at_once_and_what_was_found_out_holds_for_the_same_record_only():

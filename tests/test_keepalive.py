@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -321,10 +320,10 @@ def test_when_a_user_last_asked_is_known_for_each_thing_and_for_everything():
         return [None if each is None else (each - NOON).total_seconds() for each in known]
 
     seen = [asked()]
-    found.put(replace(request(Kind.KERNEL, "a"), asked_at=NOON + timedelta(seconds=10)))
+    found.put(request(Kind.KERNEL, "a")._replace(asked_at=NOON + timedelta(seconds=10)))
     seen.append(asked())
-    found.put(replace(request(Kind.KERNEL, "b"), asked_at=NOON + timedelta(seconds=30)))
-    found.put(replace(request(), asked_at=NOON + timedelta(seconds=20)))
+    found.put(request(Kind.KERNEL, "b")._replace(asked_at=NOON + timedelta(seconds=30)))
+    found.put(request()._replace(asked_at=NOON + timedelta(seconds=20)))
     seen.append(asked())
     found.current(NOON + timedelta(days=1))
     seen.append(asked())
@@ -363,7 +362,7 @@ def test_what_the_hook_asks_for_is_nobodys_asking():
     """It keeps, and what has an end at work does not last longer by it."""
     found = KeepAlives()
 
-    found.put(replace(request(Kind.KERNEL, "a"), asked_by="pre_cull_hook"))
+    found.put(request(Kind.KERNEL, "a")._replace(asked_by="pre_cull_hook"))
 
     assert found.until(Kind.KERNEL, "a") == NOON + timedelta(hours=1)
     assert found.asked_at(Kind.KERNEL, "a") is None

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -545,7 +545,7 @@ async def test_a_job_that_has_ended_is_not_at_work_though_nobody_took_notice(mon
     monkeypatch.setattr(sampler, "EARLIER_APART_SECONDS", 0.1)
     job = subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
     made, asked = processes(), terminal(job.pid)
-    asked = replace(asked, since=datetime.fromtimestamp(time.time() - 60, timezone.utc))
+    asked = asked._replace(since=datetime.fromtimestamp(time.time() - 60, timezone.utc))
     try:
         await until(lambda: made.check(asked))
         await made.check(asked)

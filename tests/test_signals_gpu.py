@@ -89,9 +89,7 @@ KERNEL = subject(Kind.KERNEL, pids=(os.getpid(),))
 
 def kernel(pid: int):
     """A kernel with this process, of a server that is not above it."""
-    from dataclasses import replace
-
-    return replace(subject(Kind.KERNEL, pids=(pid,)), server_pid=0)
+    return subject(Kind.KERNEL, pids=(pid,))._replace(server_pid=0)
 
 
 def test_a_gpu_that_is_used_keeps_the_app(install, run):

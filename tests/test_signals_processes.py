@@ -302,7 +302,7 @@ def test_a_job_that_works_between_two_looks_is_seen_by_the_second(started, run):
         process.stdin.flush()
         assert process.stdout.readline() == b"done\n"
         await asyncio.sleep(0.05)
-        later = replace(asked, since=datetime.now(timezone.utc))
+        later = asked._replace(since=datetime.now(timezone.utc))
         return before, await made.check(asked), await made.check(later)
 
     before, after, since_then = run(look())
@@ -599,7 +599,7 @@ def test_a_kernel_that_is_gone_uses_nothing(started, run):
 
 def test_a_server_that_is_not_in_the_table_is_a_failed_check(started, run):
     """Then nobody can tell what is its user's."""
-    asked = replace(terminal(started.python(SLEEP)), server_pid=2**22 + 1)
+    asked = terminal(started.python(SLEEP))._replace(server_pid=2**22 + 1)
 
     with pytest.raises(ReadError, match="is not among"):
         run(processes().check(asked))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..decisions import timeout_of
@@ -11,24 +10,23 @@ from .ports import KEPT, Source
 from .situation import Situation
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Band:
     """All that has one timeout: what was in use after `cutoff` cannot be due, the `oldest` of it not before `left`.
 
     Where the timeout is off, nothing can: then `left` is None.
     """
 
-    cutoff: datetime
-    oldest: datetime
-    left: timedelta | None
+    __slots__ = ("cutoff", "left", "oldest")
+
+    def __init__(self, cutoff: datetime, oldest: datetime, left: timedelta | None) -> None:
+        self.cutoff, self.oldest, self.left = cutoff, oldest, left
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Horizon:
     """Tells what of one source has to be looked at more closely."""
 
-    source: Source
-    situation: Situation
+    def __init__(self, source: Source, situation: Situation) -> None:
+        self.source, self.situation = source, situation
 
     def suspects(self, now: datetime) -> tuple[list[str], datetime]:
         """Give what may be due, and when the first of all others may be: fresh activity only makes that later."""

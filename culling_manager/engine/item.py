@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
-from dataclasses import dataclass
 from datetime import datetime
 
 from ..decisions import Decision
@@ -14,7 +13,6 @@ from .clock import AT_ONCE
 NOT_USED = Use()
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Item:
     """One kernel, terminal or app as it was read last, and what is under way with it.
 
@@ -31,24 +29,20 @@ class Item:
     and the next is at `retry_at`; `rehearsed` means that it would have been culled, but for `dry_run`.
     """
 
-    fingerprint: Hashable
-    record: Record
-    decision: Decision
-    due_at: datetime | None = None
-    judged_at: datetime = AT_ONCE
-    told: bool = False
-    next_at: datetime = AT_ONCE
-    use: Use = NOT_USED
-    asking: asyncio.Task[None] | None = None
-    warned_for: datetime | None = None
-    warned_at: datetime | None = None
-    proving: asyncio.Task[None] | None = None
-    task: asyncio.Task[Outcome] | None = None
-    stopping: bool = False
-    doubt: str | None = None
-    attempts: int = 0
-    retry_at: datetime | None = None
-    rehearsed: bool = False
+    def __init__(self, fingerprint: Hashable, record: Record, decision: Decision) -> None:
+        self.fingerprint, self.record, self.decision = fingerprint, record, decision
+        self.due_at: datetime | None = None
+        self.judged_at = self.next_at = AT_ONCE
+        self.told = self.stopping = self.rehearsed = False
+        self.use = NOT_USED
+        self.warned_for: datetime | None = None
+        self.warned_at: datetime | None = None
+        self.asking: asyncio.Task[None] | None = None
+        self.proving: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Outcome] | None = None
+        self.doubt: str | None = None
+        self.attempts = 0
+        self.retry_at: datetime | None = None
 
     def read_anew(self) -> None:
         """Something of it has changed that its fingerprint does not show."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..errors import LeaseError, SettingError
@@ -64,7 +63,7 @@ class Leases:
         """
         if name in self._over:
             raise LeaseError(f"the lease {name} {self._over[name]}")
-        request = replace(self._of(name), until=self._until(name, now))
+        request = self._of(name)._replace(until=self._until(name, now))
         self._put(request)
         return request
 
@@ -77,7 +76,7 @@ class Leases:
         again = name in self._over
         until = now if again else min(request.until, now + timedelta(seconds=seconds))
         self._remember(name, "was ended")
-        ended = replace(request, until=until, ends=until)
+        ended = request._replace(until=until, ends=until)
         if until <= now:
             self._take_out(ended)
         else:
@@ -99,7 +98,7 @@ class Leases:
         """The clock was set: what was asked for lasts as long as before."""
         for each in list(self):
             ends = None if each.ends is None else each.ends + by
-            self._put(replace(each, until=each.until + by, asked_at=each.asked_at + by, ends=ends))
+            self._put(each._replace(until=each.until + by, asked_at=each.asked_at + by, ends=ends))
 
     def _until(self, name: str, now: datetime) -> datetime:
         request = self._of(name)

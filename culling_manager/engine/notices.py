@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..decisions import KEEPS_UNTIL, Reason, timeout
@@ -27,18 +27,14 @@ ASK_LEAST_SECONDS = 2.0
 ENDS_BY_ITSELF = KEEPS_UNTIL | {Reason.BUSY}
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Notices:
     """What the items of one source need besides culling; `attended` are those that are warned of or found in use."""
 
-    source: Source
-    situation: Situation
-    attended: set[str] = field(default_factory=set)
-    _visit_mono: float = 0.0
-    _proving: Proving | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._proving = self.source if isinstance(self.source, Proving) else None  # asking that takes a while
+    def __init__(self, source: Source, situation: Situation) -> None:
+        self.source, self.situation = source, situation
+        self.attended: set[str] = set()
+        self._visit_mono = 0.0
+        self._proving = source if isinstance(source, Proving) else None  # asking that takes a while
 
     def whom_to_visit(self) -> list[str]:
         """Those to look at now, once per heartbeat: whether what they are warned of, or in use by, still holds."""

@@ -7,7 +7,7 @@ always by the one set of rules. What cannot be read is kept, and so is everythin
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..decisions import Decision, Reason, decide, hold_after, hold_for_notice, timeout
@@ -26,18 +26,17 @@ UNKNOWN_SECONDS = 15.0
 WORTH_TELLING = frozenset({Reason.KEPT_ALIVE, Reason.USED, Reason.GRACE, Reason.UNKNOWN})
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Freshness:
     """How old the facts of one source are that do not come by themselves, and fetching them.
 
     They are fetched from `stale_at` on. `failure` says in words why that failed; nothing is decided until it succeeds.
     """
 
-    source: Source
-    situation: Situation
-    stale_at: datetime = NEVER
-    failure: str | None = None
-    _failures: int = 0
+    def __init__(self, source: Source, situation: Situation) -> None:
+        self.source, self.situation = source, situation
+        self.stale_at: datetime = NEVER
+        self.failure: str | None = None
+        self._failures = 0
 
     @property
     def comes_by_fetching(self) -> bool:
@@ -91,18 +90,14 @@ class Freshness:
         return NEVER if stale_after is None else now + timedelta(seconds=stale_after)
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Readings:
     """The items of one source, each with the decision on what can be seen of it."""
 
-    source: Source
-    situation: Situation
-    items: dict[str, Item] = field(default_factory=dict)
-    freshness: Freshness = field(init=False)
-    _future: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.freshness = Freshness(self.source, self.situation)
+    def __init__(self, source: Source, situation: Situation) -> None:
+        self.source, self.situation = source, situation
+        self.items: dict[str, Item] = {}
+        self.freshness = Freshness(source, situation)
+        self._future: dict[str, tuple[datetime, datetime]] = {}
 
     def current(self, identity: str, now: datetime) -> Item | None:
         """The item with a decision on what can be seen of it now; None when it is gone."""

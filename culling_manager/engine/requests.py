@@ -98,7 +98,7 @@ class KeepAlives:
         """The clock was set back: what was asked for lasts as long as before."""
         by = timedelta(seconds=seconds)
         self._found = {
-            key: replace(each, until=each.until + by, asked_at=each.asked_at + by) for key, each in self._found.items()
+            key: each._replace(until=each.until + by, asked_at=each.asked_at + by) for key, each in self._found.items()
         }
         self._asked_at = {key: at + by for key, at in self._asked_at.items()}
         self.leases.shift(by)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ..decisions import Decision, Reason
@@ -35,15 +34,13 @@ CONCURRENT_STOPS = 128
 TOLD = {Result.CULLED: "culled", Result.DRY_RUN: "dry run", Result.FAILED: "failed"}
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Shutdown:
     """Carries out what was decided on the items of one source, side by side."""
 
-    source: Source
-    situation: Situation
-    readings: Readings
-    notices: Notices
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_STOPS))
+    def __init__(self, source: Source, situation: Situation, readings: Readings, notices: Notices) -> None:
+        self.source, self.situation = source, situation
+        self.readings, self.notices = readings, notices
+        self.slots = asyncio.Semaphore(CONCURRENT_STOPS)
 
     async def carry_out(self, item: Item) -> Outcome:
         """Carry out one decision; whatever happens, it ends in an `Outcome`."""

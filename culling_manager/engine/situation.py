@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ..policy import CullingPolicy
@@ -17,7 +16,6 @@ from .requests import KeepAlives
 STOP_LIMIT_SECONDS = 120.0
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Situation:
     """One for a whole culler, handed down to all its parts; `policy`, `guard` and `neighbours` may be replaced.
 
@@ -26,18 +24,18 @@ class Situation:
     by taking back what kept it, is given the time of a warning from then on.
     """
 
-    clock: Clock
-    journal: Journal
-    policy: CullingPolicy = field(default_factory=CullingPolicy)
-    requests: KeepAlives = field(default_factory=KeepAlives)
-    guard: Guard | None = None
-    neighbours: Neighbours | None = None
-    starts: int = 0
-    stop_seconds: float = STOP_LIMIT_SECONDS
-    jumped_at: datetime | None = None
-    notice_at: datetime | None = None
-    when_jumped: list[Callable[[], None]] = field(default_factory=list)
-    _jumps: JumpGuard = field(default_factory=JumpGuard)
+    def __init__(self, clock: Clock, journal: Journal) -> None:
+        self.clock, self.journal = clock, journal
+        self.policy = CullingPolicy()
+        self.requests = KeepAlives()
+        self.guard: Guard | None = None
+        self.neighbours: Neighbours | None = None
+        self.starts = 0
+        self.stop_seconds = STOP_LIMIT_SECONDS
+        self.jumped_at: datetime | None = None
+        self.notice_at: datetime | None = None
+        self.when_jumped: list[Callable[[], None]] = []
+        self._jumps = JumpGuard()
 
     def now(self) -> datetime:
         """The time, after a look at whether the clock jumped."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..records import Happening, Kind
@@ -12,13 +11,13 @@ from ..records import Happening, Kind
 BUCKETS = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 
 
-@dataclass(slots=True, repr=False)
 class Durations:
     """How long something took: how often up to each of `BUCKETS`, how often at all, and the sum (seconds)."""
 
-    within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
-    count: int = 0
-    total: float = 0.0
+    def __init__(self) -> None:
+        self.within = [0] * len(BUCKETS)
+        self.count = 0
+        self.total = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one."""
@@ -28,7 +27,6 @@ class Durations:
             self.within[index] += seconds <= bound
 
 
-@dataclass(slots=True, repr=False)
 class Tally:
     """Counts by kind and reason. Reasons are those of `decisions.Reason`, so that there are few of them.
 
@@ -36,13 +34,14 @@ class Tally:
     ``signal`` (an activity signal), ``hook`` (one that does not keep anything).
     """
 
-    passes: dict[Kind, Durations] = field(default_factory=dict)
-    culled: Counter[tuple[Kind, str]] = field(default_factory=Counter)
-    kept: Counter[tuple[Kind, str]] = field(default_factory=Counter)
-    warned: Counter[Kind] = field(default_factory=Counter)
-    failed: Counter[tuple[Kind, str]] = field(default_factory=Counter)
-    _deleted: dict[str, datetime] = field(default_factory=dict)
-    _given_back: float = 0.0
+    def __init__(self) -> None:
+        self.passes: dict[Kind, Durations] = {}
+        self.culled: Counter[tuple[Kind, str]] = Counter()
+        self.kept: Counter[tuple[Kind, str]] = Counter()
+        self.warned: Counter[Kind] = Counter()
+        self.failed: Counter[tuple[Kind, str]] = Counter()
+        self._deleted: dict[str, datetime] = {}
+        self._given_back = 0.0
 
     def passed(self, kind: Kind, seconds: float) -> None:
         """Count one pass over everything of a kind."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -24,25 +23,17 @@ from .shutdown import Shutdown
 from .situation import Situation
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Watch:
     """The items of one source, and when to look at them next: `nearer` is called when that may have come nearer."""
 
-    source: Source
-    situation: Situation
-    nearer: Callable[[datetime], None]
-    next_look: datetime = AT_ONCE
-    looking: asyncio.Future[list[asyncio.Task[Outcome]]] | None = None
-    readings: Readings = field(init=False)
-    notices: Notices = field(init=False)
-    horizon: Horizon = field(init=False)
-    shutdown: Shutdown = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.readings = Readings(self.source, self.situation)
-        self.notices = Notices(self.source, self.situation)
-        self.horizon = Horizon(self.source, self.situation)
-        self.shutdown = Shutdown(self.source, self.situation, self.readings, self.notices)
+    def __init__(self, source: Source, situation: Situation, nearer: Callable[[datetime], None]) -> None:
+        self.source, self.situation, self.nearer = source, situation, nearer
+        self.next_look: datetime = AT_ONCE
+        self.looking: asyncio.Future[list[asyncio.Task[Outcome]]] | None = None
+        self.readings = Readings(source, situation)
+        self.notices = Notices(source, situation)
+        self.horizon = Horizon(source, situation)
+        self.shutdown = Shutdown(source, situation, self.readings, self.notices)
 
     @property
     def items(self) -> dict[str, Item]:

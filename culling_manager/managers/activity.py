@@ -11,7 +11,6 @@ import asyncio
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -32,7 +31,6 @@ REST_SECONDS = 0.01
 BATCH = 500
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class KernelActivity:
     """What we know of a kernel besides upstream's own attributes.
 
@@ -43,24 +41,21 @@ class KernelActivity:
     `polls` are requests on the control channel, which are no use: a page sends them by itself.
     """
 
-    started_at: datetime | None = None
-    noted_at: datetime | None = None
-    disconnected_at: datetime | None = None
-    person_at: datetime | None = None
-    checked_at: datetime | None = None
-    run: Run = field(default_factory=Run)
-    settled: bool = True
-    gone: bool = False
-    restarting: int = 0
-    welcome_expected: bool = False
-    unheard: bool = False
-    version: int = 0
-    outstanding: Unanswered = field(default_factory=Unanswered)
-    streams: weakref.WeakSet[ZMQStream] = field(default_factory=weakref.WeakSet)
-    connect_shell: Callable[..., Any] | None = None
-    connect_control: Callable[..., Any] | None = None
-    asking: str = field(default_factory=lambda: uuid.uuid4().hex)
-    polls: Unanswered = field(default_factory=Unanswered)
+    def __init__(self, long_run: float = 0.0) -> None:
+        self.started_at: datetime | None = None
+        self.noted_at: datetime | None = None
+        self.disconnected_at: datetime | None = None
+        self.person_at: datetime | None = None
+        self.checked_at: datetime | None = None
+        self.run = Run(long_run)
+        self.settled = True
+        self.gone = self.welcome_expected = self.unheard = False
+        self.restarting = self.version = 0
+        self.outstanding, self.polls = Unanswered(), Unanswered()
+        self.streams: weakref.WeakSet[ZMQStream] = weakref.WeakSet()
+        self.connect_shell: Callable[..., Any] | None = None
+        self.connect_control: Callable[..., Any] | None = None
+        self.asking = uuid.uuid4().hex
 
     def note(self, at: datetime) -> None:
         """Count something as use that upstream does not see (yet): a forwarded request, a restart, an answer."""

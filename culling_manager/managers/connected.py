@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..engine.clock import utcnow
 from ..records import Kind
-from ..rules.run import Run
 from .activity import KernelActivity
 from .hosts import KernelHost
 from .sockets import Sockets
@@ -23,7 +22,7 @@ class Connected:
         """What we know of a kernel besides upstream's attributes."""
         found = self.activities.get(kernel_id)
         if found is None:
-            found = self.activities[kernel_id] = KernelActivity(run=Run(self._long_run))
+            found = self.activities[kernel_id] = KernelActivity(self._long_run)
         return found
 
     def connections(self, kernel_id: str) -> int:

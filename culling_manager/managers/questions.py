@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_client.session import Session
@@ -33,13 +32,12 @@ NOTHING_TO_RUN = {
 INFO, EXECUTE, SUBSHELLS = "kernel_info_request", "execute_request", "kernel subshells"
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Questions:
     """Questions to one kernel; what it says of them on IOPub is no activity."""
 
-    session: Session
-    streams: dict[str, Any]
-    replies: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+    def __init__(self, session: Session, streams: dict[str, Any]) -> None:
+        self.session, self.streams = session, streams
+        self.replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
     def ask(
         self, channel: str, kind: str, subshell: str | None = None, content: dict[str, Any] | None = None

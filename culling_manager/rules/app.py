@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..policy import CullingPolicy
@@ -66,7 +65,7 @@ def too_old(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision
         return None
     if now <= end:
         return Cap(end, Reason.TOO_OLD)
-    return replace(keep(Reason.TOO_OLD, record, now, end), action=Action.CULL)
+    return keep(Reason.TOO_OLD, record, now, end)._replace(action=Action.CULL)
 
 
 def in_use(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decision | None:
@@ -82,13 +81,13 @@ def app_idle(record: AppRecord, policy: CullingPolicy, now: datetime) -> Decisio
     since = idle_since(record, now) or now  # `never_seen` comes before
     timeout = policy.idle_timeout_on(record.instance_type)
     decision = no_later(by_deadline(since, timeout, now), record, policy, timeout, now)
-    decision = replace(decision, renews=record.residents_renew and not decision.cull)
+    decision = decision._replace(renews=record.residents_renew and not decision.cull)
     until = record.residents_until
     if until is None or (decision.due_at is not None and until <= decision.due_at):
         return decision
     if now > until:
-        return replace(decision, due_at=until)
-    return replace(decision, action=Action.KEEP, reason=Reason.ACTIVE, due_at=until, renews=record.residents_renew)
+        return decision._replace(due_at=until)
+    return decision._replace(action=Action.KEEP, reason=Reason.ACTIVE, due_at=until, renews=record.residents_renew)
 
 
 def keeps_app(decision: Decision) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..policy import CullingPolicy
@@ -59,7 +58,7 @@ def at_work(record: Record, policy: CullingPolicy, now: datetime) -> Decision | 
     end = work_ends(record, policy)
     if end is None:
         return keep(Reason.USED, record, now)
-    return None if now > end else replace(keep(Reason.USED, record, now, end), due_for=Reason.AT_WORK_TOO_LONG)
+    return None if now > end else keep(Reason.USED, record, now, end)._replace(due_for=Reason.AT_WORK_TOO_LONG)
 
 
 def no_later(decision: Decision, record: Record, policy: CullingPolicy, timeout: float, now: datetime) -> Decision:
@@ -74,5 +73,5 @@ def no_later(decision: Decision, record: Record, policy: CullingPolicy, timeout:
     if decision.due_at <= end:
         return decision
     if now <= end:
-        return replace(decision, due_at=end, due_for=Reason.AT_WORK_TOO_LONG)
-    return replace(decision, action=Action.CULL, reason=Reason.AT_WORK_TOO_LONG, due_at=end)
+        return decision._replace(due_at=end, due_for=Reason.AT_WORK_TOO_LONG)
+    return decision._replace(action=Action.CULL, reason=Reason.AT_WORK_TOO_LONG, due_at=end)

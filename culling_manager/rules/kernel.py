@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..policy import CullingPolicy
@@ -136,5 +135,5 @@ def kernel_idle(record: KernelRecord, policy: CullingPolicy, now: datetime) -> D
     decision = no_later(by_deadline(since, timeout, now), record, policy, timeout, now)
     limit = _busy_deadline(record, policy) if record.state == "busy" else None
     if limit is not None and decision.due_at is not None and limit < decision.due_at:
-        return replace(decision, due_at=limit)
+        return decision._replace(due_at=limit)
     return decision

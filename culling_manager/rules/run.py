@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """Since when a kernel is busy, and its last run worth waiting for: when that ended, and how long it took (seconds).
 
     A run shorter than `long_run` (seconds) makes none forgotten that was at least that long.
     """
 
-    long_run: float = 0.0
-    busy_since: datetime | None = None
-    ran_until: datetime | None = None
-    run_seconds: float = 0.0
+    __slots__ = ("busy_since", "long_run", "ran_until", "run_seconds")
+
+    def __init__(self, long_run: float = 0.0) -> None:
+        self.long_run = long_run
+        self.busy_since: datetime | None = None
+        self.ran_until: datetime | None = None
+        self.run_seconds = 0.0
 
     def follow(self, busy: bool, at: datetime) -> None:
         """It is busy, or not, at an instant; one that was so before goes on."""

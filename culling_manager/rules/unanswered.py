@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 #: More requests than these are not remembered. Those that it has begun are forgotten last.
 MOST = 1000
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Unanswered:
     """Requests that have no answer yet, by their ids: those that were only sent, and those that it has begun.
 
     A kernel may have several threads that answer, so an answer says nothing of any request but its own.
     """
 
-    sent: dict[str, None] = field(default_factory=dict)
-    begun: dict[str, None] = field(default_factory=dict)
+    __slots__ = ("begun", "sent")
+
+    def __init__(self) -> None:
+        self.sent: dict[str, None] = {}
+        self.begun: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self.sent) + len(self.begun)

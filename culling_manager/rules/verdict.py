@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
-from ..facts import Fact
 from ..policy import CullingPolicy
 from ..records import AppRecord, KernelRecord, Record, TerminalRecord
 
@@ -52,8 +50,7 @@ class Reason(Enum):
     TOO_OLD = "too old"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Decision(Fact):
+class Decision(NamedTuple):
     """What follows from record, policy and now.
 
     `due_at` is the instant after which the same record is culled (for one that is culled: the deadline that has
@@ -95,7 +92,7 @@ class Hold(NamedTuple):
         later = None if due_at is None else max(due_at, self.until)
         due_for = decision.due_for if later == due_at else None
         renews = self.renews or decision.renews
-        return replace(decision, action=Action.KEEP, reason=self.reason, due_at=later, due_for=due_for, renews=renews)
+        return decision._replace(action=Action.KEEP, reason=self.reason, due_at=later, due_for=due_for, renews=renews)
 
 
 class Cap(NamedTuple):
@@ -109,8 +106,8 @@ class Cap(NamedTuple):
         if decision.cull:
             return decision
         if decision.due_at is not None and decision.due_at <= self.at:
-            return replace(decision, cap_at=self.at)
-        return replace(decision, due_at=self.at, due_for=self.reason, cap_at=self.at, renews=False)
+            return decision._replace(cap_at=self.at)
+        return decision._replace(due_at=self.at, due_for=self.reason, cap_at=self.at, renews=False)
 
 
 Verdict = Decision | Hold | Cap | None
@@ -175,8 +172,8 @@ def hold_after(decision: Decision, jumped_at: datetime | None, timeout: float, n
     if decision.due_at >= floor:
         return decision
     if now > floor:
-        return replace(decision, due_at=floor)
-    return replace(decision, action=Action.KEEP, reason=Reason.CLOCK_JUMP, due_at=floor)
+        return decision._replace(due_at=floor)
+    return decision._replace(action=Action.KEEP, reason=Reason.CLOCK_JUMP, due_at=floor)
 
 
 def hold_for_notice(decision: Decision, given_at: datetime, seconds: float, now: datetime) -> Decision:
@@ -188,5 +185,5 @@ def hold_for_notice(decision: Decision, given_at: datetime, seconds: float, now:
     if decision.reason not in (Reason.IDLE, Reason.ACTIVE) or decision.due_at is None or decision.due_at >= floor:
         return decision
     if now > floor:
-        return replace(decision, due_at=floor)
-    return replace(decision, action=Action.KEEP, reason=Reason.ACTIVE, due_at=floor)
+        return decision._replace(due_at=floor)
+    return decision._replace(action=Action.KEEP, reason=Reason.ACTIVE, due_at=floor)

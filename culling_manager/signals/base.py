@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from traitlets import Float, TraitError
 from traitlets.config import LoggingConfigurable
@@ -14,13 +13,11 @@ from traitlets.config import LoggingConfigurable
 from ..concurrency import SingleFlight
 from ..engine.clock import utcnow
 from ..errors import SettingError
-from ..facts import Fact
 from ..policy import number, plain
 from ..records import Kind, Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Subject(Fact):
+class Subject(NamedTuple):
     """What a signal is asked about.
 
     `pids` are its local root processes: a kernel's, a terminal's shell; none for an app, and none for what runs
@@ -32,11 +29,11 @@ class Subject(Fact):
     kind: Kind
     identity: str
     record: Record
+    server_pid: int
+    since: datetime
     pids: tuple[int, ...] = ()
     here: bool = False
     owner: str | None = None
-    server_pid: int
-    since: datetime
 
 
 class Signal(LoggingConfigurable):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,11 +37,10 @@ TOGETHER_SECONDS = 1.0
 Listener = Callable[[str, str], None]
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Request:
     """One request that is being served, and when it was told."""
 
-    told_at: datetime | None = None
+    told_at: datetime | None = None  # until it is told
 
     def first(self, now: datetime) -> bool:
         """Whether it is told now for the first time."""
