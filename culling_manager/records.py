@@ -6,13 +6,11 @@ time with UTC is how an idle culler kills fresh work.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from .errors import RecordError
-from .facts import Fact
 
 #: A variable in the environment of kernels and terminals that says whose they, and all they start, are.
 MARKER = "CULLING_MANAGER_OWNER"
@@ -48,8 +46,7 @@ def utc(value: datetime | None, name: str) -> datetime | None:
     return value.astimezone(timezone.utc)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class KernelRecord(Fact):
+class KernelRecord(NamedTuple):
     """One kernel as it was seen.
 
     `state` is Jupyter's execution state. `idle_timeout` (seconds) is the kernelspec's own ``cull_idle_timeout``, if it
@@ -64,12 +61,10 @@ class KernelRecord(Fact):
     and `person_at` is when somebody was last seen to work in it.
     """
 
-    kind: ClassVar[Literal[Kind.KERNEL]] = Kind.KERNEL
-
     identity: str
-    name: str = ""
     state: str | None
     last_activity: datetime | None
+    name: str = ""
     connections: int = 0
     disconnected_at: datetime | None = None
     started_at: datetime | None = None
@@ -95,9 +90,13 @@ class KernelRecord(Fact):
     person_at: datetime | None = None
     error: str | None = None
 
+    @property
+    def kind(self) -> Literal[Kind.KERNEL]:
+        """What it is about."""
+        return Kind.KERNEL
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class TerminalRecord(Fact):
+
+class TerminalRecord(NamedTuple):
     """One terminal as it was seen.
 
     `ended` means that it was terminated already and only a background job still holds it. `billed` is False for one
@@ -106,8 +105,6 @@ class TerminalRecord(Fact):
     made: its `last_activity` may be output that nobody reads. For `kept_until`, `asked_by`, `leased`, `used_by` and
     `used_at` see `KernelRecord`.
     """
-
-    kind: ClassVar[Literal[Kind.TERMINAL]] = Kind.TERMINAL
 
     identity: str
     last_activity: datetime | None
@@ -124,9 +121,13 @@ class TerminalRecord(Fact):
     used_at: datetime | None = None
     error: str | None = None
 
+    @property
+    def kind(self) -> Literal[Kind.TERMINAL]:
+        """What it is about."""
+        return Kind.TERMINAL
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class AppRecord(Fact):
+
+class AppRecord(NamedTuple):
     """One billed unit of compute as it was seen.
 
     `state` is what its service says; only ``InService`` is in use or idle. `watched_since` is when this culler first
@@ -138,12 +139,10 @@ class AppRecord(Fact):
     `warned_at` when it was warned that it grows too old.
     """
 
-    kind: ClassVar[Literal[Kind.APP]] = Kind.APP
-
     identity: str
     name: str
-    app_type: str = ""
     state: str | None
+    app_type: str = ""
     created_at: datetime | None = None
     watched_since: datetime | None = None
     last_activity: datetime | None = None
@@ -161,6 +160,11 @@ class AppRecord(Fact):
     used_by: str | None = None
     used_at: datetime | None = None
     error: str | None = None
+
+    @property
+    def kind(self) -> Literal[Kind.APP]:
+        """What it is about."""
+        return Kind.APP
 
 
 Record = KernelRecord | TerminalRecord | AppRecord

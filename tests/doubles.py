@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -135,7 +135,7 @@ class FakeKernels:
         known = self.records.get(identity)
         if known is None:
             known = KernelRecord(identity=identity, name="python3", state="idle", last_activity=NOON)
-        self.records[identity] = replace(known, **changes)
+        self.records[identity] = known._replace(**changes)
 
     def settings(self) -> Mapping[str, Any]:
         return {"cull_interval": 10.0, **self.own_settings}
@@ -233,7 +233,7 @@ class HomedKernels(FakeKernels):
         """Kernels on the gateway that are not ours."""
         if self.others_error is not None:
             raise ReadError(str(self.others_error))
-        return [replace(record, owned=False) for record in self.others.values()]
+        return [record._replace(owned=False) for record in self.others.values()]
 
     async def is_at_work(self, identity: str) -> bool:
         """None of them works without showing it."""
@@ -249,7 +249,7 @@ class FakeTerminals(HomedKernels):
     def put(self, identity: str, **changes: Any) -> None:
         """Add a terminal or change one."""
         known: Any = self.records.get(identity) or TerminalRecord(identity=identity, last_activity=NOON)
-        self.records[identity] = replace(known, **changes)
+        self.records[identity] = known._replace(**changes)
 
     def glance(self, policy: CullingPolicy) -> Iterable[tuple[str, datetime | None, float | None]]:
         return [(identity, None, None) for identity in list(self.records)]
@@ -276,7 +276,7 @@ class FakeApps(AppManager):
         known = self.apps.get(name) or AppRecord(
             identity=name, name=name, app_type="Fake", state="InService", created_at=NOON
         )
-        self.apps[name] = replace(known, **changes)
+        self.apps[name] = known._replace(**changes)
 
     async def list_apps(self) -> list[AppRecord]:
         self.calls.append("list")

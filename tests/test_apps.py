@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 from contextlib import suppress
-from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -357,7 +356,7 @@ def test_apps_of_others_and_of_other_types_are_not_ours_whatever_is_answered(cla
 
 def test_a_kernel_is_not_on_an_app_that_has_ended(classic):
     """It stays listed for a day."""
-    ended = {**APPS, "science": replace(APPS["science"], state="Deleted")}
+    ended = {**APPS, "science": APPS["science"]._replace(state="Deleted")}
     record = KernelRecord(identity="k", name=SCIENCE, state="idle", last_activity=None, instance_type="ml.t3.medium")
 
     assert set(classic.apps_of_kernel(record, ended)) == {"unknown"}
@@ -386,7 +385,7 @@ def test_an_image_terminal_is_on_the_apps_of_its_image_and_a_system_terminal_on_
 
 def test_the_default_instance_type_may_be_any(classic):
     """`system` stands for ml.t3.medium there, so it is no proof against a kernel."""
-    listed = {"science": replace(APPS["science"], instance_type="system"), "science-big": APPS["science-big"]}
+    listed = {"science": APPS["science"]._replace(instance_type="system"), "science-big": APPS["science-big"]}
     record = KernelRecord(identity="k", name=SCIENCE, state="idle", last_activity=None, instance_type="ml.t3.medium")
 
     assert classic.apps_of_kernel(record, listed) == ["science"]
@@ -411,7 +410,7 @@ def test_a_kernel_whose_app_is_not_known_has_them_listed_again(classic, kernel, 
     assert not classic.knows_home_of(record, {})
     on_another = {name: app for name, app in APPS.items() if app.instance_type == "ml.t3.medium"}
     elsewhere = {"name": SCIENCE, "instance_type": "ml.p5.48xlarge"}
-    assert not classic.knows_home_of(replace(record, app_name=None, **elsewhere), on_another)
+    assert not classic.knows_home_of(record._replace(app_name=None, **elsewhere), on_another)
 
 
 @pytest.mark.parametrize(
@@ -490,7 +489,7 @@ def test_a_server_process_without_a_server_says_so():
 def test_only_kernel_gateway_apps_are_ever_deleted(classic):
     """Whatever somebody puts into the list."""
     with pytest.raises(CallError, match="never deleted"):
-        asyncio.run(classic.delete_app(replace(APPS["science"], app_type="JupyterServer")))
+        asyncio.run(classic.delete_app(APPS["science"]._replace(app_type="JupyterServer")))
 
 
 def test_work_in_a_thread_gives_its_result_or_its_error():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
@@ -479,7 +478,7 @@ async def test_kernels_that_this_server_did_not_start_count():
 
     await world.clock.run_for(5 * TIMEOUT)
     early = list(world.apps.deleted)
-    world.kernels.others["a"] = replace(world.kernels.others["a"], state="idle", last_activity=world.clock.wall)
+    world.kernels.others["a"] = world.kernels.others["a"]._replace(state="idle", last_activity=world.clock.wall)
     await world.clock.run_for(TIMEOUT)
     before = list(world.apps.deleted)
     await world.clock.run_for(EXACT)
@@ -854,7 +853,7 @@ class History:
         elif action in ("work", "rest", "say") and known is not None:
             state = {"work": "busy", "rest": "idle", "say": known.state}[action]
             place = mine if identity in mine else world.kernels.others
-            place[identity] = replace(known, state=state, last_activity=now)
+            place[identity] = known._replace(state=state, last_activity=now)
         elif action == "end" and identity in mine:
             world.kernels.end(identity)
         elif action == "die" and identity in mine:
@@ -902,7 +901,7 @@ def test_in_every_history_no_app_in_use_is_deleted_and_none_is_forgotten(history
         for kernel in [*world.world.kernels.records]:
             world.world.kernels.put(kernel, state="idle", last_activity=world.clock.wall)
         for identity, kernel in world.world.kernels.others.items():
-            world.world.kernels.others[identity] = replace(kernel, state="idle", last_activity=world.clock.wall)
+            world.world.kernels.others[identity] = kernel._replace(state="idle", last_activity=world.clock.wall)
         await world.clock.run_for(3600 + 4 * TIMEOUT)
         assert all(app.state != IN_SERVICE for app in world.apps.apps.values())
 
@@ -1139,7 +1138,7 @@ async def test_what_begins_to_work_while_the_hook_takes_its_time_keeps_its_app()
 
     async def slow_hook(record, decision):
         await world.clock.sleep(100)
-        world.kernels.others["s"] = replace(stranger, state="busy", last_activity=world.clock.wall)
+        world.kernels.others["s"] = stranger._replace(state="busy", last_activity=world.clock.wall)
 
     guard.before_culling = slow_hook
     world.start()

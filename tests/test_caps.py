@@ -120,7 +120,7 @@ def test_of_a_busy_kernel_that_may_be_culled_signals_are_not_asked():
     """That it computes is known, and with `cull_busy` it does not keep."""
     record = KernelRecord(identity="k", state="busy", last_activity=NOON, used_by="it computes", used_at=at(HOUR))
 
-    found = [decide_kernel(replace(record, state=state), CullingPolicy(cull_busy=True), at(HOUR)) for state in STATES]
+    found = [decide_kernel(record._replace(state=state), CullingPolicy(cull_busy=True), at(HOUR)) for state in STATES]
 
     assert [each.reason for each in found] == [Reason.ACTIVE, Reason.USED]
 
@@ -235,9 +235,9 @@ def test_a_second_is_an_age_and_a_bound_and_who_was_never_seen_has_no_age():
     policy = CullingPolicy(max_age=1.0, max_keep_alive=1.0)
 
     assert oldest(app, policy, NOON) == at(1)
-    assert oldest(replace(app, kept_until=at(HOUR)), policy, NOON) == at(2)
-    assert oldest(replace(app, kept_until=at(HOUR)), replace(policy, max_keep_alive=0.0), NOON) == at(HOUR)
-    assert oldest(replace(app, watched_since=None), policy, NOON) is None
+    assert oldest(app._replace(kept_until=at(HOUR)), policy, NOON) == at(2)
+    assert oldest(app._replace(kept_until=at(HOUR)), replace(policy, max_keep_alive=0.0), NOON) == at(HOUR)
+    assert oldest(app._replace(watched_since=None), policy, NOON) is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -176,7 +175,7 @@ def test_more_keepers_than_are_named_are_told_as_others():
     """Three are named, of one household or of several; the rest is counted, not read."""
     policy = CullingPolicy()
     record = KernelRecord(identity="k", state="busy", last_activity=NOON)
-    busy = [replace(record, identity=f"k{number}") for number in range(9)]
+    busy = [record._replace(identity=f"k{number}") for number in range(9)]
     homes = [("a",), ("a", "b"), ("b",)]
 
     census = count(
@@ -191,7 +190,7 @@ def test_more_keepers_than_are_named_are_told_as_others():
 def test_one_household_names_no_more_than_it_must():
     """Of many that keep their app in one place, one more than are told: so that it is known that there are others."""
     record = KernelRecord(identity="k", state="busy", last_activity=NOON)
-    busy = [replace(record, identity=f"k{number}") for number in range(9)]
+    busy = [record._replace(identity=f"k{number}") for number in range(9)]
 
     census = count(((each, decide_kernel(each, CullingPolicy(), NOON), ("a",), NOON) for each in busy), NOON)
 
@@ -218,18 +217,18 @@ OFFICE = KernelRecord(identity="k", state="idle", last_activity=NOON)
 MEANS = {
     # id: its record -> until when it keeps its app, whether that becomes later by itself, until when it is kept
     "an idle kernel, until it is due": (OFFICE, (later(600), False, None)),
-    "one that is kept, until then": (replace(OFFICE, kept_until=later(900)), (later(900), False, later(900))),
-    "or until it is due": (replace(OFFICE, kept_until=later(300)), (later(600), False, later(300))),
+    "one that is kept, until then": (OFFICE._replace(kept_until=later(900)), (later(900), False, later(900))),
+    "or until it is due": (OFFICE._replace(kept_until=later(300)), (later(600), False, later(300))),
     "by a lease, it becomes later": (
-        replace(OFFICE, kept_until=later(900), leased=True), (later(900), True, later(900))
+        OFFICE._replace(kept_until=later(900), leased=True), (later(900), True, later(900))
     ),
     "a busy one has no end, whatever was asked for": (
-        replace(OFFICE, state="busy", kept_until=later(-1), leased=True), (None, False, later(-1))
+        OFFICE._replace(state="busy", kept_until=later(-1), leased=True), (None, False, later(-1))
     ),
     "a terminal that goes with its app keeps it not at all": (HOME, (None, False, None)),
-    "but as long as was asked for": (replace(HOME, kept_until=later(900)), (later(900), False, later(900))),
+    "but as long as was asked for": (HOME._replace(kept_until=later(900)), (later(900), False, later(900))),
     "and a lease on it becomes later": (
-        replace(HOME, kept_until=later(900), leased=True), (later(900), True, later(900))
+        HOME._replace(kept_until=later(900), leased=True), (later(900), True, later(900))
     ),
 }  # fmt: skip
 
@@ -238,7 +237,7 @@ MEANS = {
 @pytest.mark.parametrize(("record", "expected"), MEANS.values(), ids=MEANS)
 def test_what_one_means_for_its_app(record, expected, beside):
     """By itself, and beside one that means less, in the same household or in another."""
-    policy, dull = CullingPolicy(idle_timeout=600), replace(HOME, identity="other")
+    policy, dull = CullingPolicy(idle_timeout=600), HOME._replace(identity="other")
     found = [(record, decide(record, policy, NOON), ("a",), later(-5))]
     for homes in [("a",), ("a", "b")] * beside:
         found.append((dull, decide(dull, policy, NOON), homes, later(-9)))
@@ -255,12 +254,12 @@ def test_where_a_kernel_lives_is_found_anew_when_the_apps_change():
     apps = KernelGatewayApps(metadata=parsed(METADATA["classic"], "metadata.json"))
     kernel = KernelRecord(identity="k", name="python3", state="idle", last_activity=NOON, instance_type="ml.t3.medium")
     one = AppRecord(identity="one", name="one", state=IN_SERVICE, instance_type="ml.t3.medium")
-    two = replace(one, identity="two", name="two", instance_type="ml.g4dn.xlarge")
+    two = one._replace(identity="two", name="two", instance_type="ml.g4dn.xlarge")
 
     listed = {"one": one}
     first = apps.apps_of_kernel(kernel, listed)
-    listed["two"] = replace(two, instance_type="ml.t3.medium")
+    listed["two"] = two._replace(instance_type="ml.t3.medium")
     second = apps.apps_of_kernel(kernel, listed)
-    third = apps.apps_of_kernel(kernel, {"one": replace(one, state="Deleted"), "two": two})
+    third = apps.apps_of_kernel(kernel, {"one": one._replace(state="Deleted"), "two": two})
 
     assert (first, second, third) == (["one"], ["one", "two"], ["two"])

@@ -40,12 +40,12 @@ def at(seconds: float):
 
 def kernel(**changes) -> KernelRecord:
     """An idle kernel whose last activity was at noon."""
-    return replace(KernelRecord(identity="k", name="python3", state="idle", last_activity=NOON), **changes)
+    return KernelRecord(identity="k", name="python3", state="idle", last_activity=NOON)._replace(**changes)
 
 
 def terminal(**changes) -> TerminalRecord:
     """A terminal whose last output was at noon."""
-    return replace(TerminalRecord(identity="1", last_activity=NOON), **changes)
+    return TerminalRecord(identity="1", last_activity=NOON)._replace(**changes)
 
 
 K, C = Action.KEEP, Action.CULL
@@ -614,7 +614,7 @@ def test_what_is_culled_was_due_and_what_is_kept_was_not(record, policy, now):
 @given(kernels, policies, moments)
 def test_nothing_busy_is_culled_unless_a_setting_says_so(record, policy, now):
     """A living busy kernel is culled only with `cull_busy` or `busy_timeout`."""
-    working = replace(record, state="busy", alive=True)
+    working = record._replace(state="busy", alive=True)
     patient = replace(policy, cull_busy=False, busy_timeout=0.0)
 
     assert not decide_kernel(working, patient, now).cull
@@ -623,7 +623,7 @@ def test_nothing_busy_is_culled_unless_a_setting_says_so(record, policy, now):
 @given(kernels | terminals, policies, moments)
 def test_doubt_keeps(record, policy, now):
     """A failed reading is never culled."""
-    decision = decide(replace(record, error="could not be read"), policy, now)
+    decision = decide(record._replace(error="could not be read"), policy, now)
 
     assert (decision.action, decision.reason) == (Action.KEEP, Reason.UNKNOWN)
 
@@ -687,7 +687,7 @@ def test_deciding_uses_the_time_it_is_given_in_any_zone():
 def app(**changes) -> AppRecord:
     """An app in service that was created and first seen at noon, and never used."""
     known = AppRecord(identity="a", name="a", state="InService", created_at=NOON, watched_since=NOON)
-    return replace(known, **changes)
+    return known._replace(**changes)
 
 
 APP_TABLE = {

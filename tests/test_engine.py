@@ -7,7 +7,7 @@ import gc
 import logging
 import math
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
@@ -713,7 +713,7 @@ class Neighbours:
         return self.app
 
     def place(self, terminal):
-        return replace(terminal, with_app=True)
+        return terminal._replace(with_app=True)
 
     def describe(self) -> dict[str, str]:
         return {"class": "Neighbours"}
@@ -1041,7 +1041,7 @@ def test_what_was_read_anew_is_looked_at_at_once_and_what_was_found_out_holds_fo
     same, other = (an_item(rehearsed=True, doubt="who knows", next_at=NEVER) for _ in range(2))
 
     same.take("new", same.record, same.decision)
-    other.take("new", replace(other.record, state="busy"), other.decision)
+    other.take("new", other.record._replace(state="busy"), other.decision)
 
     found = [(each.fingerprint, each.rehearsed, each.doubt, each.next_at) for each in (same, other)]
     assert found == [("new", True, "who knows", AT_ONCE), ("new", False, None, AT_ONCE)]

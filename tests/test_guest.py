@@ -13,7 +13,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -370,7 +369,7 @@ async def test_a_kernel_that_was_found_at_work_and_then_free_was_in_use_until_th
         used = [source.read(kernel_id, utcnow()).last_activity]
         for _ in range(4):
             with suppress(ReadError):  # it gives no answer once, which says nothing
-                await source.confirm(replace(source.read(kernel_id, utcnow()), state="idle"))
+                await source.confirm(source.read(kernel_id, utcnow())._replace(state="idle"))
             used.append(source.read(kernel_id, utcnow()).last_activity)
 
     assert [later > earlier for earlier, later in pairwise(used)] == [True, False, True, False]

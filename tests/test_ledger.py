@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -444,7 +443,7 @@ class OddApps(FakeApps):
     async def look_again(self, app):
         if isinstance(self.found, Exception):
             raise self.found
-        return app if self.found is None else replace(app, **self.found)
+        return app if self.found is None else app._replace(**self.found)
 
 
 def odd(**settings) -> World:
@@ -574,7 +573,7 @@ async def test_what_goes_is_remembered_by_the_app_that_it_was_on():
     found.append(memory.last_activity)
     world.source.left(kernel, None)
     found.append(memory.last_activity)
-    world.source.left(replace(kernel, last_activity=at(-10), used_at=None), None)
+    world.source.left(kernel._replace(last_activity=at(-10), used_at=None), None)
     found.append(memory.last_activity)
     world.source.left(kernel, at(10))
     found.append(memory.last_activity)
@@ -699,7 +698,7 @@ class PlacingApps(FakeApps):
     """Apps with which their terminals go."""
 
     def place(self, terminal):
-        return replace(terminal, with_app=True)
+        return terminal._replace(with_app=True)
 
 
 @scenario
@@ -729,7 +728,7 @@ async def test_only_a_kernel_of_which_nobody_knows_the_app_has_apps_listed_soon(
     kernel = KernelRecord(identity="k", state="idle", last_activity=NOON, app_name="new")
 
     for record, lists in [
-        (TerminalRecord(identity="t", last_activity=NOON), True), (replace(kernel, app_name="a"), True),
+        (TerminalRecord(identity="t", last_activity=NOON), True), (kernel._replace(app_name="a"), True),
         (kernel, False), (kernel, True),
     ]:  # fmt: skip
         world.apps.lists = lists

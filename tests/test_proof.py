@@ -47,7 +47,7 @@ CASES = {
 @pytest.mark.parametrize(("record", "policy", "seconds"), CASES.values(), ids=CASES.keys())
 def test_when_a_busy_kernel_is_asked(record, policy, seconds):
     """Seldom: once per timeout at most, and not while it says anything."""
-    at = proof_at(replace(BUSY, **record), replace(POLICY, **policy))
+    at = proof_at(BUSY._replace(**record), replace(POLICY, **policy))
 
     assert at == (None if seconds is None else later(seconds))
 
@@ -138,7 +138,7 @@ class History:
         state = "busy" if self.known.begun else self.state
         checked_at = None if self.asked is None else later(self.asked)
         settled = not self.known
-        return replace(BUSY, state=state, last_activity=later(self.last), checked_at=checked_at, settled=settled)
+        return BUSY._replace(state=state, last_activity=later(self.last), checked_at=checked_at, settled=settled)
 
     def look(self) -> None:
         """The server looks: asks who is busy and silent, and culls who is idle for too long."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -22,7 +21,7 @@ def world_with(**changes) -> World:
     """An app with one kernel on it that this server did not start."""
     world = World()
     world.apps.put("a", created_at=LONG_AGO)
-    world.kernels.others["s"] = replace(STRANGER, **changes)
+    world.kernels.others["s"] = STRANGER._replace(**changes)
     return world
 
 
@@ -70,7 +69,7 @@ async def test_a_kernel_of_somebody_else_in_a_state_that_nobody_knows_is_reporte
     await world.clock.run_for(3 * TIMEOUT)
     kept, words = world.apps.apps["a"].state, world.culler.troubles.last_text()
 
-    world.kernels.others["s"] = replace(STRANGER, state="idle", last_activity=world.clock.wall)
+    world.kernels.others["s"] = STRANGER._replace(state="idle", last_activity=world.clock.wall)
     await world.clock.run_for(2 * TIMEOUT)
 
     assert kept == IN_SERVICE
@@ -128,8 +127,8 @@ async def test_whose_a_kernel_is_goes_by_the_list_of_our_manager():
 
     household = [record.identity for record, _ in world.source._census(world.culler.now()).residents("a")]
 
-    assert residents.is_ours(replace(STRANGER, owned=True))
-    assert not residents.is_ours(replace(STRANGER, identity="another"))
+    assert residents.is_ours(STRANGER._replace(owned=True))
+    assert not residents.is_ours(STRANGER._replace(identity="another"))
     assert household == ["s"]
     assert world.culler.troubles.last_text() is None
 
@@ -148,7 +147,7 @@ async def test_only_ours_are_asked_to_go_and_only_our_kernels_for_what_is_on_its
         considered.append((kind, identity, seconds))
 
     world.culler.consider = consider
-    for record in (ours, STRANGER, terminal, replace(terminal, identity="k")):
+    for record in (ours, STRANGER, terminal, terminal._replace(identity="k")):
         world.source.residents.catch_up(record)
         await world.source.residents.cull_if_due(record)
 
@@ -167,7 +166,7 @@ async def test_one_that_does_not_say_when_it_was_used_counts_from_when_it_was_fi
         found.append(residents._last_use(silent, NOON + timedelta(seconds=seconds)))
     residents.forget(silent)
     found.append(residents._last_use(silent, NOON + timedelta(seconds=90)))
-    used = replace(STRANGER, used_at=NOON + timedelta(seconds=9))
+    used = STRANGER._replace(used_at=NOON + timedelta(seconds=9))
 
     assert found == [NOON, NOON, NOON + timedelta(seconds=90)]
     assert residents._last_use(used, NOON) == NOON + timedelta(seconds=9)
@@ -191,7 +190,7 @@ async def test_only_the_silent_of_somebody_else_are_asked_and_one_that_works_is_
 
     world.kernels.is_at_work = is_at_work
     record = world.source.residents.strangers["s"]
-    others = [replace(STRANGER, identity="gone", state="starting"), TerminalRecord(identity="t", last_activity=NOON)]
+    others = [STRANGER._replace(identity="gone", state="starting"), TerminalRecord(identity="t", last_activity=NOON)]
 
     await world.source.residents.ask_silent([*others, record])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -164,7 +163,7 @@ def test_one_that_is_connected_has_not_just_disconnected():
     policy = CullingPolicy(cull_connected=False)
     record = KernelRecord(identity="k", state="idle", last_activity=NOON, disconnected_at=NOON)
 
-    found = [kernel.just_disconnected(replace(record, connections=each), policy, at(1)) for each in (0, 1, 2)]
+    found = [kernel.just_disconnected(record._replace(connections=each), policy, at(1)) for each in (0, 1, 2)]
 
     assert found == [Hold(at(30), Reason.DISCONNECTED, gives_way=True), None, None]
 

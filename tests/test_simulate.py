@@ -9,7 +9,6 @@ import json
 import logging
 import random
 import re
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -778,7 +777,7 @@ def test_our_events_tell_the_instance_type_and_old_ones_need_not(tmp_path):
 
     async def record():
         for kind in (BIG, None):
-            emit_app(server, "deleting", replace(app, instance_type=kind), at(60))
+            emit_app(server, "deleting", app._replace(instance_type=kind), at(60))
             kernel = KernelRecord(identity="k", state="idle", last_activity=at(0), instance_type=kind)
             happened = Happening(kind=KERNEL, record=kernel, action="warned", reason="active", at=at(60))
             bus.emit(schema_id=CULLING, data=culling(happened))

@@ -139,8 +139,8 @@ class KernelGatewayApps(SageMakerAppManager):
     def place(self, terminal: TerminalRecord) -> TerminalRecord:
         """An image terminal goes with its app; a system terminal runs on the JupyterServer app, which is free."""
         if terminal.identity.startswith("arn:"):
-            return replace(terminal, with_app=True)
-        return replace(terminal, billed=False)
+            return terminal._replace(with_app=True)
+        return terminal._replace(billed=False)
 
     def _by_image(self, image: Image | None, instance_type: str | None, apps: Mapping[str, AppRecord]) -> list[str]:
         """The apps that something of this image on this instance type may live on; found once per list of apps."""

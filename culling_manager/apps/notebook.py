@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from ..errors import CallError, DeniedError, GoneError
 from ..records import AppRecord
@@ -54,7 +53,7 @@ class NotebookInstance(SageMakerAppManager):
             self.log.info("Culling: %s; it is stopped without another look at its status", error)
             return app
         self.instance_type = answer.get("InstanceType") or self.instance_type
-        return replace(app, state=answer.get("NotebookInstanceStatus"), instance_type=self.instance_type)
+        return app._replace(state=answer.get("NotebookInstanceStatus"), instance_type=self.instance_type)
 
     async def delete_app(self, app: AppRecord) -> None:
         """Ask SageMaker to stop it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -46,12 +46,12 @@ class Residents:
             watch = self.engine.watches.get(kind)
             for record, decision in [] if watch is None else watch.current(now):
                 if isinstance(record, KernelRecord) and decision.reason is Reason.EXTERNAL:
-                    yield record, decide_kernel(replace(record, owned=True), policy, now)
+                    yield record, decide_kernel(record._replace(owned=True), policy, now)
                 elif not isinstance(record, AppRecord):
                     yield record, decision
         for stranger in self.strangers.values():
             if not self.is_ours(stranger):
-                yield stranger, decide_kernel(replace(stranger, owned=True), policy, now)
+                yield stranger, decide_kernel(stranger._replace(owned=True), policy, now)
         for terminal in self._other_terminals(apps):
             yield terminal, decide_terminal(terminal, policy, now)
 
@@ -98,7 +98,7 @@ class Residents:
             at_work = await shared.is_at_work(record.identity)
             known = self.strangers.get(record.identity)
             if at_work and known is not None:
-                self.strangers[record.identity] = replace(known, state="busy", last_activity=self.engine.now())
+                self.strangers[record.identity] = known._replace(state="busy", last_activity=self.engine.now())
 
     def _shared(self) -> SharedKernels | None:
         """Whoever knows of the kernels that this server did not start; None when nobody does."""
@@ -134,7 +134,7 @@ class Residents:
     def _tell_doubt(self, stranger: KernelRecord) -> None:
         """Say so when somebody else's kernel keeps its app for being in a state that nobody knows."""
         now, subject = self.engine.now(), f"stranger {stranger.identity}"
-        decision = decide_kernel(replace(stranger, owned=True), self.engine.policy, now)
+        decision = decide_kernel(stranger._replace(owned=True), self.engine.policy, now)
         if self.is_ours(stranger) or decision.reason is not Reason.UNKNOWN:
             self.engine.troubles.over(subject)
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -105,8 +105,7 @@ class AppSource:
         living = self._census(now).of(identity)
         memory.note(living.last_use)
         memory.clamp(now)
-        return replace(
-            record,
+        return record._replace(
             state=self.ledger.state(identity),
             created_at=memory.created_at,
             watched_since=memory.watched_since,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from traitlets import Bool
 
 from ..errors import GoneError
@@ -37,7 +35,7 @@ class SpaceApp(SageMakerAppManager):
         """The app itself, which is in service, for we run on it; that needs no call."""
         found, kind = self.metadata, await self.own_type(self._ask_type)
         app = AppRecord(identity=found.arn, name=found.name, app_type=self.app_type, state="InService")
-        return [replace(app, instance_type=kind)]
+        return [app._replace(instance_type=kind)]
 
     async def _ask_type(self) -> str | None:
         """The instance type, as its service says it of the app."""

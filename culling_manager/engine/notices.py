@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..decisions import KEEPS_UNTIL, Reason, timeout
@@ -124,7 +123,7 @@ class Notices:
     def name(self, item: Item) -> None:
         """Have its record say what a person calls it, where that is found out only before it is told of."""
         if isinstance(self.source, Naming):
-            item.record = replace(item.record, **self.source.names(item.record.identity))
+            item.record = item.record._replace(**self.source.names(item.record.identity))
 
     def over(self, item: Item) -> None:
         """There is nothing more to be warned of: what it was warned of has happened, or it is gone."""

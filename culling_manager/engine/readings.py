@@ -7,7 +7,6 @@ always by the one set of rules. What cannot be read is kept, and so is everythin
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..decisions import Decision, Reason, decide, hold_after, hold_for_notice, timeout
@@ -131,7 +130,7 @@ class Readings:
         """Every item as it is now, with today's decision; acts on nothing. One in doubt is unknown, and so kept."""
         found = [self.current(identity, now) for identity, _, _ in self.source.glance(self.situation.policy)]
         items = [each for each in found if each is not None]
-        records = [each.record if each.doubt is None else replace(each.record, error=each.doubt) for each in items]
+        records = [each.record if each.doubt is None else each.record._replace(error=each.doubt) for each in items]
         return [(record, self.decide(record, now)) for record in records]
 
     def last_record(self, identity: str, now: datetime) -> Record | None:
@@ -203,9 +202,9 @@ class Readings:
                 words = self._unread(identity, error)
         if words is not None:
             known = self.items.get(identity)
-            record = self.source.unreadable(identity, words) if known is None else replace(known.record, error=words)
+            record = self.source.unreadable(identity, words) if known is None else known.record._replace(error=words)
         if record.last_activity is not None and record.last_activity > now:
-            record = replace(record, last_activity=self._seen(identity, record.last_activity, now))
+            record = record._replace(last_activity=self._seen(identity, record.last_activity, now))
         return self._with_requests(record)
 
     def _unread(self, identity: str, error: Exception) -> str:
@@ -224,9 +223,9 @@ class Readings:
         item = self.items.get(record.identity)
         if item is None:
             return record
-        record = replace(record, warned_at=item.warned_at) if isinstance(record, AppRecord) else record
+        record = record._replace(warned_at=item.warned_at) if isinstance(record, AppRecord) else record
         use = item.use
-        return record if use.asked_at is None else replace(record, used_by=use.used_by, used_at=use.used_at)
+        return record if use.asked_at is None else record._replace(used_by=use.used_by, used_at=use.used_at)
 
     def _tell_kept(self, item: Item, now: datetime) -> None:
         """Tell once why it is kept; that nobody knows its state only when that lasts."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from ..errors import SettingError
@@ -134,8 +133,8 @@ class KeepAlives:
         request, asked_at = self.longest(record.kind, record.identity), self.asked_at(record.kind, record.identity)
         if request is not None:
             until = max(request.until, record.kept_until or request.until)
-            record = replace(record, kept_until=until, asked_by=request.asked_by, leased=request.renewable)
-        return record if asked_at is None else replace(record, asked_at=asked_at)
+            record = record._replace(kept_until=until, asked_by=request.asked_by, leased=request.renewable)
+        return record if asked_at is None else record._replace(asked_at=asked_at)
 
     def asked_at(self, kind: Kind, identity: str) -> datetime | None:
         """When a user last asked that something is kept, or everything, also where that has ended; None for never."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -72,8 +71,8 @@ class GatewayKernelSource(KernelSource):
         if identity in self.unread:
             raise ReadError(self.unread[identity])
         where = {"name": spec_name(kernel), **placed_by(kernel.kernel)}
-        record = replace(super().read(identity, now), **where)
-        return replace(record, owned=False) if identity in self.adopted else record
+        record = super().read(identity, now)._replace(**where)
+        return record._replace(owned=False) if identity in self.adopted else record
 
     async def prove(self, record: KernelRecord) -> None:
         """Whether it is still busy is its gateway's to know, and is in its models."""
@@ -189,9 +188,9 @@ class GatewayKernelSource(KernelSource):
         """With its kernelspec's own timeout; one that is not known keeps it."""
         unread = self.models.unread_specs.get(record.name)
         if unread is not None:
-            return replace(record, error=f"its kernelspec cannot be fetched: {unread}")
+            return record._replace(error=f"its kernelspec cannot be fetched: {unread}")
         own = own_timeout_in(self.models.specs.get(record.name, {}))
-        return replace(record, idle_timeout=own.seconds, odd_timeout=own.odd)
+        return record._replace(idle_timeout=own.seconds, odd_timeout=own.odd)
 
     async def is_at_work(self, identity: str) -> bool:
         """Whether a kernel that this server did not start works although its state does not show it.

@@ -44,7 +44,7 @@ def jp_server_cleanup() -> None:
     """Nor anything of it to clean up."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One browser for all tests of a worker."""
     path = browser_path()
@@ -78,7 +78,7 @@ def see(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[.
         context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def common(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One server for all tests of a worker that need none of their own: as a hub has it, not at the root."""
     bounds = {"idle_timeout": 120, "max_idle_timeout": 480, "cull_interval": 1.0}
