@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from .errors import SettingError
-from .facts import Fact
 
 #: The longest timeout that is accepted: 100 years, so that a deadline never leaves the calendar.
 LONGEST_SECONDS = 100 * 365 * 86_400.0
@@ -68,8 +67,8 @@ def no_longer(table: tuple[tuple[str, float], ...], seconds: float) -> tuple[tup
     return tuple((each, seconds if each == REST or own <= 0 else min(own, seconds)) for each, own in table)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class CullingPolicy(Fact):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CullingPolicy:
     """Everything that decides besides the record and the time. All durations are in seconds; 0 is off.
 
     The defaults here are for tests and simulations: those of a server stand in `managers/kernel_settings.py`.
