@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections import OrderedDict, deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 
 #: A beat is believed after so many equal pauses that have lasted so long (seconds) together.
 PAUSES = 6
@@ -46,17 +45,14 @@ def shape(content: bytes | str | None) -> Hashable:
     return hash(_VARIES.sub(b"#", content[:LOOKED_AT]))
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class _Window:
     """How much came in the window that is open, and in those before it; `most` is the rhythm, once it is known."""
 
-    length: float
-    least: int
-    spread: int
-    index: int = -1
-    count: int = 0
-    before: deque[int] = field(default_factory=lambda: deque(maxlen=STEADY_WINDOWS))
-    most: int | None = None
+    def __init__(self, length: float, least: int, spread: int) -> None:
+        self.length, self.least, self.spread = length, least, spread
+        self.index, self.count = -1, 0
+        self.before: deque[int] = deque(maxlen=STEADY_WINDOWS)
+        self.most: int | None = None
 
     def add(self, at: float) -> None:
         """Count one."""
@@ -87,14 +83,14 @@ class _Window:
                 self.most = high
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class _Heard:
     """What is known of one kind: when it was heard last, its pauses, and its rhythm."""
 
-    last: float | None = None
-    pauses: deque[float] = field(default_factory=lambda: deque(maxlen=PAUSES))
-    beat: float | None = None
-    windows: list[_Window] = field(default_factory=lambda: [_Window(each, *more) for each, more in WINDOWS.items()])
+    def __init__(self) -> None:
+        self.last: float | None = None
+        self.pauses: deque[float] = deque(maxlen=PAUSES)
+        self.beat: float | None = None
+        self.windows = [_Window(each, *more) for each, more in WINDOWS.items()]
 
     def note(self, at: float) -> bool:
         """Hear it once more; gives whether that is use."""
