@@ -6,6 +6,7 @@ import asyncio
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import zmq
@@ -189,6 +190,13 @@ def ended(frames: list[bytes], request: str) -> bool:
     return parent_of(frames).get("msg_id") == request and b'"idle"' in frames[-1]
 
 
+async def all_ended(heard: list[list[bytes]], *messages: dict[str, Any]) -> None:
+    """Wait until the kernel has said that it is done with each of these requests."""
+    for message in messages:
+        request = message["header"]["msg_id"]
+        await until(lambda request=request: any(ended(each, request) for each in heard), 60)
+
+
 async def record_real_messages() -> tuple[list[list[bytes]], bytes]:
     """All IOPub frames of a real ipykernel from start over some cells, and its key."""
     manager = CullingKernelManager()
@@ -361,13 +369,14 @@ def test_a_page_that_reconnects_keeps_no_kernel(run, monkeypatch):
         shell, control, iopub = kernel.connect_shell(), kernel.connect_control(), kernel.connect_iopub()
         try:
             iopub.on_recv(heard.append)
-            await until(lambda: kernel.session.send(shell, "kernel_info_request") and heard, 60)
+            ask = partial(kernel.session.send, shell)
+            await until(lambda: ask("kernel_info_request") and heard, 60)
+            await all_ended(heard, ask("kernel_info_request"))
             await until(lambda: kernel.execution_state == "idle")
             kernel.last_activity = LONG_AGO
-            said = len(heard)
-            kernel.session.send(shell, "comm_info_request", {})
-            kernel.session.send(control, "debug_request", {"type": "request", "seq": 1, "command": "debugInfo"})
-            await until(lambda: len(heard) >= said + 4)
+            debug = {"type": "request", "seq": 1, "command": "debugInfo"}
+            asked = ask("comm_info_request", {}), kernel.session.send(control, "debug_request", debug)
+            await all_ended(heard, *asked)
 
             return kernel.last_activity, manager._source.activity(kernel_id).noted_at
         finally:
@@ -390,10 +399,11 @@ def test_what_a_page_polls_on_the_control_channel_keeps_no_kernel(run, poll):
         try:
             iopub.on_recv(heard.append)
             asks = partial(kernel.session.send, shell, "kernel_info_request")
-            await until(lambda: asks() and heard and kernel.execution_state == "idle", 60)
+            await until(lambda: asks() and heard, 60)
+            await all_ended(heard, asks())
+            await until(lambda: kernel.execution_state == "idle")
             kernel.last_activity = LONG_AGO
-            request = kernel.session.send(control, poll)["header"]["msg_id"]
-            await until(lambda: any(ended(each, request) for each in heard), 30)
+            await all_ended(heard, kernel.session.send(control, poll))
             await asyncio.sleep(0.1)
             activity = manager._source.activity(kernel_id)
 

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def test_what_a_space_gives_back_stands_in_its_log_and_in_its_users_home(tmp_pat
     assert {each.run for each in told} == {beats[0].run}
     assert told[-1].app_type == "JupyterLab"
     assert (before["stops"], given_back["stops"]) == (0, 1)
-    again = told[0]._replace(at=told[-1].at + timedelta(seconds=1))
+    again = replace(told[0], at=told[-1].at + timedelta(seconds=1))
     assert in_short([*written, again], again.at)["stops"] == 0
 
 

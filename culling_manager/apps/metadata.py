@@ -20,9 +20,7 @@ DEFAULT_PATH = "/opt/ml/metadata/resource-metadata.json"
 #: The environment variable by which AWS's own Jupyter extensions have the path overridden, too.
 PATH_VARIABLE = "RESOURCE_METADATA_FILE"
 
-_ARN = re.compile(
-    r"arn:(?P<partition>aws[a-z-]*):sagemaker:(?P<region>[a-z0-9-]+):(?P<account>[0-9]*):(?P<resource>\S+)"
-)
+_ARN = r"arn:(?P<partition>aws[a-z-]*):sagemaker:(?P<region>[a-z0-9-]+):(?P<account>[0-9]*):(?P<resource>\S+)"
 
 
 class MetadataError(CullingError):
@@ -96,7 +94,7 @@ def parsed(found: Any, path: str) -> ResourceMetadata:
     """Make sense of the file's content, or raise `MetadataError` saying what is wrong with it."""
     if not isinstance(found, dict):
         raise MetadataError(f"the resource metadata file {path} holds {type(found).__name__}, not an object")
-    arn = _ARN.fullmatch(_text(found, "ResourceArn", path))
+    arn = re.fullmatch(_ARN, _text(found, "ResourceArn", path))
     if arn is None:
         raise MetadataError(
             f"{path}: ResourceArn = {found.get('ResourceArn')!r} is not the ARN of a SageMaker resource"

@@ -16,9 +16,9 @@ from ..records import KeepAlive, Kind, Record, utc
 from ..report import duration as duration_words
 from .leases import LEASE_SECONDS, Leases
 
-_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(d|h|min|m|s)", re.IGNORECASE)
+_PART = r"(?i)([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(d|h|min|m|s)"
 _SECONDS = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
-_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+_CLOCK = r"([01]?[0-9]|2[0-3]):([0-5][0-9])"
 #: Who asks in the name of the admin's hook: no user.
 HOOK = "pre_cull_hook"
 DURATION_ACCEPTED = "a duration of a second or more such as '4h', '90m' or '1h30m', or a number of minutes"
@@ -163,8 +163,8 @@ def seconds_of(value: object) -> float:
         found = number("duration", value, low=0, high=LONGEST_MINUTES, accepted=DURATION_ACCEPTED) * 60
     elif isinstance(value, str):
         text = value.strip()
-        parts = _PART.findall(text)
-        if parts and not _PART.sub("", text).strip():
+        parts = re.findall(_PART, text)
+        if parts and not re.sub(_PART, "", text).strip():
             found = sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
         elif re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):
             found = float(text) * 60
@@ -182,7 +182,7 @@ def instant_of(value: object, now: datetime, zone: tzinfo | None = None) -> date
         When it is neither, has no time zone, or is past.
     """
     found = None
-    clock = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    clock = re.fullmatch(_CLOCK, value.strip()) if isinstance(value, str) else None
     if clock is not None:
         found = _next(int(clock[1]), int(clock[2]), now, zone)
     elif isinstance(value, str):

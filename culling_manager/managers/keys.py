@@ -9,7 +9,7 @@ from typing import Any
 from ..engine.clock import utcnow
 
 #: What a page sends by itself when a program asks its terminal something, or when it is looked at: no keys.
-BY_ITSELF = re.compile(r"(\x1b\[[?>=]?[\d;]*\$?[cnRtuxyIO]|\x1b[P\]][^\x07\x1b]*(\x07|\x1b\\))+")
+BY_ITSELF = r"(\x1b\[[?>=]?[\d;]*\$?[cnRtuxyIO]|\x1b[P\]][^\x07\x1b]*(\x07|\x1b\\))+"
 
 
 def is_typed(text: object) -> bool:
@@ -19,7 +19,7 @@ def is_typed(text: object) -> bool:
     (True, True, False, False)
     """
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    return bool(words) and BY_ITSELF.fullmatch(words) is None
+    return bool(words) and re.fullmatch(BY_ITSELF, words) is None
 
 
 def note_keys(terminal: Any) -> None:

@@ -18,7 +18,7 @@ LONGEST_ID = 2000
 #: What users may set at run time, and save.
 SETTINGS = frozenset({"idle_time", "keep_terminals"})
 
-_NUMBER = re.compile(r"\s*[0-9]{1,20}(\.[0-9]{1,20})?\s*")
+_NUMBER = r"\s*[0-9]{1,20}(\.[0-9]{1,20})?\s*"
 
 
 def json_object(raw: bytes, example: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def idle_time(body: Mapping[str, Any]) -> object:
     if "idle_time" not in body:
         raise SettingError("idle_time", None, "present: a number of minutes over 0")
     value = body["idle_time"]
-    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+    return float(value) if isinstance(value, str) and re.fullmatch(_NUMBER, value) else value
 
 
 def keep_terminals(body: Mapping[str, Any], needed: bool) -> bool | None:

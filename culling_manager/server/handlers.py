@@ -28,7 +28,7 @@ URL_SPACE = "sagemaker-studio-autoshutdown"
 #: The description of all handlers.
 OPENAPI = Path(__file__).parents[1] / "schemas" / "openapi.json"
 #: What Jupyter calls somebody who did not log in as anybody.
-_ANONYMOUS = re.compile(r"[0-9a-f]{32}")
+_ANONYMOUS = r"[0-9a-f]{32}"
 #: Said to who takes back what nobody asked for.
 NOT_ASKED = "nobody has asked that everything be kept, so there is nothing to take back"
 #: Verbs that only look.
@@ -110,7 +110,7 @@ class CullingHandler(APIHandler):
     def asked_by(self) -> str:
         """The user's name; who has none of their own gets a new random one for each session, and is somebody."""
         name = str(getattr(self.current_user, "username", None) or "")
-        return "somebody on this server" if _ANONYMOUS.fullmatch(name) else name
+        return "somebody on this server" if re.fullmatch(_ANONYMOUS, name) else name
 
     def answer(self, found: Mapping[str, Any]) -> None:
         """Answer with a JSON object."""

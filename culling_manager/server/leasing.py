@@ -17,13 +17,13 @@ from .bodies import LONGEST_ID, whom
 
 #: The fields of a request that begins a lease, and that of one which renews it.
 BEGINS, RENEWS = ("lease", "kind", "id", "owner", "duration"), ("lease",)
-_NAME = re.compile(r"[0-9a-f]{32}")
+_NAME = r"[0-9a-f]{32}"
 
 
 def wanted(body: Mapping[str, Any]) -> bool:
     """Whether a request to keep something is about a lease. Raises SettingError when nobody can tell."""
     value, mark = body.get("lease"), body.get("owner")
-    is_name = isinstance(value, str) and _NAME.fullmatch(value) is not None
+    is_name = isinstance(value, str) and re.fullmatch(_NAME, value) is not None
     if value is not None and not isinstance(value, bool) and not is_name:
         raise SettingError("lease", value, "true, to begin one, or the name of one that is to be renewed")
     if mark is not None and value is not True:

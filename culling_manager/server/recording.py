@@ -16,7 +16,7 @@ from traitlets.config import LoggingConfigurable
 from ..engine.culler import IdleCuller
 
 #: Schemas of which `simulate` makes anything. Others may hold paths, names and what somebody typed.
-NEEDED = re.compile(r"/jupyter_server/kernel_actions/|/culling_manager/(culling|app)$")
+NEEDED = r"/jupyter_server/kernel_actions/|/culling_manager/(culling|app)$"
 #: And what of them: no paths, no sentences.
 FIELDS = frozenset(
     ("__schema__", "__timestamp__", "__schema_version__", "__metadata_version__", "action", "kind", "identity", "name")
@@ -97,4 +97,4 @@ class ToFile(Reduced, RotatingFileHandler):
 def needed(record: logging.LogRecord) -> bool:
     """Whether an event is one of those that `simulate` reads."""
     event = record.msg if isinstance(record.msg, dict) else {}
-    return NEEDED.search(str(event.get("__schema__", ""))) is not None
+    return re.search(NEEDED, str(event.get("__schema__", ""))) is not None

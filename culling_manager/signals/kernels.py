@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a server that has not looked yet needs none of it
     from .snapshot import Table
 
 #: Addresses of this machine; a kernel elsewhere is not asked.
-HERE = re.compile(r"localhost|::1|127(\.\d{1,3}){3}|")
+HERE = r"localhost|::1|127(\.\d{1,3}){3}|"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -105,7 +105,7 @@ def _started_by(kernel: Kernel) -> str:
 async def ask(info: dict[str, Any] | None, seconds: float) -> str | None:
     """Ask a kernel whether its main thread is free: "free", "busy" when only its control channel answers, else None."""
     address = str((info or {}).get("ip", ""))
-    if info is None or not (HERE.fullmatch(address) or address in EVERYWHERE or info.get("transport") == "ipc"):
+    if info is None or not (re.fullmatch(HERE, address) or address in EVERYWHERE or info.get("transport") == "ipc"):
         return None
     import zmq.asyncio
     from jupyter_client.asynchronous.client import AsyncKernelClient

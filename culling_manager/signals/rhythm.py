@@ -28,7 +28,7 @@ MOST_KINDS = 500
 #: Of what is sent so many bytes are looked at.
 LOOKED_AT = 4096
 
-_VARIES = re.compile(rb"[0-9a-fA-F]{8,}|[0-9]+")
+_VARIES = rb"[0-9a-fA-F]{8,}|[0-9]+"
 
 
 def shape(content: bytes | str | None) -> Hashable:
@@ -42,7 +42,7 @@ def shape(content: bytes | str | None) -> Hashable:
             return len(content)
     else:
         content = content.encode()
-    return hash(_VARIES.sub(b"#", content[:LOOKED_AT]))
+    return hash(re.sub(_VARIES, b"#", content[:LOOKED_AT]))
 
 
 class _Window:
