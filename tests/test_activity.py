@@ -370,9 +370,8 @@ def test_a_page_that_reconnects_keeps_no_kernel(run, monkeypatch):
         try:
             iopub.on_recv(heard.append)
             ask = partial(kernel.session.send, shell)
-            await until(lambda: ask("kernel_info_request") and heard, 60)
+            await until(lambda: ask("kernel_info_request") and heard and kernel.execution_state == "idle", 60)
             await all_ended(heard, ask("kernel_info_request"))
-            await until(lambda: kernel.execution_state == "idle")
             kernel.last_activity = LONG_AGO
             debug = {"type": "request", "seq": 1, "command": "debugInfo"}
             asked = ask("comm_info_request", {}), kernel.session.send(control, "debug_request", debug)
@@ -399,9 +398,8 @@ def test_what_a_page_polls_on_the_control_channel_keeps_no_kernel(run, poll):
         try:
             iopub.on_recv(heard.append)
             asks = partial(kernel.session.send, shell, "kernel_info_request")
-            await until(lambda: asks() and heard, 60)
+            await until(lambda: asks() and heard and kernel.execution_state == "idle", 60)
             await all_ended(heard, asks())
-            await until(lambda: kernel.execution_state == "idle")
             kernel.last_activity = LONG_AGO
             await all_ended(heard, kernel.session.send(control, poll))
             await asyncio.sleep(0.1)
