@@ -34,8 +34,11 @@ class SpaceApp(SageMakerAppManager):
     async def list_apps(self) -> list[AppRecord]:
         """The app itself, which is in service, for we run on it; that needs no call."""
         found, kind = self.metadata, await self.own_type(self._ask_type)
-        app = AppRecord(identity=found.arn, name=found.name, app_type=self.app_type, state="InService")
-        return [app._replace(instance_type=kind)]
+        return [
+            AppRecord(
+                identity=found.arn, name=found.name, app_type=self.app_type, state="InService", instance_type=kind
+            )
+        ]
 
     async def _ask_type(self) -> str | None:
         """The instance type, as its service says it of the app."""
