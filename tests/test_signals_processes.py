@@ -21,6 +21,7 @@ import pytest
 from ptyprocess import PtyProcess
 from traitlets import TraitError
 
+from culling_manager.concurrency import in_thread
 from culling_manager.errors import ReadError
 from culling_manager.records import MARKER, Kind, owner
 from culling_manager.signals import ProcessSignal, Signals
@@ -453,7 +454,7 @@ def test_workers_that_share_a_core_are_at_work_although_each_gets_next_to_nothin
 
 
 #: Beats as an idle scheduler does: looks at its own statistics many times a second, in a fraction of a millisecond. Far
-#: within the bounds of a heartbeat on any machine (30 kB per second of 1 MB, pieces of a tenth of a millisecond or so).
+#: within the bounds of a heartbeat on any machine (30 kB per second of 1 MB, a tenth of a millisecond or so at a time).
 BEATS = """
 import time
 while True:
@@ -464,13 +465,51 @@ while True:
 
 @pytest.mark.timeout(300)
 def test_what_only_beats_is_no_use_and_work_beside_it_is(started, run):
-    """As an idle dask does: more of a core than the threshold, and more bytes, in many tiny pieces."""
+    """As an idle dask does: more of a core than the threshold, and more bytes, a little at a time."""
     shell = started.run("/bin/sh", "-c", '"$0" -c "$1" & "$0" -c "$2" & wait', sys.executable, BEATS, SLEEP)
 
     assert run(unused(shell, seconds=200, cpu_share=0.001, io_rate=1000))
     started.run("/bin/sh", "-c", "kill $0", str(shell))
     busy = started.run("/bin/sh", "-c", '"$0" -c "$1" & "$0" -c "$2" & wait', sys.executable, BEATS, BURN)
     assert run(used(busy))
+
+
+#: Works, and rests for six times as long. Beside those that wake all the time it is interrupted all the time.
+RESTS = """
+import time
+print("ready", flush=True)
+while True:
+    end = time.process_time() + 0.05
+    while time.process_time() < end: pass
+    time.sleep(0.3)
+"""
+WAKES = """
+import time
+while True:
+    time.sleep(0.0005)
+    for turn in range(2000): pass
+"""
+
+
+def test_work_that_is_interrupted_all_the_time_is_not_taken_for_a_heartbeat(started, run):
+    """Beside processes that wake whenever they may: that it is often given a core is no matter, it seldom sleeps."""
+    for _ in range(8):
+        started.python(WAKES)
+    pid = started.python(RESTS, stdout=subprocess.PIPE)
+    assert started.found[-1].stdout.readline() == b"ready\n"
+
+    def so_far():
+        return read_table(100_000).rows[pid].threads[pid]
+
+    async def later():
+        ran_before, _, slept_before = await in_thread(so_far)
+        while (now := await in_thread(so_far))[0] < ran_before + 0.3:
+            await asyncio.sleep(0.2)
+        return now[0] - ran_before, now[2] - slept_before
+
+    seconds, sleeps = run(later())
+    assert sleeps < 100 * seconds, (seconds, sleeps)
+    assert run(used(pid, sample_seconds=1, io_rate=1e12))
 
 
 def test_who_talks_to_another_machine_is_not_taken_for_a_heartbeat(started, run, monkeypatch):

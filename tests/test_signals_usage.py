@@ -338,7 +338,7 @@ def second_later(before: Row, cpu: float, thread: tuple[float, float, int], **wh
     [
         ({}, True),
         ({"cpu": 0.108, "thread": (0.104, 0.457, 419), "moved_bytes": 1.118e6}, True),  # 16 workers
-        ({"cpu": 0.06, "thread": (0.06, 0.1, 20)}, False),  # pieces of 3 ms
+        ({"cpu": 0.06, "thread": (0.06, 0.1, 20)}, False),  # sleeps every 3 ms of work
         ({"cpu": 0.3, "thread": (0.28, 0.1, 1000)}, False),  # a third of a core
         ({"thread": (0.06, 0.8, 194)}, True),  # waits whenever it beats, in a crowd
         ({"thread": (0.15, 0.8, 194)}, False),  # wants a core all the time
@@ -354,10 +354,11 @@ def second_later(before: Row, cpu: float, thread: tuple[float, float, int], **wh
         ({"kept_bytes": 20_000.0}, True),  # a log
         ({"kept_bytes": 20_001.0}, False),  # more than a log
         ({"thread": (0.15, 0.65, 194)}, True),  # wants a core for exactly as long as a heartbeat may
-        ({"thread": (0.08, 0.8, 194)}, True),  # wants a core all the time, and runs in pieces of 0.4 ms
+        ({"cpu": 0.2, "thread": (0.2, 0.25, 2)}, False),  # 0.1 s of work and 0.4 s of rest
+        ({"thread": (0.08, 0.8, 194)}, True),  # wants a core all the time, and sleeps every 0.4 ms
     ],
 )
-def test_what_runs_in_tiny_pieces_and_leaves_no_trace_only_beats(what, beats):
+def test_what_sleeps_all_the_time_and_leaves_no_trace_only_beats(what, beats):
     """Idle helpers of frameworks; each thing that speaks of work makes it none."""
     moved = what.pop("moved_bytes", 1.032e6)
     usage = second_later(
@@ -416,12 +417,12 @@ def test_one_that_is_new_neither_beats_nor_wants_a_core():
 
 
 def test_threads_count_from_when_they_were_seen_and_per_second():
-    """A new one from its start; what all of them ran is in pieces of that length, what one wants is its own share."""
-    pieces = {7: (1.0, 0.0, 900), 8: (0.0, 0.0, 0)}
-    before = row(7, **BEAT, threads=pieces)
+    """A new one from its start; what all of them ran is between the sleeps of all, what one wants is its own share."""
+    known = {7: (1.0, 0.0, 900), 8: (0.0, 0.0, 0)}
+    before = row(7, **BEAT, threads=known)
     found = []
     for new in ((0.2, 0.2, 250), (0.2, 0.2, 200), (0.0, 1.2, 1)):
-        threads = {**pieces, 9: new}
+        threads = {**known, 9: new}
         [usage] = usages(table(before), table(replace(before, at=before.at + 2, threads=threads), read_at=1002))
         found.append((usage.beats, round(usage.wanted_share, 3)))
 

@@ -127,12 +127,12 @@ class Job:
 
 
 #: How jobs look to who reads the process table for a second: the processes, for each the least and the most of a core,
-#: how long it waits for one, and in how long pieces it runs (seconds); those of work and of heartbeats as measured.
+#: how long it waits for one, and how long it runs before it sleeps (seconds); heartbeats as measured, work at least.
 LOOKS = {
     "one": (1, (0.3, 1.0), (0.0, 0.5), (0.002, 0.006)),
     "starved": (1, (0.001, 0.05), (0.85, 0.95), (0.0007, 0.004)),
     "crowd": (60, (0.006, 0.03), (0.9, 0.97), (0.001, 0.004)),
-    "cluster": (5, (0.01, 0.06), (0.01, 0.2), (0.00005, 0.0003)),
+    "cluster": (5, (0.01, 0.06), (0.01, 0.2), (0.00005, 0.00044)),
 }
 
 
@@ -142,8 +142,8 @@ def look(kind: str, variant: int) -> str | None:
     dice, (many, *ranges) = random.Random(f"{kind}-{variant}"), LOOKS[kind]
     first, second = {}, {}
     for pid in range(100, 100 + many):
-        share, waits, piece = (dice.uniform(*each) for each in ranges)
-        ran = {pid: (share, min(waits, 1 - share), max(1, round(share / piece)))}
+        share, waits, awake = (dice.uniform(*each) for each in ranges)
+        ran = {pid: (share, min(waits, 1 - share), max(1, round(share / awake)))}
         known = {"pid": pid, "parent": 10, "session": 100, "name": "p", "kept_bytes": 0.0, "moved_bytes": 0.0}
         first[pid] = Row(**known, at=0.0, threads={pid: (0.0, 0.0, 0)})
         second[pid] = Row(**known, at=1.0, threads=ran, cpu_seconds=share, state=dice.choice("RS"))

@@ -18,7 +18,8 @@ class Row:
     that of all children it has waited for. `moved_bytes` is what it and those children read and wrote, None when that
     cannot be read; `kept_bytes` is what of it was written, or read from a disk. `at` is when it was read (monotonic
     seconds). `ended` means that only its parent has not noticed. `state` is its main thread's, one letter. `threads`
-    says of each how long it has run and waited for a core (seconds), and in how many pieces; none where nobody knows.
+    says of each how long it has run and waited for a core (seconds), and how often it has slept (gave it up itself);
+    none where nobody knows.
     """
 
     pid: int

@@ -24,6 +24,8 @@ TAKE_A_VALUE = ("-W", "-X", "-I", "-r", "-cp", "-classpath", "--class-path", "--
 LONGEST_NAME, MOST_WORDS = 1000, 64
 #: Of a process with more threads than this nobody counts how it runs.
 MOST_THREADS = 500
+#: What stands before how often a thread has given up its core of its own accord.
+SLEEPS = b"\nvoluntary_ctxt_switches:"
 #: Those states that matter, as psutil calls them.
 STATES = {"running": "R", "disk-sleep": "D"}
 
@@ -104,7 +106,10 @@ def _moved_bytes(psutil: Any, process: Any) -> dict[str, float | None]:
 
 
 def _threads(pid: int) -> dict[int, tuple[float, float, int]]:
-    """How long each thread has run and waited for a core (seconds), and in how many pieces; none where unknown."""
+    """How long each thread has run and waited for a core (seconds), and how often it has slept; none where unknown.
+
+    How often it was given a core (the third figure of schedstat) counts whoever interrupted it too.
+    """
     found: dict[int, tuple[float, float, int]] = {}
     try:
         names = os.listdir(f"/proc/{pid}/task")
@@ -113,10 +118,12 @@ def _threads(pid: int) -> dict[int, tuple[float, float, int]]:
     for name in names if len(names) <= MOST_THREADS else ():
         try:
             with open(f"/proc/{pid}/task/{name}/schedstat", "rb") as file:
-                ran, waited, pieces = file.read(100).split()
-        except (OSError, ValueError):
+                ran, waited, _given = file.read(100).split()
+            with open(f"/proc/{pid}/task/{name}/status", "rb") as file:
+                _before, _label, rest = file.read().partition(SLEEPS)
+            found[int(name)] = (int(ran) / 1e9, int(waited) / 1e9, int(rest.split(None, 1)[0]))
+        except (OSError, ValueError, IndexError):
             continue  # it has ended, or this Linux does not count
-        found[int(name)] = (int(ran) / 1e9, int(waited) / 1e9, int(pieces))
     return found
 
 

@@ -1,31 +1,32 @@
 """Who uses what: pure judging of readings of the process table. No clock, no I/O.
 
-What is at work runs for as long as it may: in pieces of milliseconds, or waiting for a core. What only beats (an idle
-dask, ray or spark, a poller) runs in many tiny pieces, writes nothing to speak of and talks to nobody outside. Measured
-on two cores with six to eight others wanting them, idle, at most in one second of ten (pieces: on average):
+What is at work runs until it is done or has to wait. What only beats (an idle dask, ray or spark, a poller) soon sleeps
+again, writes nothing to speak of and talks to nobody outside. Measured on two cores that six to eight others wanted,
+idle, at most in one second of ten; the time from one sleep to the next is the longest average of a second, also quiet
+and beside eight processes that wake all the time:
 
-=============================== ======= ============== ======== ======= ========= ====== =======================
-idle in a kernel                CPU     wants a core   pieces   reads   writes    disk   of all its processes
-=============================== ======= ============== ======== ======= ========= ====== =======================
-ipykernel 7.4                   0.0%    0.5%           0.01 ms  16 B    16 B      0      0.0%
-dask, 4 workers: the kernel     6.0%    20%            0.29 ms  32 kB   16 B      0      19%, with its workers
-dask, each worker               4.0%    19%            0.26 ms  5 kB    0         0
-dask, 16 workers: the kernel    10.8%   55%            0.25 ms  118 kB  16 B      0      56%, with its workers
-ray, 4 cores: the busiest       2.0%    9%             0.05 ms  10 kB   14 kB     16 kB  5%
-spark, local[2]: java           1.0%    2%             0.09 ms  4 kB    0         4 kB   1%
-ipyparallel, 4 engines          1.0%    0.4%           0.1 ms   32 B    32 B      0      1%
-tensorboard                     0.0%    0.4%           0.05 ms  0       0         0      0%
-mlflow server, 15 processes     0.8%    8%             0.13 ms  100 B   300 B     300 B  4.5%
-=============================== ======= ============== ======== ======= ========= ====== =======================
+=============================== ======= ============== ========= ======= ========= ====== =======================
+idle in a kernel                CPU     wants a core   per sleep reads   writes    disk   of all its processes
+=============================== ======= ============== ========= ======= ========= ====== =======================
+ipykernel 7.4                   0.0%    0.5%           0.01 ms   16 B    16 B      0      0.0%
+dask, 4 workers: the kernel     6.0%    20%            0.34 ms   32 kB   16 B      0      19%, with its workers
+dask, each worker               4.0%    19%            0.38 ms   5 kB    0         0
+dask, 16 workers: the kernel    10.8%   55%            0.44 ms   118 kB  16 B      0      56%, with its workers
+ray, 4 cores: the busiest       2.0%    9%             0.39 ms   10 kB   14 kB     16 kB  5%
+spark, local[2]: java           1.0%    2%             0.15 ms   4 kB    0         4 kB   1%
+ipyparallel, 4 engines          1.0%    0.4%           0.27 ms   32 B    32 B      0      1%
+tensorboard                     0.0%    0.4%           0.08 ms   0       0         0      0%
+mlflow server, 15 processes     0.8%    8%             0.19 ms   100 B   300 B     300 B  4.5%
+=============================== ======= ============== ========= ======= ========= ====== =======================
 
 MLflow was measured in twenty such seconds, at a load of 33; none was taken for work. While a client logs metrics to it,
 one after the other, it uses 9 to 13% of a core and moves 1.1 MB a second, which was work in five looks of five.
 
-And at work: a loop runs in pieces of 1 to 6 ms, at the lowest priority among a crowd that wakes all the time in 0.7 ms
-or more; sixty such have 0.6 to 3% of a core each, and want one for 90% of the time or more. In such a crowd (a load of
-20 on two cores) heartbeats run in 0.17 to 0.29 ms, and may wait as long as work does. So there is a factor of 1.4 and
-1.7 on the two sides of half of `PIECE_SECONDS`, which is what counts where a core is wanted all the time, and of 3.4
-below all of it elsewhere.
+And at work: a job of 0.1 s of work and 0.4 s of rest sleeps once in 0.1 s of work, whoever is beside it. How often it
+is given a core says nothing: among processes that wake all the time it ran in pieces of 0.36 ms, as a heartbeat does.
+Sixty loops at the lowest priority have 0.6 to 3% of a core each, want one for 90% of the time or more, and never sleep.
+Where more is wanted than there is, a heartbeat is late, and does more before it sleeps: dask, beside four loops and
+eight that wake all the time, wanted a core all the time and ran for 1 to 4 ms. There it is taken for work.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from .snapshot import START_TOLERANCE_SECONDS, Row, Table
 
 #: Whoever runs or waits for a core for more than this share of the time is at work, whatever it was given.
 WANTED_SHARE = 0.8
-#: What runs in shorter pieces than this (seconds, on average), with less than this share of a core, only beats; half as
-#: short where it wants a core all the time.
-PIECE_SECONDS = 0.001
+#: What runs for less than this before it sleeps (seconds, on average), with less than this share of a core, only beats;
+#: half as long where it wants a core all the time.
+BEAT_SECONDS = 0.001
 BEAT_SHARE = 0.25
 #: What it may read besides (bytes per second, from memory: its own statistics), and write, or read from a disk: a log.
 BEAT_READS, BEAT_WRITES = 1e6, 20_000.0
@@ -155,15 +156,14 @@ def usages_since(earlier: Table, table: Table) -> list[Usage]:
 
 def _usage(row: Row, before: Row | None, own: float, reaped: float, moved: float, seconds: float) -> Usage:
     """What a process used in so many seconds, of which it worked `own` by itself."""
-    ran, wanted, pieces = _ran(row, before, seconds)
+    ran, wanted, sleeps = _ran(row, before, seconds)
     cpu_share, io_rate = (own + reaped) / seconds, moved / seconds
     beats = (
         before is not None
         and row.kept_bytes is not None
         and before.kept_bytes is not None
         and row.kept_bytes - before.kept_bytes <= BEAT_WRITES * seconds
-        and pieces > 0
-        and ran < pieces * (PIECE_SECONDS if wanted <= WANTED_SHARE else PIECE_SECONDS / 2)
+        and ran < sleeps * (BEAT_SECONDS if wanted <= WANTED_SHARE else BEAT_SECONDS / 2)
         and reaped == 0
         and cpu_share < BEAT_SHARE
         and io_rate < BEAT_READS
@@ -173,20 +173,20 @@ def _usage(row: Row, before: Row | None, own: float, reaped: float, moved: float
 
 
 def _ran(row: Row, before: Row | None, seconds: float) -> tuple[float, float, int]:
-    """How long all threads ran (seconds), for what share its hungriest wanted a core, and in how many pieces they ran.
+    """How long all threads ran (seconds), for what share its hungriest wanted a core, and how often they went to sleep.
 
     A thread's wait is counted by Linux only when it ends: who did not get a single turn shows by its state alone.
     """
     if before is None:
         return 0.0, 0.0, 0
-    ran, hungriest, pieces = 0.0, 0.0, 0
+    ran, hungriest, sleeps = 0.0, 0.0, 0
     for thread, (run, waited, count) in row.threads.items():
         run_before, waited_before, count_before = before.threads.get(thread, (0.0, 0.0, 0))
         ran += max(0.0, run - run_before)
-        pieces += max(0, count - count_before)
+        sleeps += max(0, count - count_before)
         hungriest = max(hungriest, run - run_before + waited - waited_before)
     starved = bool(row.threads) and row.threads == before.threads and WANTS == row.state == before.state
-    return ran, 1.0 if starved else hungriest / seconds, pieces
+    return ran, 1.0 if starved else hungriest / seconds, sleeps
 
 
 def summary(found: Collection[Usage]) -> str | None:
