@@ -406,6 +406,50 @@ def test_what_only_beats_is_told_by_both_readings_and_per_second(before, after, 
     assert usage.beats is beats
 
 
+@pytest.mark.parametrize(
+    ("threads", "beats"),
+    [
+        ([(0.1, 0.6, 130), (0.1, 0.6, 130)], False),  # two of Python's that take turns
+        ([(0.02, 0.28, 196)] * 8, False),  # eight of them
+        ([(0.06, 0.3, 194), (0.0, 0.3, 1), (0.0, 0.2, 1)], True),  # others wait now and then, for half of the time
+        ([(0.06, 0.3, 194), (0.0, 0.3, 1), (0.0, 0.21, 1)], False),  # for more than that
+        ([(0.15, 0.7, 200), (0.001, 0.01, 500)], False),  # one works, and another wakes all the time
+        ([(0.06, 0.1, 194), (0.001, 0.01, 1)], True),  # one beats, and another has just begun
+        ([(0.06, 0.1, 194), (-1.0, -1.0, -9)], True),  # another had the number of one that has ended
+        ([(0.2, 0.5, 300), (0.05, 0.5, 9), (-1.0, -1.0, -9)], False),  # and hides none that take turns
+    ],
+)
+def test_a_process_beats_when_its_busiest_thread_does_and_no_others_take_turns(threads, beats):
+    """Threads that wake to ask for their turn sleep as often as heartbeats do."""
+    known = dict.fromkeys(range(len(threads)), (2.0, 2.0, 20))
+    later = {number: tuple(map(sum, zip(known[number], each, strict=True))) for number, each in enumerate(threads)}
+    before = row(7, **BEAT, threads=known)
+    after = replace(before, at=before.at + 1, cpu_seconds=before.cpu_seconds + 0.2, threads=later)
+
+    [usage] = usages(table(before), table(after, read_at=1001))
+
+    assert usage.beats is beats
+
+
+@pytest.mark.parametrize(
+    ("threads", "share"),
+    [
+        ([(0.01, 0.24, 99)] * 3, 0.25),  # the others for half of the time: each by itself
+        ([(0.01, 0.26, 99)] * 3, 0.81),  # for more than that: together
+        ([(0.01, 0.39, 99), (0.01, 0.6, 99)], 0.61),
+    ],
+)
+def test_threads_that_take_turns_want_a_core_together(threads, share):
+    """None of them wants it for most of the time, and a job of theirs that gets next to nothing is at work."""
+    before = row(7, **BEAT, threads=dict.fromkeys(range(len(threads)), (0.0, 0.0, 0)))
+    after = replace(before, at=before.at + 1, threads=dict(enumerate(threads)))
+
+    [usage] = usages(table(before), table(after, read_at=1001))
+
+    assert round(usage.wanted_share, 3) == share
+    assert usage.over(0.05, 20_000) is (share > 0.8)
+
+
 def test_one_that_is_new_neither_beats_nor_wants_a_core():
     """There is nothing to compare it with; nor is there for one of which nobody knows the threads."""
     new = row(7, **{**BEAT, "state": "R", "at": 1.0}, started_at=1000.2, threads={7: (0.1, 0.1, 400)})
@@ -417,7 +461,7 @@ def test_one_that_is_new_neither_beats_nor_wants_a_core():
 
 
 def test_threads_count_from_when_they_were_seen_and_per_second():
-    """A new one from its start; what all of them ran is between the sleeps of all, what one wants is its own share."""
+    """A new one from its start; the busiest is held to its own sleeps, and the hungriest has a share of its own."""
     known = {7: (1.0, 0.0, 900), 8: (0.0, 0.0, 0)}
     before = row(7, **BEAT, threads=known)
     found = []
