@@ -762,21 +762,30 @@ async def test_what_was_asked_for_something_goes_with_it(known):
 
 
 @pytest.mark.parametrize(
-    ("state", "settings", "used"),
+    ("state", "settled", "settings", "used"),
     [
-        ("idle", {}, False),
-        ("busy", {"busy_timeout": 600.0}, True),
-        ("busy", {"cull_busy": True}, False),
-        ("dead", {}, False),
+        ("idle", True, {}, False),
+        ("idle", False, {}, False),
+        ("busy", True, {"busy_timeout": 600.0}, True),
+        ("busy", True, {"cull_busy": True}, False),
+        ("dead", True, {}, False),
+        ("dead", False, {}, True),
     ],
-    ids=["idle", "busy too long", "idle for all its being busy", "dead"],
+    ids=[
+        "idle",
+        "asked, and idle",
+        "busy too long",
+        "idle for all its being busy",
+        "dead",
+        "dead, with work unanswered",
+    ],
 )
 @scenario
-async def test_one_that_is_culled_for_being_idle_was_not_in_use_until_then(state, settings, used):
-    """One that is ended in the middle of its work was."""
+async def test_one_that_is_culled_for_being_idle_was_not_in_use_until_then(state, settled, settings, used):
+    """One that is ended in the middle of its work was, and so may be one that died with something to do."""
     world = ReadWorld(**settings)
     neighbours = Neighbours(world)
-    world.kernels.put("a", state=state, busy_since=NOON if state == "busy" else None)
+    world.kernels.put("a", state=state, settled=settled, busy_since=NOON if state == "busy" else None)
     stop = world.kernels.stop
 
     async def leaves(record):

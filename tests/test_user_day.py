@@ -513,7 +513,7 @@ class Day:
             return
         if not culled:
             app.used = max(app.used, self.clock.wall)
-        elif thing.dead and thing.busy:
+        elif thing.dead and (thing.busy or thing.lost is not None):
             app.listed_by = self.clock.wall  # it counts as at work until it was taken away
         app.free_at = self.clock.wall
         if thing.seen is not None:
@@ -951,6 +951,16 @@ def test_a_wakeup_shortly_before_a_visit_does_not_put_it_off_to_the_next_one():
     ]
 
     day = play(rules, None, tasks)
+
+    assert day.wrong == []
+    assert day.stops
+
+
+def test_a_kernel_that_dies_in_a_run_of_which_nothing_was_heard_was_in_use_until_then():
+    """A day that was once found: its app went an hour after the run had begun, not after its end."""
+    tasks = [Task(at=0, kind="lost", who=0, minutes=1, seed=0), Task(at=1, kind="die", who=0, minutes=1, seed=0)]
+
+    day = play(Rules(), None, tasks)
 
     assert day.wrong == []
     assert day.stops

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from ..decisions import Reason
+from ..decisions import Decision, Reason
 from ..errors import TooLateError
-from ..records import Kind, TerminalRecord
+from ..records import KernelRecord, Kind, Record, TerminalRecord
 from .situation import Situation
 from .watch import Watch
+
+
+def _may_work(record: Record, decision: Decision) -> bool:
+    """Whether it may be at work when it is culled, as one may that died and was not heard since it was given work."""
+    if not isinstance(record, KernelRecord) or decision.reason is Reason.IDLE:
+        return False
+    return record.state == "busy" or not record.settled
 
 
 class Comings:
@@ -50,8 +57,7 @@ class Comings:
         culled = self._watches[kind].being_culled(identity)
         if culled is not None:
             record, decision = culled
-            at_work = decision.reason is not Reason.IDLE and getattr(record, "state", None) == "busy"
-            neighbours.left(record, situation.now() if at_work else None)
+            neighbours.left(record, situation.now() if _may_work(record, decision) else None)
             return
         gone = self._watches[kind].record_of(identity, situation.now())
         if gone is not None:
