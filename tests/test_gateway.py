@@ -354,7 +354,7 @@ def test_a_run_that_begins_later_is_bounded_by_busy_timeout(gateway, connect, ru
         async with Remote(busy_timeout=0.02) as manager:
             kernel_id = await manager.start_kernel(kernel_name="python3")
             socket = await websocket_execute(gateway.url, kernel_id, "import time; time.sleep(60)")
-            await until(lambda: kernel_id not in manager, 30)
+            await until(lambda: kernel_id not in manager and manager._culler.outcomes, 30)
             socket.close()
             return manager._culler.outcomes[-1].reason
 

@@ -489,7 +489,7 @@ async def test_a_kernel_whose_idle_was_lost_is_asked_and_goes_like_any_other(los
         busy = source.read(kernel_id, utcnow()).state
         source._culler.attach(source)
         source._culler.start()
-        await until(lambda: kernel_id not in source.manager, 90)
+        await until(lambda: kernel_id not in source.manager and source._culler.outcomes, 90)
         source._culler.stop()
 
     assert busy == "busy"

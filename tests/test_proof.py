@@ -11,7 +11,7 @@ import pytest
 
 from culling_manager.decisions import decide_kernel
 from culling_manager.policy import CullingPolicy
-from culling_manager.records import KernelRecord, Kind
+from culling_manager.records import KernelRecord, Kind, Result
 from culling_manager.rules.proof import Answers, proof_at
 from culling_manager.rules.unanswered import Unanswered
 from tests.conftest import until
@@ -204,8 +204,7 @@ def test_a_kernel_whose_idle_was_lost_goes_one_timeout_after_it_has_shown_that_i
 
             kernels.manager._culler.start()
             kernels.manager.idle_timeout = 2 / 60
-            await until(lambda: kernel_id not in kernels.manager or kernels.results(), 30)
-            await until(lambda: kernel_id not in kernels.manager, 30)
+            await until(lambda: kernel_id not in kernels.manager and Result.CULLED in kernels.results(), 60)
 
             return kernels.manager._culler.outcomes[-1]
 
