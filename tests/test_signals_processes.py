@@ -21,7 +21,6 @@ import pytest
 from ptyprocess import PtyProcess
 from traitlets import TraitError
 
-from culling_manager.concurrency import in_thread
 from culling_manager.errors import ReadError
 from culling_manager.records import MARKER, Kind, owner
 from culling_manager.signals import ProcessSignal, Signals
@@ -474,15 +473,7 @@ def test_what_only_beats_is_no_use_and_work_beside_it_is(started, run):
     assert run(used(busy))
 
 
-#: Works, and rests for six times as long. Beside those that wake all the time it is interrupted all the time.
-RESTS = """
-import time
-print("ready", flush=True)
-while True:
-    end = time.process_time() + 0.05
-    while time.process_time() < end: pass
-    time.sleep(0.3)
-"""
+#: Interrupts whoever is beside it, whenever it may.
 WAKES = """
 import time
 while True:
@@ -495,20 +486,17 @@ def test_work_that_is_interrupted_all_the_time_is_not_taken_for_a_heartbeat(star
     """Beside processes that wake whenever they may: that it is often given a core is no matter, it seldom sleeps."""
     for _ in range(8):
         started.python(WAKES)
-    pid = started.python(RESTS, stdout=subprocess.PIPE)
+    pid = started.python(BURSTS, stdout=subprocess.PIPE)
     assert started.found[-1].stdout.readline() == b"ready\n"
 
     def so_far():
-        return read_table(100_000).rows[pid].threads[pid]
+        ran, _, slept = read_table(100_000).rows[pid].threads[pid]
+        return ran, slept
 
-    async def later():
-        ran_before, _, slept_before = await in_thread(so_far)
-        while (now := await in_thread(so_far))[0] < ran_before + 0.3:
-            await asyncio.sleep(0.2)
-        return now[0] - ran_before, now[2] - slept_before
+    ran, slept = so_far()
+    ran_later, slept_later = run(until(lambda: (now := so_far())[0] > ran + 0.3 and now, 60))
 
-    seconds, sleeps = run(later())
-    assert sleeps < 100 * seconds, (seconds, sleeps)
+    assert slept_later - slept < 100 * (ran_later - ran), (slept, slept_later, ran, ran_later)
     assert run(used(pid, sample_seconds=1, io_rate=1e12))
 
 

@@ -9,7 +9,7 @@ and beside eight processes that wake all the time:
 idle in a kernel                CPU     wants a core   per sleep reads   writes    disk   of all its processes
 =============================== ======= ============== ========= ======= ========= ====== =======================
 ipykernel 7.4                   0.0%    0.5%           0.01 ms   16 B    16 B      0      0.0%
-dask, 4 workers: the kernel     6.0%    20%            0.34 ms   32 kB   16 B      0      19%, with its workers
+dask, 4 workers: the kernel     6.0%    20%            0.43 ms   32 kB   16 B      0      19%, with its workers
 dask, each worker               4.0%    19%            0.38 ms   5 kB    0         0
 dask, 16 workers: the kernel    10.8%   55%            0.44 ms   118 kB  16 B      0      56%, with its workers
 ray, 4 cores: the busiest       2.0%    9%             0.39 ms   10 kB   14 kB     16 kB  5%
@@ -26,7 +26,8 @@ And at work: a job of 0.1 s of work and 0.4 s of rest sleeps once in 0.1 s of wo
 is given a core says nothing: among processes that wake all the time it ran in pieces of 0.36 ms, as a heartbeat does.
 Sixty loops at the lowest priority have 0.6 to 3% of a core each, want one for 90% of the time or more, and never sleep.
 Where more is wanted than there is, a heartbeat is late, and does more before it sleeps: dask, beside four loops and
-eight that wake all the time, wanted a core all the time and ran for 1 to 4 ms. There it is taken for work.
+eight that wake all the time, often wanted a core all the time and ran for 0.4 to 4.7 ms. There it is often taken for
+work.
 
 Threads of Python that are all at work take turns, and wake every 5 ms to ask for theirs: beside twelve loops two of
 them ran for 0.55 to 0.87 ms before they slept, eight for 0.12 to 0.14. But others than the hungriest wanted a core for
@@ -62,9 +63,9 @@ class Usage:
     """What one process uses: `cpu_share` of one core, and `io_rate` in bytes per second.
 
     `wanted_share` is for how much of the time its hungriest thread ran or waited for a core, or, where they take turns,
-    all of them. `beats` means that it
-    looks like a heartbeat: see above. `roles` are the names by which it can be ignored; `ignored` that one of them is;
-    `owner` is what its environment says it belongs to, `command` what it is called.
+    all of them. `beats` means that it looks like a heartbeat: see above. `roles` are the names by which it can be
+    ignored; `ignored` that one of them is; `owner` is what its environment says it belongs to, `command` what it is
+    called.
     """
 
     row: Row
