@@ -7,6 +7,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,6 +83,11 @@ async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
             return found
         assert loop.time() < end, f"still {found!r} after {limit:.0f} s: {source_of(holds)}"
         await asyncio.sleep(0.02)
+
+
+def silent_until(done: Path) -> str:
+    """A cell that is at work and says nothing until there is a file of that name."""
+    return f"import os, time\nwhile not os.path.exists({str(done)!r}): time.sleep(0.05)"
 
 
 def source_of(function: Callable[..., Any]) -> str:

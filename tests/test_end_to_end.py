@@ -20,7 +20,7 @@ from tornado.websocket import websocket_connect
 
 from culling_manager.money.ledger import Ledger, in_short
 from culling_manager.money.lines import APP_MARKER, read_app, read_beat
-from tests.conftest import patience
+from tests.conftest import patience, silent_until
 from tests.emulator import ALICE, DOMAIN, Fault, SageMaker, environment
 from tests.test_config_files import Server, jupyter
 from tests.test_gateway import Gateway, websocket_execute
@@ -402,15 +402,13 @@ def test_in_classic_only_the_app_goes_on_which_nothing_is_in_use(tmp_path, place
     with classic(tmp_path, classic_gateway) as (server, client):
         idle, busy = client.start_kernel(SCIENCE), client.start_kernel()
         started = client.status()
-
-        async def work():
-            return await websocket_execute(classic_gateway.url, busy, "import time; time.sleep(6)")
-
         loop = asyncio.new_event_loop()
-        socket = loop.run_until_complete(work())
+        done = tmp_path / "done"
+        socket = loop.run_until_complete(websocket_execute(classic_gateway.url, busy, silent_until(done)))
         client.set_timeout(SHORT)
         eventually(lambda: sagemaker.app("idle-app").status == "Deleting", server)
         meanwhile, shown = sagemaker.app("busy-app").status, client.app("busy-app")
+        done.touch()
         eventually(lambda: sagemaker.app("busy-app").status == "Deleting", server)
         loop.run_until_complete(hang_up(socket))
         loop.close()
@@ -439,8 +437,7 @@ def test_after_a_restart_of_the_server_the_app_of_a_surviving_busy_kernel_stays(
         busy = client.start_kernel()
         loop = asyncio.new_event_loop()
         enough = tmp_path / "enough"
-        code = f"import pathlib, time\nwhile not pathlib.Path({str(enough)!r}).exists(): time.sleep(0.05)"
-        socket = loop.run_until_complete(websocket_execute(classic_gateway.url, busy, code))
+        socket = loop.run_until_complete(websocket_execute(classic_gateway.url, busy, silent_until(enough)))
         server.process.kill()  # a clean end would shut its kernels down
         server.process.wait(10)
     with classic(tmp_path, classic_gateway) as (server, client):

@@ -39,7 +39,7 @@ from culling_manager.managers.guests import asked_for, note_asked_for
 from culling_manager.managers.questions import NOTHING_TO_RUN
 from culling_manager.policy import CullingPolicy
 from culling_manager.rules.proof import proof_at
-from tests.conftest import patience, scenario, until
+from tests.conftest import patience, scenario, silent_until, until
 from tests.emulator import SageMaker, environment
 from tests.stand_in import StandInKernelManager
 from tests.test_config_files import Server, jupyter
@@ -165,7 +165,7 @@ def test_kernels_terminals_and_a_spaces_app_go_at_their_timeout_and_work_stays(e
             page.ask("POST", "api/terminals")
             client = page.client(busy)
             done = tmp_path / "done"
-            client.execute(f"import os, time\nwhile not os.path.exists({str(done)!r}): time.sleep(0.1)")
+            client.execute(silent_until(done))
             eventually(lambda: {k["id"]: k["state"] for k in page.status()["kernels"]}.get(busy) == "busy", server)
             before = page.status()
             page.set_timeout(SHORT)

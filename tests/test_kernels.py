@@ -28,7 +28,7 @@ from culling_manager.errors import CullingError, StopError
 from culling_manager.managers.kernel_source import KernelSource
 from culling_manager.policy import CullingPolicy
 from culling_manager.records import MARKER, Kind, Result
-from tests.conftest import patience, until
+from tests.conftest import patience, silent_until, until
 
 
 def ago(**how_long) -> datetime:
@@ -542,8 +542,7 @@ def test_a_kernel_that_was_found_at_work_and_then_free_was_in_use_until_then(run
             kernel_id = await kernels.start()
             kernel, activity = kernels.manager.get_kernel(kernel_id), kernels.manager._source.activity(kernel_id)
             await kernels.heard(kernel)
-            wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'end')!r}): time.sleep(0.05)"
-            stream = await kernels.send(kernel_id, wait)
+            stream = await kernels.send(kernel_id, silent_until(tmp_path / "end"))
             await asyncio.sleep(1)
             await unheard(kernels, kernel_id)
 
