@@ -312,7 +312,7 @@ def decision(source: GuestKernelSource, kernel_id: str, seconds: float = 0.0) ->
 
 
 @scenario
-async def test_what_runs_in_a_kernel_is_its_use_and_what_a_page_asks_by_itself_is_not():
+async def test_what_runs_in_a_kernel_is_its_use_and_what_a_page_asks_by_itself_is_not(tmp_path):
     """Its manager tells of neither; it is heard."""
     async with guest() as (source, kernel_id):
         client = source.manager.get_kernel(kernel_id).client()
@@ -324,9 +324,11 @@ async def test_what_runs_in_a_kernel_is_its_use_and_what_a_page_asks_by_itself_i
         client.kernel_info()
         await until(lambda: ear.talked_at > talked, 60)
         polled = source.read(kernel_id, utcnow()).last_activity
-        client.execute("import time; time.sleep(1)")
+        client.execute(silent_until(tmp_path / "done"))
         await until(lambda: source.read(kernel_id, utcnow()).state == "busy", 60)
         busy = decision(source, kernel_id, 3600)
+        await asyncio.sleep(1)
+        (tmp_path / "done").touch()
         await until(lambda: source.read(kernel_id, utcnow()).state != "busy", 60)
         ran = source.read(kernel_id, utcnow())
         client.stop_channels()
@@ -343,7 +345,7 @@ async def test_a_kernel_whose_work_nobody_heard_is_asked_and_kept():
     async with guest() as (source, kernel_id):
         client = source.manager.get_kernel(kernel_id).client()
         client.start_channels()
-        client.execute("import time; time.sleep(8)")
+        client.execute(SILENT)
         ear = source.guests.known[kernel_id].ear
         await until(lambda: ear.working, 60)
         ear.started_anew()
