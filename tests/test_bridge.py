@@ -22,7 +22,15 @@ from tests.emulator import SageMaker
 from tests.test_appsource import World as AppWorld
 from tests.test_attention import FakeGuard
 from tests.test_config_files import jupyter
-from tests.test_end_to_end import BOTH, Client, eventually, hang_up, place, sagemaker  # noqa: F401  (fixtures)
+from tests.test_end_to_end import (
+    BOTH,
+    Client,
+    eventually,
+    eventually_later,
+    hang_up,
+    place,  # noqa: F401  (fixtures)
+    sagemaker,  # noqa: F401  (fixtures)
+)
 from tests.test_gateway import websocket_execute
 
 TIMEOUT = 7200.0
@@ -250,21 +258,17 @@ def test_the_native_probe_sees_a_busy_silent_kernel_as_active_only_with_the_brid
         def state() -> str:
             return client.ask("GET", f"api/kernels/{kernel}")["execution_state"]
 
+        def said() -> str:
+            return client.ask("GET", f"api/kernels/{kernel}")["last_activity"].replace("Z", "z")
+
         loop = asyncio.new_event_loop()
         socket = loop.run_until_complete(websocket_execute(client.url, kernel, silent_until(tmp_path / "done")))
         eventually(lambda: state() == "busy", server)
         eventually(stamp.exists, server)
-        seen = set()
-
-        def moves() -> bool:
-            seen.add(probe())
-            said = client.ask("GET", f"api/kernels/{kernel}")["last_activity"].replace("Z", "z")
-            return sum(moment > said for moment in seen) >= 2
-
-        eventually(moves, server)  # the cell is silent: only the stamp moves
+        eventually_later(probe, said, 2, server, 5)  # the cell is silent: only the stamp moves
         (tmp_path / "done").touch()
         eventually(lambda: state() == "idle", server)
-        ended = client.ask("GET", f"api/kernels/{kernel}")["last_activity"]
-        eventually(lambda: probe() >= ended.replace("Z", "z"), server)
+        ended = said()
+        eventually(lambda: probe() >= ended, server)
         loop.run_until_complete(hang_up(socket))
         loop.close()

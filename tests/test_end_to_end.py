@@ -102,6 +102,20 @@ def eventually(holds: Callable[[], Any], server: Server, seconds: float = 30) ->
         time.sleep(0.05)
 
 
+def eventually_later(
+    moment: Callable[[], str], said: Callable[[], str], times: int, server: Server, seconds: float = 30
+) -> None:
+    """Wait until `moment` has told so many moments that are later than what `said` tells by then."""
+    seen: set[str] = set()
+
+    def moves() -> bool:
+        seen.add(moment())
+        last = said()
+        return sum(each > last for each in seen) >= times
+
+    eventually(moves, server, seconds)
+
+
 def order_in(log: str, *patterns: str) -> list[int]:
     """Where each pattern is first found in a log."""
     found = [re.search(pattern, log) for pattern in patterns]

@@ -17,7 +17,7 @@ from tests.conftest import scenario, silent_until
 from tests.doubles import FakeClock, FakeKernels, FakeTerminals
 from tests.test_attention import FakeGuard
 from tests.test_config_files import jupyter
-from tests.test_end_to_end import BOTH, Client, eventually, hang_up
+from tests.test_end_to_end import BOTH, Client, eventually, eventually_later, hang_up
 from tests.test_gateway import websocket_execute
 
 TIMEOUT = 7200.0
@@ -185,20 +185,18 @@ def test_the_servers_own_last_activity_follows_a_silent_cell_and_stands_still_af
         def model() -> dict:
             return client.ask("GET", f"api/kernels/{kernel}?{QUIET}")
 
-        seen = set()
-
-        def moves() -> bool:
-            seen.add(client.ask("GET", "api/status")["last_activity"])
-            said = model()["last_activity"]
-            return sum(moment > said for moment in seen) >= 3
+        def last() -> str:
+            return client.ask("GET", "api/status")["last_activity"]
 
         eventually(lambda: model()["execution_state"] == "busy", server)
-        eventually(moves, server)  # the cell is silent: it is not by what the kernel says
+        eventually_later(last, lambda: model()["last_activity"], 3, server)  # not by what the kernel says
         done.touch()
         eventually(lambda: model()["execution_state"] == "idle", server)
         loop.run_until_complete(hang_up(socket))
         loop.close()
-        eventually(lambda: stands_still(Probe(client)), server)
+        eventually(lambda: model()["connections"] == 0, server)
+
+        assert stands_still(Probe(client))
 
 
 class Probe:
